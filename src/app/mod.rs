@@ -1,0 +1,1 @@
+//! Wiring: the only part that knows all the others.

@@ -1,0 +1,1 @@
+//! The configuration: the YAML shape, its checks, and the values that the parts take.

@@ -1,0 +1,1 @@
+//! The road: every step of a request, in order.

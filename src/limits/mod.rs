@@ -1,0 +1,1 @@
+//! Rate limits: buckets and windows, and who is counted.

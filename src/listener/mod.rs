@@ -1,0 +1,1 @@
+//! Bytes to requests: accept, PROXY protocol, TLS, HTTP.

@@ -1,0 +1,1 @@
+//! Watches files and replaces what was loaded from them.
