@@ -1,1 +1,22 @@
 //! The key domain: what a key is, where keys come from, how they are found.
+//!
+//! ```text
+//! key files -> sources -> KeySet -> KeyStore::apply        the control plane, when a file changes
+//!                                   KeyStore::find -> Key  the road, at each request
+//! ```
+//!
+//! A secret is known by its SHA-256 alone, the [`Digest`]; nothing here keeps or prints a secret.
+//!
+//! The modules below are declared in the order in which they are best read.
+
+pub mod digest;
+pub mod key;
+pub mod store;
+
+pub mod format;
+pub mod plain;
+
+pub use digest::{Digest, DigestHasher, DigestState, counted_as};
+pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix};
+pub use key::{Entry, Fault, IdentityValues, Key, Standing, State};
+pub use store::{Difference, Duplicate, KeySet, KeyStore, StandingCounts};

@@ -1,0 +1,417 @@
+//! How secrets look: how they are made, and how a typo is told from a key.
+//!
+//! ```text
+//! kg_live_0pQm...(32)...7Zk3xW9a
+//! |prefix||   random   ||check |      the check is CRC-32 of everything before it
+//! ```
+//!
+//! The prefix says whose secret it is, and lets leak scanners find it. The random part has 190 bits from the operating
+//! system's generator. The check lets the gateway refuse a mistyped or cut off secret without a look-up, and lets
+//! a leak scanner be sure. It protects nothing: anybody can compute it.
+//!
+//! Never in this file: a secret that prints itself, or stays in memory after it is dropped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::digest::Digest;
+
+/// Characters of a secret that may be shown, see [`display_prefix`].
+pub const PREFIX_CHARS_MAX: usize = 16;
+
+/// Random characters of a secret: log2(62^32) is 190.5 bits.
+const RANDOM_CHARS: usize = 32;
+
+/// Characters of the check: 62^6 is more than 2^32.
+const CHECK_CHARS: usize = 6;
+
+/// Random and check characters together.
+pub(super) const TAIL_CHARS: usize = RANDOM_CHARS + CHECK_CHARS;
+
+/// Characters a brand or a prefix may have.
+const BRAND_CHARS_MAX: usize = 32;
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// How the secrets of an installation look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFormat {
+    /// The first word of every secret, like `kg`. Not used by [`Shape::Hex64`].
+    brand: String,
+    /// Whole prefixes by environment, like `sandbox` -> `pk_test_`. An environment that is not here gets
+    /// `<brand>_<environment>_`.
+    prefixes: BTreeMap<String, String>,
+    shape: Shape,
+}
+
+/// What stands behind the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// 32 random characters of `0-9A-Za-z` and 6 of CRC-32.
+    Base62,
+    /// 64 hexadecimal digits, 256 random bits, without prefix and check.
+    Hex64,
+}
+
+/// Why a format cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// The brand has other characters, or too many.
+    #[error("a brand must be 1 to 32 letters and digits")]
+    Brand,
+    /// The prefix has other characters, or too many, or no `_` at its end.
+    #[error("a prefix must be 2 to 32 letters, digits and `_`, and end with `_`")]
+    Prefix,
+}
+
+/// The operating system would not give random bytes. There is no second source.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the operating system's random generator does not answer: {0}")]
+pub struct NoRandomness(getrandom::Error);
+
+impl SecretFormat {
+    /// The brand of an installation that has not chosen one.
+    pub const BRAND: &'static str = "kg";
+
+    /// `<brand>_<environment>_`, 32 random characters, 6 characters of check.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Brand`] unless it is 1 to 32 ASCII letters and digits.
+    pub fn base62(brand: &str) -> Result<Self, FormatError> {
+        let good =
+            (1..=BRAND_CHARS_MAX).contains(&brand.len()) && brand.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !good {
+            return Err(FormatError::Brand);
+        }
+        Ok(Self { brand: brand.to_owned(), prefixes: BTreeMap::new(), shape: Shape::Base62 })
+    }
+
+    /// 64 hexadecimal digits.
+    #[must_use]
+    pub const fn hex64() -> Self {
+        Self { brand: String::new(), prefixes: BTreeMap::new(), shape: Shape::Hex64 }
+    }
+
+    /// Gives the secrets of `environment` a whole prefix of their own, like `pk_test_`.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Prefix`] unless it is 2 to 32 ASCII letters, digits and `_`, with `_` at its end: the end of
+    /// the prefix must be seen without knowing it.
+    pub fn with_prefix(mut self, environment: &str, prefix: &str) -> Result<Self, FormatError> {
+        let good = (2..=BRAND_CHARS_MAX).contains(&prefix.len())
+            && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && prefix.ends_with('_');
+        if !good {
+            return Err(FormatError::Prefix);
+        }
+        self.prefixes.insert(environment.to_owned(), prefix.to_owned());
+        Ok(self)
+    }
+
+    /// Makes a new secret for a key of this environment.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`] if the operating system gives no random bytes.
+    pub fn generate(&self, environment: Option<&str>) -> Result<Secret, NoRandomness> {
+        match self.shape {
+            Shape::Hex64 => random_hex64(),
+            Shape::Base62 => {
+                let prefix = self.prefix(environment);
+                // With its whole capacity from the start: a string that grows leaves copies of itself behind.
+                let mut text = Zeroizing::new(String::with_capacity(prefix.len() + TAIL_CHARS));
+                text.push_str(&prefix);
+                push_random_base62(&mut text, RANDOM_CHARS)?;
+                let check = check_of(text.as_bytes());
+                text.extend(check.map(char::from));
+                Ok(Secret(text))
+            }
+        }
+    }
+
+    /// Says whether `text` can be a secret, as far as one can tell without a look-up.
+    ///
+    /// Refuses only what has the shape of this format's secrets - one of its prefixes, and 38 letters and digits
+    /// behind the last `_` - and a check that does not fit. Everything else may be a key from elsewhere, which was
+    /// brought along, and is left to the store.
+    #[must_use]
+    pub fn well_formed(&self, text: &str) -> bool {
+        match self.shape {
+            Shape::Hex64 => true,
+            Shape::Base62 => !(self.has_shape(text) && !check_fits(text)),
+        }
+    }
+
+    fn has_shape(&self, text: &str) -> bool {
+        let branded = text.strip_prefix(self.brand.as_str()).is_some_and(|rest| rest.starts_with('_'));
+        (branded || self.prefixes.values().any(|prefix| text.starts_with(prefix.as_str()))) && tail(text).is_some()
+    }
+
+    /// The prefix of secrets of an environment. What is neither letter nor digit in the name of the environment is
+    /// left out, so that a double click selects a whole secret, and scanners need to know one alphabet only.
+    fn prefix(&self, environment: Option<&str>) -> String {
+        let Some(environment) = environment else { return format!("{}_", self.brand) };
+        if let Some(prefix) = self.prefixes.get(environment) {
+            return prefix.clone();
+        }
+        let word: String = environment.chars().filter(char::is_ascii_alphanumeric).take(BRAND_CHARS_MAX).collect();
+        if word.is_empty() { format!("{}_", self.brand) } else { format!("{}_{word}_", self.brand) }
+    }
+}
+
+impl Default for SecretFormat {
+    fn default() -> Self {
+        Self { brand: Self::BRAND.to_owned(), prefixes: BTreeMap::new(), shape: Shape::Base62 }
+    }
+}
+
+/// A secret that was just made. Overwritten in memory when dropped; prints nothing of itself.
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The secret itself, to be shown once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+
+    /// What may be shown of it.
+    #[must_use]
+    pub fn display_prefix(&self) -> String {
+        display_prefix(&self.0)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// The first characters of a secret, by which its owner recognises it: 16, but never more than half of it.
+#[must_use]
+pub fn display_prefix(secret: &str) -> String {
+    let shown = PREFIX_CHARS_MAX.min(secret.chars().count() / 2);
+    secret.chars().take(shown).collect()
+}
+
+/// Makes an id that nobody else makes: `key_` and 20 random characters (119 bits).
+///
+/// # Errors
+///
+/// [`NoRandomness`] if the operating system gives no random bytes.
+pub fn random_id() -> Result<String, NoRandomness> {
+    let mut id = "key_".to_owned();
+    push_random_base62(&mut id, 20)?;
+    Ok(id)
+}
+
+/// Says whether the last 6 characters are the check of everything before them, and the whole has the shape that
+/// [`SecretFormat::generate`] gives, whatever its prefix.
+pub(super) fn check_fits(text: &str) -> bool {
+    let Some(start) = text.len().checked_sub(CHECK_CHARS) else { return false };
+    tail(text).is_some() && check_of(&text.as_bytes()[..start]) == text.as_bytes()[start..]
+}
+
+/// What stands behind the last `_`, if it is 38 letters and digits.
+fn tail(text: &str) -> Option<&str> {
+    let (_, tail) = text.rsplit_once('_')?;
+    (tail.len() == TAIL_CHARS && tail.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(tail)
+}
+
+/// Adds characters that are all equally likely. A byte has 256 values and 62 does not divide 256: the 8 values above
+/// the last whole multiple are thrown away instead of making some characters likelier.
+fn push_random_base62(text: &mut String, amount: usize) -> Result<(), NoRandomness> {
+    let mut missing = amount;
+    let mut bytes = Zeroizing::new([0_u8; 64]);
+    while missing > 0 {
+        getrandom::fill(bytes.as_mut_slice()).map_err(NoRandomness)?;
+        for byte in bytes.iter().filter(|byte| **byte < 248).take(missing) {
+            text.push(char::from(BASE62[usize::from(byte % 62)]));
+            missing -= 1;
+        }
+    }
+    Ok(())
+}
+
+fn random_hex64() -> Result<Secret, NoRandomness> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(NoRandomness)?;
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    for byte in bytes.iter() {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    Ok(Secret(text))
+}
+
+/// CRC-32 in base 62, most significant digit first, with leading zeros.
+fn check_of(bytes: &[u8]) -> [u8; CHECK_CHARS] {
+    let mut rest = crc32(bytes);
+    let mut check = [b'0'; CHECK_CHARS];
+    for digit in check.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    check
+}
+
+/// CRC-32 as in zlib, PNG and Ethernet (reflected polynomial 0xEDB88320).
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| CRC_TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8))
+}
+
+const CRC_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        let mut crc = index as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[index] = crc;
+        index += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn made(format: &SecretFormat, environment: Option<&str>) -> String {
+        format.generate(environment).unwrap().expose().to_owned()
+    }
+
+    #[test]
+    fn the_check_is_the_crc_32_of_zlib() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32/ISO-HDLC");
+        assert_eq!(crc32(b""), 0);
+        assert_eq!(&check_of(b"123456789"), b"3jZRME", "0xcbf43926 in base 62");
+        assert_eq!(&check_of(b""), b"000000");
+    }
+
+    #[test]
+    fn a_secret_has_prefix_random_and_check() {
+        let secret = made(&SecretFormat::default(), Some("live"));
+        assert!(secret.starts_with("kg_live_"), "{}", secret.len());
+        assert_eq!(secret.len(), "kg_live_".len() + 38);
+        assert!(secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+        assert!(check_fits(&secret));
+    }
+
+    #[test]
+    fn the_prefix_follows_brand_and_environment() {
+        let format = SecretFormat::base62("acme").unwrap().with_prefix("sandbox", "pk_test_").unwrap();
+        for (environment, prefix) in [
+            (None, "acme_"),
+            (Some("live"), "acme_live_"),
+            (Some("sandbox"), "pk_test_"),
+            (Some("eu-west.1"), "acme_euwest1_"),
+            (Some("--"), "acme_"),
+        ] {
+            let secret = made(&format, environment);
+            assert_eq!(&secret[..secret.len() - 38], prefix);
+            assert!(format.well_formed(&secret), "{environment:?}");
+        }
+    }
+
+    #[test]
+    fn a_brand_or_prefix_with_other_characters_is_refused() {
+        for brand in ["", "a_b", "a b", "\u{e9}", &"x".repeat(33)] {
+            assert_eq!(SecretFormat::base62(brand), Err(FormatError::Brand), "{brand}");
+        }
+        for prefix in ["", "_", "pk", "pk-test_", "p k_", &"x_".repeat(17)] {
+            assert_eq!(SecretFormat::default().with_prefix("e", prefix), Err(FormatError::Prefix), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn no_two_secrets_are_alike() {
+        let format = SecretFormat::default();
+        let secrets: HashSet<String> = (0..1000).map(|_| made(&format, None)).collect();
+        assert_eq!(secrets.len(), 1000);
+        assert_ne!(random_id().unwrap(), random_id().unwrap());
+    }
+
+    /// 62 000 characters, 1 000 expected of each: a fair generator stays within 800 and 1 200 (six standard
+    /// deviations) all but never. Taking the byte modulo 62 without rejection makes eight of them 1 211.
+    #[test]
+    fn every_character_is_equally_likely() {
+        let mut text = String::new();
+        push_random_base62(&mut text, 62_000).unwrap();
+        for character in BASE62 {
+            let count = text.bytes().filter(|byte| byte == character).count();
+            assert!((800..=1200).contains(&count), "{}: {count}", char::from(*character));
+        }
+    }
+
+    #[test]
+    fn a_typo_is_refused_without_a_look_up() {
+        let format = SecretFormat::default();
+        let secret = made(&format, Some("live"));
+        assert!(format.well_formed(&secret));
+        for at in "kg_live_".len()..secret.len() {
+            let mut typo = secret.clone().into_bytes();
+            typo[at] = if typo[at] == b'x' { b'y' } else { b'x' };
+            assert!(!format.well_formed(&String::from_utf8(typo).unwrap()), "typo at {at}");
+        }
+        assert!(!format.well_formed(&secret.replace("kg_live_", "kg_test_")), "another environment is a typo, too");
+    }
+
+    #[test]
+    fn a_key_from_elsewhere_is_left_to_the_store() {
+        let format = SecretFormat::default();
+        let of_another_brand = made(&SecretFormat::base62("sk").unwrap(), Some("live")).replace('x', "y");
+        for text in
+            ["", "k", "kg_", "kg_live_short", "AKIAIOSFODNN7EXAMPLE", &"0".repeat(64), "kg_\u{e9}", &of_another_brand]
+        {
+            assert!(format.well_formed(text));
+        }
+    }
+
+    #[test]
+    fn hex_secrets_are_64_digits() {
+        let format = SecretFormat::hex64();
+        let secret = made(&format, Some("live"));
+        assert_eq!(secret.len(), 64);
+        assert!(secret.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+        assert!(format.well_formed(&secret));
+        assert_ne!(secret, made(&format, Some("live")));
+    }
+
+    #[test]
+    fn at_most_half_of_a_secret_is_shown() {
+        for (secret, shown) in [
+            ("kg_live_0123456789012345678901", "kg_live_0123456"),
+            ("kg_live_01234567890123456789012345678901234567", "kg_live_01234567"),
+            ("abcd", "ab"),
+            ("abc", "a"),
+            ("a", ""),
+            ("", ""),
+        ] {
+            assert_eq!(display_prefix(secret), shown);
+        }
+    }
+
+    #[test]
+    fn a_secret_prints_nothing_of_itself() {
+        let secret = SecretFormat::default().generate(None).unwrap();
+        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret Secret");
+    }
+}

@@ -1,0 +1,641 @@
+//! One key: whom it stands for, what it may do, and for how long.
+//!
+//! A source (a YAML file today) hands over [`Entry`]s, as an operator wrote them. [`Key::new`] checks an entry and works
+//! out everything the road would otherwise have to work out at each request: the values of the identity fields, and
+//! the numbers under which limits count.
+//!
+//! Never in this file: the secret, nor its digest. A [`Key`] may be printed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderValue;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Digest, counted_as};
+use super::format::PREFIX_CHARS_MAX;
+use crate::moment::Moment;
+
+/// Bytes an id, a tenant, a user, an environment, a role or a permission may have.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Characters the name of a key, or a value of its metadata, may have.
+pub const TEXT_CHARS_MAX: usize = 1024;
+
+/// Bytes all permissions of a key may have together, with a space between any two: they travel in one field.
+pub const PERMISSIONS_BYTES_MAX: usize = 4096;
+
+/// Entries the metadata of a key may have.
+pub const METADATA_MAX: usize = 64;
+
+/// Networks a key may be bound to. They are compared one after the other at each request.
+pub const NETWORKS_MAX: usize = 64;
+
+/// The largest limit that can be granted to a key, in requests per window.
+pub const RATE_LIMIT_MAX: u64 = 1_000_000_000;
+
+/// What the operator has decided about a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The key opens the gate, within its dates.
+    #[default]
+    Active,
+    /// The key is switched off and may come back.
+    Inactive,
+    /// The key is dead for good.
+    Revoked,
+}
+
+impl State {
+    /// The word that stands for it in files and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// Whether a key is good at a moment, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Standing {
+    /// Active, and within its dates.
+    Good,
+    /// Switched off by the operator.
+    Inactive,
+    /// Dead for good.
+    Revoked,
+    /// `expires` is now or in the past.
+    Expired,
+    /// `not_before` is in the future.
+    NotYetValid,
+}
+
+impl Standing {
+    /// Every standing, in the order in which they are listed.
+    pub const ALL: [Self; 5] = [Self::Good, Self::Inactive, Self::Revoked, Self::Expired, Self::NotYetValid];
+
+    /// The word that stands for it in tables and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "active",
+            Self::Inactive => "inactive",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+        }
+    }
+}
+
+/// The identity of a key as field values, made once and only cloned (a reference count) at each request.
+///
+/// `None` means that the key has no such thing, and that the upstream gets no such field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityValues {
+    /// The id of the key.
+    pub key_id: HeaderValue,
+    /// The tenant.
+    pub tenant: Option<HeaderValue>,
+    /// The user.
+    pub user: Option<HeaderValue>,
+    /// The environment.
+    pub environment: Option<HeaderValue>,
+    /// The permissions, with one space between any two.
+    pub permissions: Option<HeaderValue>,
+}
+
+/// A key: everything about it but its secret.
+#[derive(Debug)]
+pub struct Key {
+    /// Its public name for machines; unique among all keys.
+    pub id: Arc<str>,
+    /// Its name for people. The id, if none was given.
+    pub name: String,
+    /// The first characters of the secret, so that its owner recognises it.
+    pub prefix: Option<String>,
+    /// The tenant it acts in.
+    pub tenant: Option<Arc<str>>,
+    /// The user it stands for.
+    pub user: Option<Arc<str>>,
+    /// The environment it is bound to.
+    pub environment: Option<Arc<str>>,
+    /// What it may do.
+    pub permissions: Vec<Arc<str>>,
+    /// The sets of permissions it has beside its own.
+    pub roles: Vec<Arc<str>>,
+    /// What the operator has decided about it.
+    pub state: State,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The first instant at which it is no longer good.
+    pub expires: Option<Timestamp>,
+    /// The first instant at which it is good.
+    pub not_before: Option<Timestamp>,
+    /// The chain of rotations it belongs to; the id of the first key of the chain. Its own id, if none was given.
+    pub lineage: Arc<str>,
+    /// Requests per window of the per-key limit that were granted to this key. `None` means the default of the limit.
+    pub rate_limit: Option<u64>,
+    /// Networks from which it may be used. Empty means from everywhere.
+    pub allowed_networks: Vec<IpNet>,
+    /// What the operator notes about it. Keygate does nothing with it.
+    pub metadata: BTreeMap<String, String>,
+    /// When it was last used, in whole seconds since the Unix epoch. 0 means never. Survives a reload, see
+    /// [`super::store::KeyStore::apply`].
+    pub last_used: AtomicU64,
+    /// The lineage as limits count it: the first 16 bytes of its SHA-256.
+    pub lineage_hash: u128,
+    /// The user as limits count it: the first 16 bytes of its SHA-256.
+    pub user_hash: Option<u128>,
+    /// What the upstream is told.
+    pub identity: IdentityValues,
+}
+
+/// A key as a source holds it: not checked, nothing worked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// See [`Key::id`].
+    pub id: String,
+    /// The SHA-256 of its secret.
+    pub digest: Digest,
+    /// See [`Key::name`].
+    pub name: Option<String>,
+    /// See [`Key::prefix`].
+    pub prefix: Option<String>,
+    /// See [`Key::tenant`].
+    pub tenant: Option<String>,
+    /// See [`Key::user`].
+    pub user: Option<String>,
+    /// See [`Key::environment`].
+    pub environment: Option<String>,
+    /// See [`Key::permissions`].
+    pub permissions: Vec<String>,
+    /// See [`Key::roles`].
+    pub roles: Vec<String>,
+    /// See [`Key::state`].
+    pub state: State,
+    /// See [`Key::created`].
+    pub created: Option<Timestamp>,
+    /// See [`Key::expires`].
+    pub expires: Option<Timestamp>,
+    /// See [`Key::not_before`].
+    pub not_before: Option<Timestamp>,
+    /// See [`Key::lineage`].
+    pub lineage: Option<String>,
+    /// See [`Key::rate_limit`].
+    pub rate_limit: Option<u64>,
+    /// See [`Key::allowed_networks`].
+    pub allowed_networks: Vec<IpNet>,
+    /// See [`Key::metadata`].
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Entry {
+    /// An active key without any rights: fill in the rest.
+    #[must_use]
+    pub fn new(id: &str, digest: Digest) -> Self {
+        Self {
+            id: id.to_owned(),
+            digest,
+            name: None,
+            prefix: None,
+            tenant: None,
+            user: None,
+            environment: None,
+            permissions: Vec::new(),
+            roles: Vec::new(),
+            state: State::Active,
+            created: None,
+            expires: None,
+            not_before: None,
+            lineage: None,
+            rate_limit: None,
+            allowed_networks: Vec::new(),
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is wrong with one field of an [`Entry`]. The message never repeats the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Fault {
+    /// The path of the field within the entry, like `permissions[2]`.
+    pub field: String,
+    /// What is wrong, and what is right.
+    pub message: String,
+}
+
+impl Key {
+    /// Checks `entry` and works out what the road needs.
+    ///
+    /// # Errors
+    ///
+    /// All faults of the entry at once, in the order of its fields.
+    pub fn new(entry: Entry) -> Result<Self, Vec<Fault>> {
+        let faults = faults_of(&entry);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        // Every string below is visible ASCII by now, so none of these values can fail; if one did, the entry would
+        // be refused rather than the field be left out.
+        let identity = IdentityValues::of(&entry)
+            .map_err(|_| vec![Fault { field: "id".to_owned(), message: "cannot travel in a field".to_owned() }])?;
+        let id: Arc<str> = entry.id.into();
+        let lineage: Arc<str> = entry.lineage.map_or_else(|| Arc::clone(&id), Into::into);
+        Ok(Self {
+            name: entry.name.unwrap_or_else(|| id.as_ref().to_owned()),
+            prefix: entry.prefix,
+            tenant: entry.tenant.map(Into::into),
+            user_hash: entry.user.as_deref().map(counted_as),
+            user: entry.user.map(Into::into),
+            environment: entry.environment.map(Into::into),
+            permissions: entry.permissions.into_iter().map(Into::into).collect(),
+            roles: entry.roles.into_iter().map(Into::into).collect(),
+            state: entry.state,
+            created: entry.created,
+            expires: entry.expires,
+            not_before: entry.not_before,
+            lineage_hash: counted_as(&lineage),
+            lineage,
+            rate_limit: entry.rate_limit,
+            allowed_networks: entry.allowed_networks,
+            metadata: entry.metadata,
+            last_used: AtomicU64::new(0),
+            identity,
+            id,
+        })
+    }
+
+    /// Says whether the key is good at `now`, by the wall clock.
+    ///
+    /// The operator's decision goes first: a key that is revoked and expired is revoked. A key is good at its
+    /// `not_before` and no longer good at its `expires`.
+    #[must_use]
+    pub fn standing(&self, now: Moment) -> Standing {
+        match self.state {
+            State::Revoked => return Standing::Revoked,
+            State::Inactive => return Standing::Inactive,
+            State::Active => {}
+        }
+        let now_ns = i128::from(now.unix_ns);
+        if self.expires.is_some_and(|expires| expires.as_nanosecond() <= now_ns) {
+            return Standing::Expired;
+        }
+        if self.not_before.is_some_and(|not_before| not_before.as_nanosecond() > now_ns) {
+            return Standing::NotYetValid;
+        }
+        Standing::Good
+    }
+
+    /// Says whether the key may be used from `address`.
+    ///
+    /// An IPv4 address in an IPv6 coat (`::ffff:192.0.2.1`) counts as the IPv4 address it is.
+    #[must_use]
+    pub fn allows_address(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.allowed_networks.is_empty() || self.allowed_networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Notes a use at `now`. The time of last use never goes back, whatever order requests end in.
+    pub fn used(&self, now: Moment) {
+        let seconds = now.unix_seconds();
+        // Most requests fall into a second that is already noted: reading leaves the cache line shared between cores.
+        if self.last_used.load(Ordering::Relaxed) < seconds {
+            self.last_used.fetch_max(seconds, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Everything but `last_used`, which is not what an operator wrote. Written out so that a new field is not forgotten.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            name,
+            prefix,
+            tenant,
+            user,
+            environment,
+            permissions,
+            roles,
+            state,
+            created,
+            expires,
+            not_before,
+            lineage,
+            rate_limit,
+            allowed_networks,
+            metadata,
+            last_used: _,
+            lineage_hash: _,
+            user_hash: _,
+            identity: _,
+        } = self;
+        *id == other.id
+            && *name == other.name
+            && *prefix == other.prefix
+            && *tenant == other.tenant
+            && *user == other.user
+            && *environment == other.environment
+            && *permissions == other.permissions
+            && *roles == other.roles
+            && *state == other.state
+            && *created == other.created
+            && *expires == other.expires
+            && *not_before == other.not_before
+            && *lineage == other.lineage
+            && *rate_limit == other.rate_limit
+            && *allowed_networks == other.allowed_networks
+            && *metadata == other.metadata
+    }
+}
+
+impl IdentityValues {
+    fn of(entry: &Entry) -> Result<Self, http::header::InvalidHeaderValue> {
+        let value = |text: &Option<String>| text.as_deref().map(HeaderValue::from_str).transpose();
+        let permissions = (!entry.permissions.is_empty()).then(|| entry.permissions.join(" "));
+        Ok(Self {
+            key_id: HeaderValue::from_str(&entry.id)?,
+            tenant: value(&entry.tenant)?,
+            user: value(&entry.user)?,
+            environment: value(&entry.environment)?,
+            permissions: value(&permissions)?,
+        })
+    }
+}
+
+/// Everything that is wrong with `entry`, in the order of its fields.
+fn faults_of(entry: &Entry) -> Vec<Fault> {
+    let mut faults = Faults(Vec::new());
+    faults.word("id", &entry.id);
+    for (field, text) in [("name", &entry.name), ("prefix", &entry.prefix)] {
+        if let Some(text) = text {
+            faults.text(field, text);
+        }
+    }
+    if entry.prefix.as_ref().is_some_and(|prefix| prefix.chars().count() > PREFIX_CHARS_MAX) {
+        faults
+            .add("prefix", format!("must have at most {PREFIX_CHARS_MAX} characters: it is shown, the secret is not"));
+    }
+    for (field, text) in [("tenant", &entry.tenant), ("user", &entry.user), ("environment", &entry.environment)] {
+        if let Some(text) = text {
+            faults.word(field, text);
+        }
+    }
+    faults.words("permissions", &entry.permissions);
+    faults.words("roles", &entry.roles);
+    let permissions_bytes: usize = entry.permissions.iter().map(|permission| permission.len() + 1).sum();
+    if permissions_bytes > PERMISSIONS_BYTES_MAX + 1 {
+        faults.add(
+            "permissions",
+            format!("have more than {PERMISSIONS_BYTES_MAX} bytes together; use a wildcard or roles"),
+        );
+    }
+    if let (Some(not_before), Some(expires)) = (entry.not_before, entry.expires)
+        && expires <= not_before
+    {
+        faults.add("expires", "must be later than `not_before`".to_owned());
+    }
+    if let Some(lineage) = &entry.lineage {
+        faults.word("lineage", lineage);
+    }
+    if entry.rate_limit.is_some_and(|limit| !(1..=RATE_LIMIT_MAX).contains(&limit)) {
+        faults.add("rate_limit", format!("must be from 1 to {RATE_LIMIT_MAX} requests per window"));
+    }
+    if entry.allowed_networks.len() > NETWORKS_MAX {
+        faults.add("allowed_networks", format!("must be at most {NETWORKS_MAX} networks"));
+    }
+    faults.metadata(&entry.metadata);
+    faults.0
+}
+
+/// Faults while they are collected.
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn add(&mut self, field: &str, message: String) {
+        self.0.push(Fault { field: field.to_owned(), message });
+    }
+
+    /// A name for machines. It travels in fields and stands in logs: visible ASCII (RFC 9110, section 5.5), no spaces.
+    fn word(&mut self, field: &str, text: &str) {
+        if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.add(field, format!("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without spaces"));
+        }
+    }
+
+    fn words(&mut self, field: &str, texts: &[String]) {
+        for (index, text) in texts.iter().enumerate() {
+            self.word(&format!("{field}[{index}]"), text);
+        }
+    }
+
+    /// A text for people, on one line.
+    fn text(&mut self, field: &str, text: &str) {
+        if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+            self.add(field, format!("must be 1 to {TEXT_CHARS_MAX} characters on one line"));
+        }
+    }
+
+    fn metadata(&mut self, metadata: &BTreeMap<String, String>) {
+        if metadata.len() > METADATA_MAX {
+            self.add("metadata", format!("must have at most {METADATA_MAX} entries"));
+        }
+        for (name, value) in metadata {
+            if name.is_empty() || name.chars().count() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+                self.add("metadata", format!("has a name that is not 1 to {NAME_BYTES_MAX} characters on one line"));
+            } else if value.chars().count() > TEXT_CHARS_MAX {
+                self.add(&format!("metadata.{name}"), format!("must have at most {TEXT_CHARS_MAX} characters"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry::new("key_1", Digest::of(b"secret"))
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment { unix_ns: seconds * 1_000_000_000, monotonic_ns: 0 }
+    }
+
+    fn second(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp::from_second(seconds).unwrap())
+    }
+
+    #[test]
+    fn an_entry_with_id_and_digest_alone_is_a_key() {
+        let key = Key::new(entry()).unwrap();
+        assert_eq!((&*key.id, key.name.as_str(), &*key.lineage), ("key_1", "key_1", "key_1"));
+        assert_eq!(key.state, State::Active);
+        assert_eq!(key.lineage_hash, counted_as("key_1"));
+        assert_eq!(key.user_hash, None);
+        assert_eq!(key.last_used.load(Ordering::Relaxed), 0);
+        assert_eq!(key.identity.key_id, "key_1");
+        assert_eq!(key.identity.permissions, None, "no permissions: no field");
+    }
+
+    #[test]
+    fn the_upstream_is_told_who_it_is() {
+        let key = Key::new(Entry {
+            tenant: Some("acme".into()),
+            user: Some("alice@example.com".into()),
+            environment: Some("live".into()),
+            permissions: vec!["orders:read".into(), "orders:write".into()],
+            ..entry()
+        })
+        .unwrap();
+        assert_eq!(key.identity.tenant.as_ref().unwrap(), "acme");
+        assert_eq!(key.identity.user.as_ref().unwrap(), "alice@example.com");
+        assert_eq!(key.identity.environment.as_ref().unwrap(), "live");
+        assert_eq!(key.identity.permissions.as_ref().unwrap(), "orders:read orders:write");
+        assert_eq!(key.user_hash, Some(counted_as("alice@example.com")));
+    }
+
+    #[test]
+    fn a_rotated_key_is_counted_with_its_predecessor() {
+        let first = Key::new(entry()).unwrap();
+        let second =
+            Key::new(Entry { lineage: Some("key_1".into()), ..Entry::new("key_2", Digest::of(b"2")) }).unwrap();
+        assert_eq!(first.lineage_hash, second.lineage_hash);
+    }
+
+    #[test]
+    fn a_key_is_good_from_its_not_before_until_its_expires() {
+        let dated = Entry { not_before: second(100), expires: second(200), ..entry() };
+        for (row, state, now, expected) in [
+            ("a second too early", State::Active, 99, Standing::NotYetValid),
+            ("the first instant", State::Active, 100, Standing::Good),
+            ("the last whole second", State::Active, 199, Standing::Good),
+            ("the end is not included", State::Active, 200, Standing::Expired),
+            ("long after", State::Active, 9_999, Standing::Expired),
+            ("switched off goes before dates", State::Inactive, 150, Standing::Inactive),
+            ("revoked goes before expired", State::Revoked, 300, Standing::Revoked),
+        ] {
+            let key = Key::new(Entry { state, ..dated.clone() }).unwrap();
+            assert_eq!(key.standing(at(now)), expected, "{row}");
+        }
+        assert_eq!(Key::new(entry()).unwrap().standing(at(0)), Standing::Good, "no dates: always");
+    }
+
+    #[test]
+    fn the_last_nanosecond_before_the_end_is_still_good() {
+        let key = Key::new(Entry { expires: second(200), ..entry() }).unwrap();
+        assert_eq!(key.standing(Moment { unix_ns: 199_999_999_999, monotonic_ns: 0 }), Standing::Good);
+        assert_eq!(key.standing(Moment { unix_ns: u64::MAX, monotonic_ns: 0 }), Standing::Expired);
+    }
+
+    #[test]
+    fn a_key_bound_to_networks_works_from_nowhere_else() {
+        let key = Key::new(Entry {
+            allowed_networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            ..entry()
+        })
+        .unwrap();
+        for (address, allowed) in [
+            ("192.0.2.77", true),
+            ("192.0.3.1", false),
+            ("::ffff:192.0.2.77", true),
+            ("::ffff:192.0.3.1", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+        ] {
+            assert_eq!(key.allows_address(address.parse().unwrap()), allowed, "{address}");
+        }
+        assert!(Key::new(entry()).unwrap().allows_address("203.0.113.9".parse().unwrap()), "unbound: from everywhere");
+    }
+
+    #[test]
+    fn the_time_of_last_use_never_goes_back() {
+        let key = Key::new(entry()).unwrap();
+        for seconds in [5, 9, 7] {
+            key.used(at(seconds));
+        }
+        assert_eq!(key.last_used.load(Ordering::Relaxed), 9);
+    }
+
+    #[test]
+    fn a_wrong_entry_says_everything_that_is_wrong() {
+        let faults = Key::new(Entry {
+            name: Some(String::new()),
+            prefix: Some("x".repeat(17)),
+            tenant: Some("a b".into()),
+            user: Some("zo\u{eb}".into()),
+            environment: Some("e\r\nx: y".into()),
+            permissions: vec!["orders:read".into(), String::new()],
+            roles: vec!["x".repeat(129)],
+            not_before: second(5),
+            expires: second(5),
+            lineage: Some(String::new()),
+            rate_limit: Some(0),
+            metadata: BTreeMap::from([("note".into(), "x".repeat(1025)), (String::new(), String::new())]),
+            ..Entry::new("", Digest::of(b""))
+        })
+        .unwrap_err();
+        let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "id",
+                "name",
+                "prefix",
+                "tenant",
+                "user",
+                "environment",
+                "permissions[1]",
+                "roles[0]",
+                "expires",
+                "lineage",
+                "rate_limit",
+                "metadata",
+                "metadata.note"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_bound_has_a_last_good_value() {
+        let good = Entry {
+            prefix: Some("x".repeat(16)),
+            name: Some("\u{e9}".repeat(TEXT_CHARS_MAX)),
+            permissions: vec!["p".repeat(127); 32],
+            rate_limit: Some(RATE_LIMIT_MAX),
+            allowed_networks: vec!["10.0.0.0/8".parse().unwrap(); NETWORKS_MAX],
+            ..Entry::new(&"i".repeat(NAME_BYTES_MAX), Digest::of(b""))
+        };
+        assert!(Key::new(good.clone()).is_ok());
+        for (field, bad) in [
+            ("id", Entry { id: "i".repeat(NAME_BYTES_MAX + 1), ..good.clone() }),
+            ("name", Entry { name: Some("x".repeat(TEXT_CHARS_MAX + 1)), ..good.clone() }),
+            ("permissions", Entry { permissions: vec!["p".repeat(127); 33], ..good.clone() }),
+            ("rate_limit", Entry { rate_limit: Some(RATE_LIMIT_MAX + 1), ..good.clone() }),
+            (
+                "allowed_networks",
+                Entry { allowed_networks: vec!["10.0.0.0/8".parse().unwrap(); NETWORKS_MAX + 1], ..good.clone() },
+            ),
+        ] {
+            let faults = Key::new(bad).unwrap_err();
+            assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), [field]);
+        }
+    }
+
+    #[test]
+    fn a_key_prints_no_digest() {
+        let entry = entry();
+        let hex = entry.digest.to_hex();
+        let printed = format!("{entry:?} {:?}", Key::new(entry.clone()).unwrap());
+        assert!(!printed.contains(&hex[..8]));
+    }
+}

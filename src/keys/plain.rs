@@ -1,0 +1,101 @@
+//! Tells whether a text carries what looks like a plain key.
+//!
+//! Key files hold digests. Sooner or later somebody pastes the secret itself - into `name`, into a comment - and the
+//! file goes into a repository, a ConfigMap and a backup. So the whole text of a key file is looked through, its
+//! comments too.
+//!
+//! Two shapes are known: secrets that keygate makes (38 letters and digits behind a `_`, with a check that fits: a
+//! chance of one in four billion for anything else) and the widespread `xx_live_...`, `xx_test_...`. A third, 64
+//! hexadecimal digits, cannot be told from a digest and is looked for in single values only.
+
+use super::format::{TAIL_CHARS, check_fits};
+
+/// Characters behind `xx_live_` or `xx_test_` from which on it is taken for a key: more than a display prefix shows.
+const TAIL_CHARS_MIN: usize = 16;
+
+/// Finds the first thing in `text` that looks like a plain key, and says at which byte it begins.
+#[must_use]
+pub fn plain_key_in(text: &str) -> Option<usize> {
+    let mut start = 0;
+    for word in text.split_inclusive(|character: char| !character.is_ascii_alphanumeric() && character != '_') {
+        // Each piece ends with the character that separates it, except perhaps the last.
+        if looks_like_a_key(word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric())) {
+            return Some(start);
+        }
+        start += word.len();
+    }
+    None
+}
+
+/// Says whether `value` as a whole is 64 hexadecimal digits: a secret of that format, or a digest in the wrong place.
+#[must_use]
+pub fn is_hex64(value: &str) -> bool {
+    value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Looks at one word of ASCII letters, digits and `_`.
+fn looks_like_a_key(word: &str) -> bool {
+    let Some((head, tail)) = word.rsplit_once('_') else { return false };
+    if tail.len() == TAIL_CHARS && check_fits(word) {
+        return true;
+    }
+    let environment = head.rsplit_once('_').filter(|(brand, _)| !brand.is_empty()).map(|(_, environment)| environment);
+    tail.len() >= TAIL_CHARS_MIN && matches!(environment, Some("live" | "test")) && looks_random(tail)
+}
+
+/// A digit, or letters of both cases. Sixteen random characters have that practically always, and words of a language
+/// that stand behind `_test_` rarely.
+fn looks_random(tail: &str) -> bool {
+    let has = |what: fn(&u8) -> bool| tail.as_bytes().iter().any(what);
+    has(u8::is_ascii_digit) || (has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::SecretFormat;
+    use super::*;
+
+    #[test]
+    fn a_secret_of_ours_is_found_anywhere() {
+        let secret = SecretFormat::base62("acme").unwrap().generate(Some("eu")).unwrap();
+        let secret = secret.expose();
+        for (before, after) in
+            [("", ""), ("# was ", "\n"), ("\u{e9}\u{e9} \"", "\""), ("https://x.example/?k=", "&a=b"), ("-", "-")]
+        {
+            assert_eq!(plain_key_in(&format!("{before}{secret}{after}")), Some(before.len()), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_common_shape_is_found() {
+        for text in ["sk_live_4eC39HqLyjWDarjtT1zdp7dc", "pk_test_0123456789abcdef", "my_own_test_AbcdefGhijklmnop"] {
+            assert_eq!(plain_key_in(text), Some(0), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_resembles_a_key_is_left_alone() {
+        for text in [
+            "",
+            "_",
+            "kg_live_0pQm7Zk3",
+            "pk_test_a1b2c3d",
+            "orders_test_authenticationfailure",
+            "live_4eC39HqLyjWDarjtT1zdp7dc",
+            "_test_4eC39HqLyjWDarjtT1zdp7dc",
+            "key_4eC39HqLyjWDarjtT1zdp7dc",
+            "acme_0123456789abcdefghijklmnopqrstuvwxyz01",
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ] {
+            assert_eq!(plain_key_in(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sixty_four_hexadecimal_digits_are_told_from_everything_else() {
+        assert!(is_hex64(&"aB3".repeat(22)[..64]));
+        for value in ["", &"a".repeat(63), &"a".repeat(65), &"g".repeat(64)] {
+            assert!(!is_hex64(value));
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! Where the road finds keys.
+//!
+//! A concurrent map from digest to key. Only the control plane writes, by [`KeyStore::apply`], and only the difference
+//! between what is there and what shall be: new and changed keys are put in first, then what is gone is taken out. At
+//! no instant is a key missing that was there before and shall be there afterwards. Clear and fill would answer 401 to
+//! everybody for as long as filling takes.
+//!
+//! Never in this file: where keys come from ([`super::sources`]), and whether a found key is good ([`Key::standing`]).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+
+use super::digest::{Digest, DigestState};
+use super::key::{Key, Standing};
+use crate::moment::Moment;
+
+/// Parts of the map, each with a lock of its own. Writers hold one at a time, for one insertion; 128 keeps the chance
+/// that a reader meets them small, and the pause when a part grows short.
+const SHARDS: usize = 128;
+
+/// All keys that a process knows.
+pub struct KeyStore {
+    by_digest: DashMap<Digest, Arc<Key>, DigestState>,
+    /// The same keys by id, for `apply` alone: its lock also makes sure that two of them do not mix.
+    by_id: Mutex<HashMap<Arc<str>, Placed>>,
+}
+
+/// A key in the store, and where it is.
+struct Placed {
+    digest: Digest,
+    key: Arc<Key>,
+}
+
+/// What an [`KeyStore::apply`] has done, in keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Ids that were not there before.
+    pub added: usize,
+    /// Ids that were there and differ in anything, the secret included.
+    pub changed: usize,
+    /// Ids that are no longer there.
+    pub removed: usize,
+}
+
+impl Difference {
+    /// Says whether nothing was done.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.added == 0 && self.changed == 0 && self.removed == 0
+    }
+}
+
+/// Keys of one moment, in the number of each standing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StandingCounts {
+    /// Keys that open the gate.
+    pub good: usize,
+    /// Keys that are switched off.
+    pub inactive: usize,
+    /// Keys that are dead for good.
+    pub revoked: usize,
+    /// Active keys whose end has passed.
+    pub expired: usize,
+    /// Active keys whose time has not come.
+    pub not_yet_valid: usize,
+}
+
+impl StandingCounts {
+    /// How many keys have this standing.
+    #[must_use]
+    pub const fn of(self, standing: Standing) -> usize {
+        match standing {
+            Standing::Good => self.good,
+            Standing::Inactive => self.inactive,
+            Standing::Revoked => self.revoked,
+            Standing::Expired => self.expired,
+            Standing::NotYetValid => self.not_yet_valid,
+        }
+    }
+}
+
+impl KeyStore {
+    /// An empty store: no credentials open anything.
+    #[must_use]
+    pub fn new() -> Self {
+        let by_digest = DashMap::with_capacity_and_hasher_and_shard_amount(0, DigestState::default(), SHARDS);
+        Self { by_digest, by_id: Mutex::new(HashMap::new()) }
+    }
+
+    /// Finds the key whose secret has this digest, whatever its standing.
+    #[must_use]
+    pub fn find(&self, digest: &Digest) -> Option<Arc<Key>> {
+        self.by_digest.get(digest).map(|key| Arc::clone(&key))
+    }
+
+    /// Makes the store hold exactly `next`.
+    ///
+    /// First puts in what is new or changed, then takes out what is gone. A key that has not changed stays the same
+    /// `Arc`. A key is the same key as long as it has the same id: its time of last use stays with it, also when its
+    /// secret is another one. When this returns, no digest outside `next` is found any more.
+    pub fn apply(&self, next: KeySet) -> Difference {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut difference = Difference::default();
+        let mut digests: HashSet<Digest, DigestState> =
+            HashSet::with_capacity_and_hasher(next.len(), DigestState::default());
+        let mut placed = HashMap::with_capacity(next.len());
+
+        for (digest, key) in next.keys {
+            digests.insert(digest);
+            let before = by_id.remove(&key.id);
+            let key = match &before {
+                Some(before) if before.digest == digest && *before.key == key => Arc::clone(&before.key),
+                Some(before) => {
+                    difference.changed += 1;
+                    self.replace(&before.key, digest, key)
+                }
+                None => {
+                    difference.added += 1;
+                    self.insert(digest, key)
+                }
+            };
+            placed.insert(Arc::clone(&key.id), Placed { digest, key });
+        }
+
+        difference.removed = by_id.len();
+        *by_id = placed;
+        self.by_digest.retain(|digest, _| digests.contains(digest));
+        difference
+    }
+
+    /// How many keys there are, of whatever standing.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_digest.len()
+    }
+
+    /// Says whether there is no key at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_digest.is_empty()
+    }
+
+    /// Counts the keys by their standing at `now`. Walks over all keys: for metrics, not for the road.
+    #[must_use]
+    pub fn count_by_state(&self, now: Moment) -> StandingCounts {
+        let mut counts = StandingCounts::default();
+        for key in &self.by_digest {
+            match key.standing(now) {
+                Standing::Good => counts.good += 1,
+                Standing::Inactive => counts.inactive += 1,
+                Standing::Revoked => counts.revoked += 1,
+                Standing::Expired => counts.expired += 1,
+                Standing::NotYetValid => counts.not_yet_valid += 1,
+            }
+        }
+        counts
+    }
+
+    /// The age of the oldest good key of each environment at `now`, in whole seconds rounded down.
+    ///
+    /// `None` stands for the keys without an environment. Keys that do not say when they were made are left out, and
+    /// so is an environment that has only such keys. Walks over all keys: for metrics, not for the road.
+    #[must_use]
+    pub fn oldest_active_by_environment(&self, now: Moment) -> BTreeMap<Option<Arc<str>>, u64> {
+        let mut oldest: BTreeMap<Option<Arc<str>>, u64> = BTreeMap::new();
+        let now_s = i64::try_from(now.unix_seconds()).unwrap_or(i64::MAX);
+        for key in &self.by_digest {
+            let Some(created) = key.created.filter(|_| key.standing(now) == Standing::Good) else { continue };
+            let age_s = u64::try_from(now_s.saturating_sub(created.as_second())).unwrap_or(0);
+            let eldest = oldest.entry(key.environment.clone()).or_insert(age_s);
+            *eldest = age_s.max(*eldest);
+        }
+        oldest
+    }
+
+    fn insert(&self, digest: Digest, key: Key) -> Arc<Key> {
+        let key = Arc::new(key);
+        self.by_digest.insert(digest, Arc::clone(&key));
+        key
+    }
+
+    /// Puts the changed `key` in the place of `before`, and carries the time of last use over: once so that it is
+    /// there from the start, and once more for requests which found `before` in the meantime.
+    fn replace(&self, before: &Key, digest: Digest, key: Key) -> Arc<Key> {
+        key.last_used.fetch_max(before.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
+        let key = self.insert(digest, key);
+        key.last_used.fetch_max(before.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
+        key
+    }
+}
+
+impl Default for KeyStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyStore").field("keys", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The keys that all sources hold together, at one moment. No id and no digest occurs twice.
+#[derive(Default)]
+pub struct KeySet {
+    keys: Vec<(Digest, Key)>,
+    ids: HashMap<Arc<str>, usize>,
+    digests: HashMap<Digest, usize, DigestState>,
+}
+
+/// A key that cannot be told from one that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Duplicate {
+    /// Another key has this id: the one at this index, in order of insertion.
+    #[error("another key has the same id")]
+    Id(usize),
+    /// Another key has this secret: the one at this index, in order of insertion.
+    #[error("another key has the same secret")]
+    Digest(usize),
+}
+
+impl KeySet {
+    /// No keys.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one key.
+    ///
+    /// # Errors
+    ///
+    /// [`Duplicate`] if its id or its secret is there already. Nothing is added then: which of the two the operator
+    /// meant is not ours to guess.
+    pub fn insert(&mut self, digest: Digest, key: Key) -> Result<(), Duplicate> {
+        if let Some(index) = self.ids.get(&key.id) {
+            return Err(Duplicate::Id(*index));
+        }
+        if let Some(index) = self.digests.get(&digest) {
+            return Err(Duplicate::Digest(*index));
+        }
+        self.ids.insert(Arc::clone(&key.id), self.keys.len());
+        self.digests.insert(digest, self.keys.len());
+        self.keys.push((digest, key));
+        Ok(())
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Says whether there is no key at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The keys, in order of insertion.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().map(|(_, key)| key)
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySet").field("keys", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use jiff::Timestamp;
+
+    use super::super::key::{Entry, State};
+    use super::*;
+
+    fn digest(secret: &str) -> Digest {
+        Digest::of(secret.as_bytes())
+    }
+
+    /// Keys as (id, secret, name).
+    fn set<const N: usize>(keys: [(&str, &str, &str); N]) -> KeySet {
+        let mut set = KeySet::new();
+        for (id, secret, name) in keys {
+            let entry = Entry { name: Some(name.into()), ..Entry::new(id, digest(secret)) };
+            set.insert(entry.digest, Key::new(entry).unwrap()).unwrap();
+        }
+        set
+    }
+
+    fn difference(added: usize, changed: usize, removed: usize) -> Difference {
+        Difference { added, changed, removed }
+    }
+
+    #[test]
+    fn an_empty_store_finds_nothing() {
+        let store = KeyStore::new();
+        assert!(store.find(&digest("a")).is_none());
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn applying_tells_what_was_added_changed_and_removed() {
+        let store = KeyStore::new();
+        assert_eq!(store.apply(set([("1", "a", "x"), ("2", "b", "x"), ("3", "c", "x")])), difference(3, 0, 0));
+        assert_eq!(store.apply(set([("1", "a", "x"), ("2", "b", "x"), ("3", "c", "x")])), difference(0, 0, 0));
+        assert_eq!(store.apply(set([("1", "a", "x"), ("2", "b", "new"), ("4", "d", "x")])), difference(1, 1, 1));
+        assert_eq!(store.len(), 3);
+        assert_eq!(store.find(&digest("b")).unwrap().name, "new");
+        assert!(store.find(&digest("c")).is_none());
+        assert_eq!(store.apply(KeySet::new()), difference(0, 0, 3));
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn an_unchanged_key_stays_the_same_allocation() {
+        let store = KeyStore::new();
+        store.apply(set([("1", "a", "x"), ("2", "b", "x")]));
+        let before = store.find(&digest("a")).unwrap();
+        store.apply(set([("2", "b", "changed"), ("1", "a", "x")]));
+        assert!(Arc::ptr_eq(&before, &store.find(&digest("a")).unwrap()));
+    }
+
+    #[test]
+    fn the_time_of_last_use_survives_a_change_and_a_new_secret() {
+        let store = KeyStore::new();
+        let now = Moment { unix_ns: 77_000_000_000, monotonic_ns: 0 };
+        store.apply(set([("1", "a", "x")]));
+        store.find(&digest("a")).unwrap().used(now);
+
+        store.apply(set([("1", "a", "renamed")]));
+        assert_eq!(store.find(&digest("a")).unwrap().last_used.load(Ordering::Relaxed), 77);
+
+        assert_eq!(store.apply(set([("1", "b", "renamed")])), difference(0, 1, 0));
+        assert_eq!(store.find(&digest("b")).unwrap().last_used.load(Ordering::Relaxed), 77);
+        assert!(store.find(&digest("a")).is_none(), "the old secret is dead");
+    }
+
+    #[test]
+    fn two_keys_can_exchange_their_secrets() {
+        let store = KeyStore::new();
+        store.apply(set([("1", "a", "x"), ("2", "b", "x")]));
+        store.find(&digest("a")).unwrap().used(Moment { unix_ns: 5_000_000_000, monotonic_ns: 0 });
+        assert_eq!(store.apply(set([("1", "b", "x"), ("2", "a", "x")])), difference(0, 2, 0));
+        assert_eq!(&*store.find(&digest("a")).unwrap().id, "2");
+        assert_eq!(&*store.find(&digest("b")).unwrap().id, "1");
+        assert_eq!(store.find(&digest("b")).unwrap().last_used.load(Ordering::Relaxed), 5, "last use goes with the id");
+        assert_eq!(store.apply(KeySet::new()), difference(0, 0, 2));
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn an_id_that_passes_to_another_key_with_the_old_secret_is_kept_apart() {
+        let store = KeyStore::new();
+        store.apply(set([("1", "a", "x")]));
+        assert_eq!(store.apply(set([("2", "a", "x")])), difference(1, 0, 1));
+        assert_eq!(&*store.find(&digest("a")).unwrap().id, "2");
+    }
+
+    #[test]
+    fn a_removed_key_is_dead_when_apply_returns() {
+        let store = KeyStore::new();
+        for round in 0..50 {
+            let secret = format!("s{round}");
+            store.apply(set([("1", &secret, "x"), ("2", "b", "x")]));
+            assert!(store.find(&digest(&secret)).is_some());
+            store.apply(set([("2", "b", "x")]));
+            assert!(store.find(&digest(&secret)).is_none());
+        }
+    }
+
+    /// The promise of a reload under load: readers ask without pause for keys that stay, or that change in everything
+    /// but their secret, while everything around them comes and goes.
+    #[test]
+    fn no_reader_ever_misses_a_key_that_stays() {
+        let store = KeyStore::new();
+        let many = |round: usize| {
+            let mut set = set([("stays", "stays", "x"), ("changes", "changes", &format!("round {round}"))]);
+            for index in 0..300 {
+                let entry = Entry::new(&format!("{round}-{index}"), digest(&format!("{round}-{index}")));
+                set.insert(entry.digest, Key::new(entry).unwrap()).unwrap();
+            }
+            set
+        };
+        store.apply(many(0));
+        let first = store.find(&digest("stays")).unwrap();
+        let done = AtomicBool::new(false);
+        let (stays, changes) = (digest("stays"), digest("changes"));
+
+        thread::scope(|scope| {
+            let readers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut reads = 0_u64;
+                        while !done.load(Ordering::Relaxed) {
+                            assert!(store.find(&stays).is_some_and(|key| Arc::ptr_eq(&key, &first)));
+                            assert!(store.find(&changes).is_some());
+                            reads += 1;
+                        }
+                        reads
+                    })
+                })
+                .collect();
+            for round in 1..60 {
+                let difference = store.apply(many(round));
+                assert_eq!(difference, Difference { added: 300, changed: 1, removed: 300 });
+            }
+            done.store(true, Ordering::Relaxed);
+            let reads: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+            assert!(reads > 100, "the readers hardly ran: {reads}");
+        });
+    }
+
+    #[test]
+    fn concurrent_applies_do_not_mix() {
+        let store = KeyStore::new();
+        thread::scope(|scope| {
+            for writer in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    for round in 0..50 {
+                        let ids: Vec<String> = (0..20).map(|index| format!("{writer}-{round}-{index}")).collect();
+                        let mut set = KeySet::new();
+                        for id in &ids {
+                            set.insert(digest(id), Key::new(Entry::new(id, digest(id))).unwrap()).unwrap();
+                        }
+                        store.apply(set);
+                    }
+                });
+            }
+        });
+        assert_eq!(store.len(), 20);
+        let writers: HashSet<String> =
+            store.by_digest.iter().map(|key| key.id.rsplit_once('-').unwrap().0.to_owned()).collect();
+        assert_eq!(writers.len(), 1, "the store holds one set, not parts of several: {writers:?}");
+        assert_eq!(store.apply(KeySet::new()), difference(0, 0, 20));
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn an_id_or_a_secret_occurs_once_in_a_set() {
+        let mut set = set([("1", "a", "x"), ("2", "b", "x")]);
+        let key = |id: &str| Key::new(Entry::new(id, digest("unused"))).unwrap();
+        assert_eq!(set.insert(digest("c"), key("2")), Err(Duplicate::Id(1)));
+        assert_eq!(set.insert(digest("a"), key("3")), Err(Duplicate::Digest(0)));
+        assert_eq!(set.len(), 2);
+    }
+
+    #[test]
+    fn keys_are_counted_by_standing_and_the_oldest_good_one_is_known() {
+        let now = Moment { unix_ns: 1_000_000_000_000, monotonic_ns: 0 };
+        let second = |second| Some(Timestamp::from_second(second).unwrap());
+        let mut set = KeySet::new();
+        for (id, environment, state, created, expires, not_before) in [
+            ("1", Some("live"), State::Active, second(900), None, None),
+            ("2", Some("live"), State::Active, second(400), None, None),
+            ("3", Some("live"), State::Revoked, second(1), None, None),
+            ("4", Some("live"), State::Inactive, second(1), None, None),
+            ("5", Some("live"), State::Active, second(1), second(1000), None),
+            ("6", Some("test"), State::Active, second(1), None, second(1001)),
+            ("7", Some("test"), State::Active, None, None, None),
+            ("8", None, State::Active, second(2000), None, None),
+        ] {
+            let entry = Entry {
+                environment: environment.map(Into::into),
+                state,
+                created,
+                expires,
+                not_before,
+                ..Entry::new(id, digest(id))
+            };
+            set.insert(entry.digest, Key::new(entry).unwrap()).unwrap();
+        }
+        let store = KeyStore::new();
+        store.apply(set);
+
+        let counts = store.count_by_state(now);
+        let expected = StandingCounts { good: 4, inactive: 1, revoked: 1, expired: 1, not_yet_valid: 1 };
+        assert_eq!(counts, expected);
+        assert_eq!(Standing::ALL.map(|standing| counts.of(standing)).iter().sum::<usize>(), store.len());
+        let oldest = store.oldest_active_by_environment(now);
+        assert_eq!(oldest, BTreeMap::from([(None, 0), (Some("live".into()), 600)]), "made in the future: age 0");
+    }
+
+    #[test]
+    fn a_store_prints_no_key_and_no_digest() {
+        let store = KeyStore::new();
+        let set = set([("1", "a", "x")]);
+        assert_eq!(format!("{set:?}"), "KeySet { keys: 1, .. }");
+        store.apply(set);
+        assert_eq!(format!("{store:?}"), "KeyStore { keys: 1, .. }");
+    }
+}
