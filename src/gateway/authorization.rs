@@ -15,7 +15,6 @@ pub enum AuthorizationError {
 }
 
 /// The proof that a principal may take a route. Only [`authorize`] makes one.
-#[derive(Debug)]
 pub struct Permit<'p> {
     principal: Principal,
     route: &'p Route,

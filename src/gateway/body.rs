@@ -200,7 +200,6 @@ impl Uploading {
 
 /// The content of a response on its way to the client. It carries the request's [`Record`], which is written when the
 /// body is gone, whether it was sent whole or not.
-#[derive(Debug)]
 pub enum ResponseBody {
     /// Content of our own, or none.
     Fixed(Fixed),
@@ -209,14 +208,12 @@ pub enum ResponseBody {
 }
 
 /// Content of our own.
-#[derive(Debug)]
 pub struct Fixed {
     content: Bytes,
     record: Option<Box<Record>>,
 }
 
 /// The upstream's content, and the connection that it comes over.
-#[derive(Debug)]
 pub struct Forwarded {
     incoming: Incoming,
     lease: Option<Lease>,

@@ -55,7 +55,6 @@ use record::{Desk, Record};
 use rejection::Rejection;
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
-#[derive(Debug)]
 pub struct Gateway {
     /// The policy in force.
     pub policy: Arc<ArcSwap<Policy>>,

@@ -11,7 +11,6 @@ use super::route::Routes;
 use crate::keys::SecretFormat;
 
 /// One immutable policy.
-#[derive(Debug)]
 pub struct Policy {
     /// Where requests lead, and what each way asks for.
     pub routes: Routes,

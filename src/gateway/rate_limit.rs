@@ -30,7 +30,7 @@ pub enum Counts {
 }
 
 /// A limit as a route applies it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RouteLimit {
     /// The state of it.
     pub limit: Arc<Limit>,
@@ -55,7 +55,6 @@ pub struct RateLimited {
 }
 
 /// The proof that a request may go on to the upstream. Only [`admit`] makes one.
-#[derive(Debug)]
 pub struct Admission<'p> {
     permit: Permit<'p>,
     quota: Option<Quota>,

@@ -23,7 +23,6 @@ use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source};
 const CLIENT_GONE: u16 = 499;
 
 /// What one worker writes its records to.
-#[derive(Debug)]
 pub struct Desk {
     /// Which worker this is.
     pub worker: usize,
@@ -36,7 +35,6 @@ pub struct Desk {
 }
 
 /// The record of one request.
-#[derive(Debug)]
 pub struct Record {
     desk: Arc<Desk>,
     started: Moment,
@@ -209,7 +207,7 @@ impl Record {
         };
         self.desk.shard.record(&Sample {
             route: label,
-            method: MethodLabel::of(&self.method),
+            method: MethodLabel::from(&self.method),
             status: self.status,
             source: self.source,
             request_ns,
@@ -227,12 +225,12 @@ impl Record {
                 request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
                 client: self.client,
                 method: self.method.as_str(),
-                host: target.and_then(|target| target.authority.as_ref()).map(|authority| authority.as_str()),
+                host: target.and_then(|target| target.authority.as_ref()).map(|authority| authority.as_str().as_bytes()),
                 path: target.map_or("", |target| target.path_and_query.path()),
                 protocol: protocol(self.version),
                 route,
                 status: self.status,
-                source: self.source.word(),
+                source: self.source.as_str(),
                 reason: self.reason.map(Reason::word),
                 key_id: self.key.as_ref().map(|key| &*key.id).or(self.refused_key.as_deref()),
                 duration_ns: request_ns,

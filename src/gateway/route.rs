@@ -24,7 +24,6 @@ pub enum Access {
 }
 
 /// One route.
-#[derive(Debug)]
 pub struct Route {
     /// The operator's name for it, in logs and metrics.
     pub name: Arc<str>,
@@ -39,7 +38,6 @@ pub struct Route {
 }
 
 /// All routes of a policy.
-#[derive(Debug)]
 pub struct Routes(Vec<Route>);
 
 impl Routes {

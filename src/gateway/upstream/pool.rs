@@ -176,7 +176,7 @@ impl Pool {
         let mut shared = self.shared();
         shared.retain(|connection| !connection.sender.is_closed());
         let connection = shared.iter().find(|connection| {
-            connection.streams.load(Ordering::Relaxed) < streams_max.min(connection.sender.current_max_send_streams())
+            connection.streams.load(Ordering::Relaxed) < streams_max
         })?;
         Some(connection.lease())
     }

@@ -28,13 +28,18 @@ pub struct UpstreamTls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A PEM file is missing, unreadable, or holds nothing of use.
-    #[error("cannot use {}: {1}", .0.display())]
-    File(PathBuf, String),
+    #[error("cannot use {}: {reason}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The server name is neither a DNS name nor an address.
     #[error("{0:?} is not a server name")]
     ServerName(String),
     /// rustls does not take the combination.
-    #[error("{0}")]
+    #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
 
@@ -89,13 +94,13 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .and_then(Iterator::collect)
         .map_err(|error| file_error(file, &error))?;
     if chain.is_empty() {
-        return Err(TlsError::File(file.to_owned(), "no certificate in it".to_owned()));
+        return Err(file_error(file, &"no certificate in it"));
     }
     Ok(chain)
 }
 
 fn file_error(file: &Path, error: &dyn std::fmt::Display) -> TlsError {
-    TlsError::File(file.to_owned(), error.to_string())
+    TlsError::File { path: file.to_owned(), reason: error.to_string() }
 }
 
 /// Takes any certificate, for `verify: false`. Signatures are still checked, so that the handshake itself is sound.
