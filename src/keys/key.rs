@@ -40,11 +40,12 @@ pub const NETWORKS_MAX: usize = 64;
 pub const RATE_LIMIT_MAX: u64 = 1_000_000_000;
 
 /// What is said of a value that should not be there at all. Continues a sentence which names the field.
-pub(super) const PLAIN_KEY: &str =
-    "looks like a plain key; keep only the SHA-256 of a key (`keygate keys hash`), and replace a key that was written down";
+pub(super) const PLAIN_KEY: &str = "looks like a plain key; keep only the SHA-256 of a key (`keygate keys hash`), and replace a key that was written down";
 
 /// What the operator has decided about a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// The key opens the gate, within its dates.
@@ -671,7 +672,11 @@ mod tests {
         let secret = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
         let text = || Some(format!("was {secret}"));
         let word = || Some(secret.to_owned());
-        let metadata = BTreeMap::from([("note".into(), secret.into()), (secret.into(), "x".into()), ("d".into(), "a1".repeat(32))]);
+        let metadata = BTreeMap::from([
+            ("note".into(), secret.into()),
+            (secret.into(), "x".into()),
+            ("d".into(), "a1".repeat(32)),
+        ]);
         let faults = Key::new(Entry {
             name: text(),
             prefix: text(),
@@ -685,8 +690,11 @@ mod tests {
             ..Entry::new(secret, Digest::of(b""))
         })
         .unwrap_err();
-        let plain: Vec<&str> =
-            faults.iter().filter(|fault| fault.message.contains("plain key")).map(|fault| fault.field.as_str()).collect();
+        let plain: Vec<&str> = faults
+            .iter()
+            .filter(|fault| fault.message.contains("plain key"))
+            .map(|fault| fault.field.as_str())
+            .collect();
         let all = ["id", "name", "prefix", "tenant", "user", "environment", "permissions[0]", "roles[0]", "lineage"];
         assert_eq!(plain, [all.as_slice(), &["metadata.d", "metadata.note", "metadata"]].concat());
         assert!(!format!("{faults:?}").contains("4eC39"));

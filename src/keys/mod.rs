@@ -20,8 +20,8 @@ pub mod sources;
 pub mod format;
 pub mod plain;
 
-pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use append::{AppendError, append};
+pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix};
 pub use key::{Entry, Fault, IdentityValues, Key, Standing, State};
 pub use sources::{Contents, Fingerprint, Sources};

@@ -17,12 +17,14 @@ const TAIL_CHARS_MIN: usize = 16;
 pub fn plain_keys_in(text: &str) -> impl Iterator<Item = usize> {
     let mut next = 0;
     // Each piece ends with the character that separates it from the next one, except perhaps the last.
-    text.split_inclusive(|character: char| !character.is_ascii_alphanumeric() && character != '_').filter_map(move |piece| {
-        let start = next;
-        next += piece.len();
-        let word = piece.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
-        looks_like_a_key(word).then_some(start)
-    })
+    text.split_inclusive(|character: char| !character.is_ascii_alphanumeric() && character != '_').filter_map(
+        move |piece| {
+            let start = next;
+            next += piece.len();
+            let word = piece.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+            looks_like_a_key(word).then_some(start)
+        },
+    )
 }
 
 /// Says whether a single value is, or carries, what looks like a plain key, or a digest in the wrong place.
