@@ -12,7 +12,7 @@ use super::labels::{
     UpstreamLabel,
 };
 use super::series::Admitted;
-use super::shard::{RouteCells, Shard, Totals};
+use super::shard::{RouteCells, Shard, Totals, UpstreamTotals};
 use super::{Family, Kind};
 
 /// Rows that one reader can yield at one scrape.
@@ -162,36 +162,38 @@ impl Store {
     fn upstreams(&self, totals: &Totals, families: &mut Vec<MetricFamily>) {
         let names = self.upstreams.all();
         let upstreams: Vec<_> = (names.iter().zip(&totals.upstreams).enumerate())
-            .filter(|(number, (_, counts))| *number != UpstreamLabel::OTHER.0 as usize || **counts != (0, 0, 0, 0))
+            .filter(|(number, (_, counts))| {
+                *number != UpstreamLabel::OTHER.0 as usize || **counts != UpstreamTotals::default()
+            })
             .map(|(_, (name, counts))| (labels(&["upstream"], &[name.as_ref()]), *counts))
             .collect();
-        let each = |metric: fn(Vec<LabelPair>, (i64, u64, u64, u64)) -> Metric| {
-            upstreams.iter().map(|(labels, counts)| metric(labels.clone(), *counts)).collect()
+        let each = |metric: fn(Vec<LabelPair>, f64) -> Metric, value: fn(&UpstreamTotals) -> f64| {
+            upstreams.iter().map(|(labels, counts)| metric(labels.clone(), value(counts))).collect()
         };
 
         families.push(family(
             "keygate_upstream_connections",
             "Connections to upstreams that are open.",
             MetricType::GAUGE,
-            each(|labels, (open, ..)| gauge(labels, open.max(0) as f64)),
+            each(gauge, |counts| counts.open.max(0) as f64),
         ));
         families.push(family(
             "keygate_upstream_connections_opened_total",
             "Connections to upstreams that were established.",
             MetricType::COUNTER,
-            each(|labels, (_, opened, ..)| counter(labels, opened as f64)),
+            each(counter, |counts| counts.opened as f64),
         ));
         families.push(family(
             "keygate_upstream_connections_reused_total",
             "Requests that went to an upstream on a connection which had carried one before.",
             MetricType::COUNTER,
-            each(|labels, (_, _, reused, _)| counter(labels, reused as f64)),
+            each(counter, |counts| counts.reused as f64),
         ));
         families.push(family(
             "keygate_upstream_connect_failures_total",
             "Attempts to connect to an upstream that failed.",
             MetricType::COUNTER,
-            each(|labels, (.., failed)| counter(labels, failed as f64)),
+            each(counter, |counts| counts.failed as f64),
         ));
     }
 

@@ -243,8 +243,17 @@ pub(super) struct Totals {
     pub(super) connections_opened: Vec<u64>,
     pub(super) connections_refused: Vec<u64>,
     pub(super) handshakes_failed: Vec<u64>,
-    /// By upstream label: open, opened, reused, failed.
-    pub(super) upstreams: Vec<(i64, u64, u64, u64)>,
+    /// By upstream label.
+    pub(super) upstreams: Vec<UpstreamTotals>,
+}
+
+/// The connections to one upstream, of all workers.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct UpstreamTotals {
+    pub(super) open: i64,
+    pub(super) opened: u64,
+    pub(super) reused: u64,
+    pub(super) failed: u64,
 }
 
 impl Totals {
@@ -259,7 +268,7 @@ impl Totals {
             connections_opened: vec![0; ConnectionKind::ALL.len()],
             connections_refused: vec![0; ConnectionRefusal::ALL.len()],
             handshakes_failed: vec![0; HandshakeFailure::ALL.len()],
-            upstreams: vec![(0, 0, 0, 0); UPSTREAMS_MAX],
+            upstreams: vec![UpstreamTotals::default(); UPSTREAMS_MAX],
         }
     }
 
@@ -297,10 +306,10 @@ impl Totals {
             self.connections_opened[kind] += connections.opened.load(Ordering::Relaxed);
         }
         for (mine, theirs) in self.upstreams.iter_mut().zip(&shard.upstreams) {
-            mine.0 += theirs.open.load(Ordering::Relaxed);
-            mine.1 += theirs.opened.load(Ordering::Relaxed);
-            mine.2 += theirs.reused.load(Ordering::Relaxed);
-            mine.3 += theirs.failed.load(Ordering::Relaxed);
+            mine.open += theirs.open.load(Ordering::Relaxed);
+            mine.opened += theirs.opened.load(Ordering::Relaxed);
+            mine.reused += theirs.reused.load(Ordering::Relaxed);
+            mine.failed += theirs.failed.load(Ordering::Relaxed);
         }
     }
 }
