@@ -39,7 +39,7 @@ impl Demo {
         let (listen, admin) = (free(listen)?, free(admin)?);
         let upstream = start_upstream().context("the demo's upstream does not start")?;
         make_certificate(directory.path())?;
-        let secret = SecretFormat::default().generate("demo").context("no random numbers")?;
+        let secret = SecretFormat::default().generate(Some("demo")).context("no random numbers")?;
         let digest = Digest::of(secret.expose().as_bytes()).to_hex();
         fs::write(directory.path().join("keys.yaml"), key_file(&digest))?;
         fs::write(directory.path().join("keygate.yaml"), configuration(listen, admin, upstream))?;

@@ -18,11 +18,11 @@ use crate::gateway::rejection::Reason;
 use crate::gateway::upstream::Upstream;
 use crate::keys::{Fingerprint, KeyStore, Sources};
 use crate::limits::Limits;
-use crate::listener::TlsStore;
+use crate::listener::{HandshakeFailure, Refusal, TlsStore};
 use crate::moment::Moment;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::LogControl;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Words};
 use crate::telemetry::readiness::{Condition, Readiness};
 
 /// Everything that outlives a reload.
@@ -100,7 +100,10 @@ impl State {
     /// Takes over what was loaded at the start.
     pub(super) fn new(path: &Path, assembly: Assembly, log: LogControl) -> anyhow::Result<Arc<Self>> {
         let workers = assembly.workers;
-        let metrics = Metrics::new(workers, Reason::WORDS);
+        let metrics = Metrics::new(
+            workers,
+            Words { rejections: Reason::WORDS, refusals: &Refusal::WORDS, handshake_failures: &HandshakeFailure::WORDS },
+        );
         let limits = Arc::new(Limits::new());
         let readiness = Readiness::new();
         let listening = readiness.condition("listening");
@@ -168,7 +171,7 @@ impl State {
     /// Every file and directory that decides about the state.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.path.clone()];
-        files.extend(self.current().sources.paths());
+        files.extend(self.current().sources.watched_directories());
         files.extend(self.doors.iter().filter_map(|door| door.tls.as_ref()).flat_map(|tls| tls.files()));
         files
     }
@@ -192,7 +195,7 @@ impl State {
             self.reloads.configuration.nothing_new();
             return false;
         }
-        match super::load(&self.path).and_then(Assembly::of) {
+        match Assembly::load(&self.path) {
             Ok(assembly) => {
                 self.put_in_force(assembly);
                 self.reloads.configuration.succeeded();
@@ -244,7 +247,7 @@ impl State {
             door.settings.store(Arc::new(settings.clone()));
             match (&door.tls, tls) {
                 (Some(store), Some(tls)) => {
-                    if let Err(failed) = store.replace(&tls.settings) {
+                    if let Err(failed) = store.apply(&tls.settings) {
                         problems.extend(failed.iter().map(ToString::to_string));
                     }
                 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 /// The connection a request came on. One value is shared by all requests of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
@@ -10,6 +12,8 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// Who the peer says it speaks for, by the PROXY protocol; the peer itself without one.
     pub client: SocketAddr,
+    /// The client's address without its port, written down once for all requests.
+    pub client_text: HeaderValue,
     /// Our end of the TCP connection.
     pub local: SocketAddr,
     /// What TLS has agreed upon; nothing on a plain connection.

@@ -60,6 +60,17 @@ impl Refusal {
         Self::WriteTimeout,
     ];
 
+    /// The words of all of them, in the order of the variants.
+    pub const WORDS: [&'static str; 8] = {
+        let mut words = [""; 8];
+        let mut index = 0;
+        while index < words.len() {
+            words[index] = Self::ALL[index].word();
+            index += 1;
+        }
+        words
+    };
+
     /// The stable word for it, in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -112,6 +123,17 @@ impl HandshakeFailure {
         Self::Protocol,
         Self::Io,
     ];
+
+    /// The words of all of them, in the order of the variants.
+    pub const WORDS: [&'static str; 9] = {
+        let mut words = [""; 9];
+        let mut index = 0;
+        while index < words.len() {
+            words[index] = Self::ALL[index].word();
+            index += 1;
+        }
+        words
+    };
 
     /// The stable word for it, in metrics and logs.
     #[must_use]

@@ -75,11 +75,12 @@ mod tests {
 
     use super::door::tests::{Door, GENEROUS};
     use super::*;
+    use crate::telemetry::metrics::Words;
     use crate::telemetry::readiness::Condition;
 
     /// A door with the three answers and one condition.
     async fn door() -> (Door, Readiness, Condition, Arc<Metrics>) {
-        let (metrics, readiness) = (Metrics::new(1, &["no_route"]), Readiness::new());
+        let (metrics, readiness) = (Metrics::new(1, Words { rejections: &["no_route"], ..Words::default() }), Readiness::new());
         let keys = readiness.condition("keys");
         let door = Door::open(router(Arc::clone(&metrics), readiness.clone()), GENEROUS).await;
         (door, readiness, keys, metrics)
@@ -154,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_router_can_be_merged_in() {
-        let (metrics, readiness) = (Metrics::new(1, &[]), Readiness::new());
+        let (metrics, readiness) = (Metrics::new(1, Words::default()), Readiness::new());
         let other = Router::new().route("/keys", post(|| async { StatusCode::CREATED }));
         let door = Door::open(router(metrics, readiness).merge(other), GENEROUS).await;
         let answer = door.send("POST /keys HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
