@@ -366,6 +366,7 @@ mod tests {
                 }
                 let after = bucket.peek(&one, START_NS);
                 prop_assert!(after.remaining <= before.remaining);
+                prop_assert!(after.reset_after >= before.reset_after);
                 // Each of four changes rounds by less than two millionths of a token of whichever bucket has fewer.
                 let rounding = (8 * one.burst()).div_ceil(1_000_000 * one.burst().min(other.burst()));
                 prop_assert!(after.remaining + rounding >= before.remaining);
@@ -433,6 +434,21 @@ mod tests {
         check("granted less than was used", 5, 60, 8, 0, 60 - 8 + 3);
         check("a shorter window", 10, 4, 8, 7, 0);
         check("a longer window", 8, 600, 8, 0, 592);
+    }
+
+    #[test]
+    fn an_admission_counts_for_a_window_and_not_a_nanosecond_longer() {
+        for algorithm in [Algorithm::TokenBucket, Algorithm::RollingWindow] {
+            let allowance = Allowance::new(algorithm, 3, Duration::from_secs(60), None).expect("allowance");
+            let mut bucket = new(&allowance);
+            bucket.take(&allowance, 3, START_NS).expect("whole");
+            let (last_ns, over_ns) = (START_NS + 60 * SECOND_NS - 1, START_NS + 60 * SECOND_NS);
+            assert!(!bucket.is_whole(last_ns) && bucket.is_whole(over_ns), "{algorithm}");
+            let refused = bucket.clone().take(&allowance, 3, last_ns).expect_err("a nanosecond too early");
+            assert_eq!(refused.retry_after_seconds, 1, "{algorithm}");
+            assert_eq!(refused.quota.reset_after, Duration::from_nanos(1), "{algorithm}");
+            assert_eq!(bucket.take(&allowance, 3, over_ns).map(|quota| quota.remaining), Ok(0), "{algorithm}");
+        }
     }
 
     #[test]
