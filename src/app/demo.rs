@@ -24,7 +24,7 @@ const UPSTREAM_CONTENT_BYTES_MAX: usize = 1 << 20;
 
 /// A demo that is set up and waits to be run.
 #[derive(Debug)]
-pub struct Demo {
+pub(super) struct Demo {
     directory: tempfile::TempDir,
 }
 
@@ -34,7 +34,7 @@ impl Demo {
     /// # Errors
     ///
     /// If no port is free, or the temporary directory cannot be written.
-    pub fn prepare(listen: SocketAddr, admin: SocketAddr, out: &mut dyn Write) -> anyhow::Result<Self> {
+    pub(super) fn prepare(listen: SocketAddr, admin: SocketAddr, out: &mut dyn Write) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("keygate-demo-").tempdir().context("no temporary directory")?;
         let (listen, admin) = (free(listen)?, free(admin)?);
         let upstream = start_upstream().context("the demo's upstream does not start")?;
@@ -68,7 +68,7 @@ impl Demo {
 
     /// The configuration to run.
     #[must_use]
-    pub fn configuration(&self) -> PathBuf {
+    pub(super) fn configuration(&self) -> PathBuf {
         self.directory.path().join("keygate.yaml")
     }
 }

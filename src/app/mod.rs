@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cli::{self, Command, ConfigCommand, Configured};
+use crate::moment::Moment;
 use crate::probes;
 use crate::telemetry::log;
 
@@ -54,7 +55,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             run(&demo.configuration())
         }
         Command::Check(Configured { config }) => check(&config, &mut out),
-        Command::Keys(command) => cli::keys::run(command, &mut out),
+        Command::Keys(arguments) => cli::keys::run(&arguments, &mut io::stdin(), &mut out, Moment::now()),
         Command::Healthcheck { admin, path, timeout } => {
             probes::healthcheck(admin, &path, Duration::from_secs(timeout)).map_err(anyhow::Error::msg)?;
             Ok(ExitCode::SUCCESS)

@@ -2,10 +2,11 @@
 //!
 //! One deadline covers the PROXY header and the TLS handshake; from there on the [`watchdog`](super::watchdog) counts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderValue;
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -54,7 +55,8 @@ pub(super) async fn converse<S: Respond, O: Observer>(door: Arc<Door<S, O>>, arr
         Ok(client) => client,
         Err(refusal) => return door.observer.refused(refusal),
     };
-    let info = ConnectionInfo { peer, client, local: canonical(local), tls: None, worker: door.worker };
+    let client_text = text_of(client.ip());
+    let info = ConnectionInfo { peer, client, client_text, local: canonical(local), tls: None, worker: door.worker };
 
     // Boxed, so that an idle connection holds no more than its own branch needs.
     match door.tls.clone() {
@@ -205,4 +207,9 @@ fn after(duration: Duration) -> Instant {
     let now = Instant::now();
     // A duration that no clock can hold is as good as a year.
     now.checked_add(duration).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
+}
+
+/// An address as a field value. Addresses have only digits, letters, dots and colons.
+fn text_of(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
