@@ -11,7 +11,7 @@ use serde_path_to_error::Segment;
 
 use super::Fault;
 use super::node::Node;
-use super::path::Path;
+use super::path::{Path, Step};
 use super::place::Aim;
 
 /// Decodes the tree.
@@ -21,7 +21,7 @@ pub(super) fn decode<T: DeserializeOwned>(root: &Node) -> Result<T, Fault> {
     }
     // Keeping the path costs time for every value, so it is only kept once we know that somebody will read it.
     serde_path_to_error::deserialize(Decoder(root)).map_err(|error| {
-        let outer = path_of(error.path());
+        let outer = path_of(root, error.path());
         let DecodeError { message, field } = error.into_inner();
         let (path, aim) = match field {
             None => (outer, Aim::Value),
@@ -33,11 +33,19 @@ pub(super) fn decode<T: DeserializeOwned>(root: &Node) -> Result<T, Fault> {
     })
 }
 
-fn path_of(path: &serde_path_to_error::Path) -> Path {
+/// The path in the document. Items that were set aside do not count for serde, but they do for an operator.
+fn path_of(root: &Node, path: &serde_path_to_error::Path) -> Path {
+    let mut node = Some(root);
     path.iter().fold(Path::root(), |path, segment| match segment {
-        Segment::Seq { index } => path.index(*index),
-        Segment::Map { key } => path.field(key),
-        Segment::Enum { variant } => path.field(variant),
+        Segment::Seq { index } => {
+            let index = node.map_or(*index, |node| node.item(*index));
+            node = node.and_then(|node| node.at(&[Step::Index(index)]));
+            path.index(index)
+        }
+        Segment::Map { key: name } | Segment::Enum { variant: name } => {
+            node = node.and_then(|node| node.at(&[Step::Field(name.clone())]));
+            path.field(name)
+        }
         Segment::Unknown => path,
     })
 }
@@ -72,21 +80,21 @@ impl serde::de::Error for DecodeError {
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::custom(format_args!("expected {}", super::check::one_of(expected)))
+        Self::custom(format_args!("expected {}", super::wording::one_of(expected)))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self { message: super::check::unknown_field(field, expected), field: Some(field.to_owned()) }
+        Self { message: super::wording::unknown_field(field, expected), field: Some(field.to_owned()) }
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { message: super::check::MISSING.to_owned(), field: Some(field.to_owned()) }
+        Self { message: super::wording::MISSING.to_owned(), field: Some(field.to_owned()) }
     }
 }
 
 fn kind(found: Unexpected<'_>) -> &'static str {
     match found {
-        Unexpected::Bool(_) => "true or false",
+        Unexpected::Bool(_) => "a boolean",
         Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a whole number",
         Unexpected::Float(_) => "a number",
         Unexpected::Char(_) | Unexpected::Str(_) => "text",
@@ -113,19 +121,21 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.0 {
-            Node::Null => visitor.visit_unit(),
+            Node::Null | Node::SetAside => visitor.visit_unit(),
             Node::Boolean(value) => visitor.visit_bool(*value),
             Node::Unsigned(value) => visitor.visit_u64(*value),
             Node::Signed(value) => visitor.visit_i64(*value),
             Node::Float(value) => visitor.visit_f64(*value),
             Node::Text { text, .. } => visitor.visit_borrowed_str(text),
             Node::List(items) => {
-                let mut items = SeqDeserializer::new(items.iter().map(Decoder));
+                let items = items.iter().filter(|node| !matches!(node, Node::SetAside));
+                let mut items = SeqDeserializer::new(items.map(Decoder));
                 let value = visitor.visit_seq(&mut items)?;
                 items.end().map(|()| value)
             }
             Node::Map(fields) => {
-                let mut fields = MapDeserializer::new(fields.iter().map(|(name, node)| (&**name, Decoder(node))));
+                let fields = fields.iter().filter(|(_, node)| !matches!(node, Node::SetAside));
+                let mut fields = MapDeserializer::new(fields.map(|(name, node)| (&**name, Decoder(node))));
                 let value = visitor.visit_map(&mut fields)?;
                 fields.end().map(|()| value)
             }
@@ -156,7 +166,8 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
             | Node::Signed(_)
             | Node::Float(_)
             | Node::List(_)
-            | Node::Map(_) => Err(serde::de::Error::custom("expected text, or a mapping with exactly one field")),
+            | Node::Map(_)
+            | Node::SetAside => Err(serde::de::Error::custom("expected text, or a mapping with exactly one field")),
         }
     }
 

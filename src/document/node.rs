@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::path::Path;
+use super::path::{Path, Step};
 use super::place::Place;
 use super::problem::{Problem, Problems};
 
@@ -27,6 +27,8 @@ pub(super) enum Node {
     List(Vec<Self>),
     /// Fields in the order of the document. Names are unique once [`Node::duplicates`] was found empty.
     Map(Vec<(Box<str>, Self)>),
+    /// A field or an item that was found faulty and is no longer looked at: what decodes finds it left out.
+    SetAside,
 }
 
 impl Node {
@@ -34,12 +36,54 @@ impl Node {
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Boolean(_) => "true or false",
+            Self::Boolean(_) => "a boolean",
             Self::Unsigned(_) | Self::Signed(_) => "a whole number",
             Self::Float(_) => "a number",
-            Self::Text { .. } => "text",
+            Self::Text { expanded: true, .. } => "text that came out of a variable",
+            Self::Text { expanded: false, .. } => "text",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
+            Self::SetAside => "something faulty",
+        }
+    }
+
+    /// The value at a path, if there is one.
+    pub(super) fn at(&self, steps: &[Step]) -> Option<&Self> {
+        let Some((step, rest)) = steps.split_first() else { return Some(self) };
+        let inner = match (self, step) {
+            (Self::Map(fields), Step::Field(name)) => &fields.iter().find(|(other, _)| **other == **name)?.1,
+            (Self::List(items), Step::Index(index)) => items.get(*index)?,
+            (_, Step::Field(_) | Step::Index(_)) => return None,
+        };
+        inner.at(rest)
+    }
+
+    /// The index of the item that is at `index` once those set aside are left out.
+    pub(super) fn item(&self, index: usize) -> usize {
+        let Self::List(items) = self else { return index };
+        let left = items.iter().enumerate().filter(|(_, item)| !matches!(item, Self::SetAside));
+        left.map(|(position, _)| position).nth(index).unwrap_or(index)
+    }
+
+    /// Sets aside the value at a path, or the nearest one around it that exists; says whether it did. The whole document
+    /// cannot be set aside.
+    pub(super) fn set_aside(&mut self, steps: &[Step]) -> bool {
+        let Some((step, rest)) = steps.split_first() else { return false };
+        let inner = match (self, step) {
+            (Self::Map(fields), Step::Field(name)) => {
+                fields.iter_mut().find(|(other, _)| **other == **name).map(|(_, value)| value)
+            }
+            (Self::List(items), Step::Index(index)) => items.get_mut(*index),
+            (_, Step::Field(_) | Step::Index(_)) => None,
+        };
+        match inner {
+            None | Some(Self::SetAside) => false,
+            Some(inner) => {
+                if !inner.set_aside(rest) {
+                    *inner = Self::SetAside;
+                }
+                true
+            }
         }
     }
 
@@ -57,7 +101,8 @@ impl Node {
             | Self::Unsigned(_)
             | Self::Signed(_)
             | Self::Float(_)
-            | Self::Text { .. } => {}
+            | Self::Text { .. }
+            | Self::SetAside => {}
             Self::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     way.push(Way::Index(index));
@@ -125,7 +170,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Node, Problems> {
             } else if let Some(place) = second_document(text) {
                 Problem::new(name, place, "", "a second document begins here; a file holds only one")
             } else {
-                Problem::new(name, place_of(&error), "", &explanation(&error))
+                Problem::new(name, place_of(&error), "", &explanation(&error, text))
             };
             Err(problem.into())
         }
@@ -162,15 +207,34 @@ impl Visitor<'_> for NoDocument {
 }
 
 /// The parser's own words, without the place (the problem has it) and without any value.
-fn explanation(error: &serde_yaml::Error) -> String {
+fn explanation(error: &serde_yaml::Error, text: &str) -> String {
     let words = error.to_string();
     if words.contains("invalid type:") || words.contains("invalid value:") {
         return "a value does not fit its tag, or a field name is not text".to_owned();
     }
     let (what, context) = words.split_once(", ").unwrap_or((&words, ""));
     let what = what.split(" at line ").next().unwrap_or(what);
+    let line = text.lines().nth(place_of(error).line - 1).unwrap_or_default();
+    if context.contains("flow") && line.contains("${") {
+        return format!("is not YAML: {what}; between `{{` and `}}` or `[` and `]`, text with a variable needs quotes");
+    }
+    if line.starts_with('\t')
+        || words.contains("cannot start any token") && line.trim_start_matches(' ').starts_with('\t')
+    {
+        return "is not YAML: lines are indented with spaces, not with tabs".to_owned();
+    }
+    let context = PARSER_WORDS.iter().fold(context.to_owned(), |context, (word, ours)| context.replace(word, ours));
     if context.is_empty() { format!("is not YAML: {what}") } else { format!("is not YAML: {what}, {context}") }
 }
+
+/// Words of the parser, and what they mean to those who do not know how YAML is specified.
+const PARSER_WORDS: [(&str, &str); 5] = [
+    ("flow sequence", "list in brackets"),
+    ("flow mapping", "mapping in braces"),
+    ("block mapping", "mapping"),
+    ("block sequence", "list"),
+    ("block collection", "list"),
+];
 
 /// Builds nodes from what the parser reports. Nothing it says contains a value.
 struct Builder {
