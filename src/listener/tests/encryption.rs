@@ -1,7 +1,5 @@
 //! TLS: names, versions, client certificates, resumption, and certificates that change.
 
-use std::io;
-
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -325,5 +323,17 @@ async fn what_is_not_tls_is_told_apart_from_who_hangs_up() {
     server.hears("handshake protocol").await;
     drop(server.connect().await);
     server.hears("handshake eof").await;
+    server.ends().await;
+}
+
+/// RFC 9112, section 9.8: without close_notify the client knows that something is missing.
+#[tokio::test]
+async fn a_cut_response_ends_without_close_notify() {
+    let folder = Folder::new();
+    let server = Server::start_tls(settings(), &folder.store(&["a.example"]));
+    let mut client = Client::trusting(&folder).connect(&server, "a.example").await.unwrap();
+    send(&mut client, "/cut").await;
+    let error = client.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     server.ends().await;
 }

@@ -269,3 +269,22 @@ async fn an_http10_client_is_answered_and_closed() {
     assert!(until_closed(&mut client).await.starts_with("HTTP/1.0 200 OK\r\n"));
     server.ends().await;
 }
+
+/// The end of the connection is the end of a chunked body only if the last chunk has come (RFC 9112, section 8), and
+/// the end of an HTTP/1.0 body in any case. So that one must not end in order.
+#[tokio::test]
+async fn a_cut_response_does_not_look_complete() {
+    let server = Server::start(settings());
+    let mut client = server.connect().await;
+    send(&mut client, "/cut").await;
+    let response = until_closed(&mut client).await;
+    assert!(response.ends_with("\r\n\r\n4\r\nhalf\r\n"), "{response}");
+
+    let mut client = server.connect().await;
+    client.write_all(b"GET /cut HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut response = Vec::new();
+    let error = client.read_to_end(&mut response).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert!(response.ends_with(b"\r\n\r\nhalf"), "{}", String::from_utf8_lossy(&response));
+    server.ends().await;
+}

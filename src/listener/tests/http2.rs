@@ -150,6 +150,17 @@ async fn a_panic_ends_its_own_stream_only() {
 }
 
 #[tokio::test]
+async fn a_cut_response_is_an_error_of_its_stream() {
+    let server = Server::start(knowing(settings().timeouts));
+    let (mut sender, _connection) = handshake(server.connect().await).await;
+    let request = Request::get("http://a.example/cut").body(Empty::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    assert!(get(&mut sender, "/").await.contains("worker: 7"));
+    server.ends().await;
+}
+
+#[tokio::test]
 async fn a_drain_says_goaway_and_finishes_the_streams() {
     let server = Server::start(knowing(settings().timeouts));
     let (mut sender, connection) = handshake(server.connect().await).await;

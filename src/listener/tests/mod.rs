@@ -13,7 +13,7 @@ mod http2;
 mod load_balancers;
 mod shortage;
 
-use std::convert::Infallible;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,7 +46,7 @@ const SHORT: Duration = Duration::from_millis(150);
 /// Bytes of the answer to `/large`. More than all buffers on the way hold together.
 const LARGE_BYTES: usize = 64 * 1024 * 1024;
 
-type TestBody = UnsyncBoxBody<Bytes, Infallible>;
+type TestBody = UnsyncBoxBody<Bytes, io::Error>;
 
 fn settings() -> Settings {
     Settings {
@@ -125,7 +125,7 @@ impl Server {
 }
 
 async fn answer(request: Request<Incoming>, info: Arc<ConnectionInfo>, gate: Arc<Notify>) -> Response<TestBody> {
-    let text = |text: String| Full::new(Bytes::from(text)).boxed_unsync();
+    let text = |text: String| Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::builder();
     let body = match request.uri().path() {
         "/wait" => {
@@ -145,7 +145,8 @@ async fn answer(request: Request<Incoming>, info: Arc<ConnectionInfo>, gate: Arc
             text("not you".to_owned())
         }
         "/large" => Large { left: LARGE_BYTES }.boxed_unsync(),
-        "/empty" => Empty::new().boxed_unsync(),
+        "/empty" => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        "/cut" => Cut { failure: None }.boxed_unsync(),
         "/panic" => panic!("as asked"),
         _ => text(format!("{info:?}")),
     };
@@ -159,18 +160,33 @@ struct Large {
 
 impl Body for Large {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         static CHUNK: [u8; 16 * 1024] = [b'x'; 16 * 1024];
         if self.left == 0 {
             return Poll::Ready(None);
         }
         self.left -= CHUNK.len();
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&CHUNK)))))
+    }
+}
+
+/// A body that fails in the middle, when the first half is on its way, as one does whose upstream has died.
+struct Cut {
+    failure: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Body for Cut {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(failure) = &mut self.failure {
+            return failure.as_mut().poll(context).map(|()| Some(Err(io::Error::other("cut"))));
+        }
+        self.failure = Some(Box::pin(tokio::time::sleep(SHORT / 3)));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"half")))))
     }
 }
 
