@@ -1,3 +1,9 @@
 //! The `keygate` program.
 
-fn main() {}
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    keygate::app::main()
+}

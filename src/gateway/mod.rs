@@ -1,1 +1,179 @@
 //! The road: every step of a request, in order.
+//!
+//! ```text
+//! message → client address → route → credentials → authentication → authorization → rate limit → forward
+//! ```
+//!
+//! Each step is one file and leaves a value that the next one takes: [`credentials::Credentials`],
+//! [`authentication::Principal`], [`authorization::Permit`], [`rate_limit::Admission`]. Only the step itself can make
+//! its value, and [`forward::forward`] demands the last one. A step that says no returns a [`rejection::Rejection`].
+
+pub mod message;
+pub mod client_address;
+pub mod route;
+pub mod credentials;
+pub mod authentication;
+pub mod authorization;
+pub mod rate_limit;
+pub mod forward;
+
+pub mod rejection;
+pub mod refusal;
+
+pub mod policy;
+
+pub mod body;
+pub mod correlation;
+pub mod fields;
+pub mod identity;
+pub mod record;
+pub mod upstream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+
+use crate::keys::KeyStore;
+use crate::listener::ConnectionInfo;
+use crate::moment::Moment;
+use crate::telemetry::metrics::Source;
+
+use authentication::authenticate;
+use authorization::authorize;
+use body::ResponseBody;
+use credentials::Credentials;
+use fields::Origin;
+use forward::forward;
+use message::Target;
+use policy::Policy;
+use rate_limit::{admit, charge_unauthenticated, peek};
+use record::{Desk, Record};
+use rejection::Rejection;
+
+/// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
+pub struct Gateway {
+    /// The policy in force.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The keys in force.
+    pub keys: Arc<KeyStore>,
+    /// Set when the process is about to end: connections are not kept.
+    pub draining: Arc<AtomicBool>,
+    /// Where this worker's records go.
+    pub desk: Arc<Desk>,
+}
+
+impl Gateway {
+    /// Answers one request, always.
+    ///
+    /// The twin of [`Gateway::serve`]: it reads the clock, keeps the record, turns a refusal into a response and adds
+    /// what every response bears, so that the road itself stays free of all of these.
+    pub async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<ConnectionInfo>,
+    ) -> Response<ResponseBody> {
+        let now = Moment::now();
+        // One policy for the whole request: a reload in the middle must not mix old routes with new limits.
+        let policy = self.policy.load_full();
+        let version = request.version();
+        let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
+
+        let (mut response, source) = match self.serve(request, &connection, &policy, now, &mut record).await {
+            Ok(response) => (response, Source::Upstream),
+            Err(rejection) => {
+                record.refused(&rejection);
+                (policy.refusals.write(&rejection), Source::Keygate)
+            }
+        };
+
+        let fields = response.headers_mut();
+        if let Some(quota) = record.quota() {
+            policy.rate_limit_fields.write(fields, quota, now);
+        }
+        if let Some(request_id) = record.request_id() {
+            fields.insert(&policy.forwarding.request_id, request_id.clone());
+        }
+        if version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        record.responded(response.status(), source);
+        response.body_mut().carry(record);
+        response
+    }
+
+    /// The road: every step of a request, in order, and nothing else.
+    async fn serve(
+        &self,
+        mut request: Request<Incoming>,
+        connection: &ConnectionInfo,
+        policy: &Policy,
+        now: Moment,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Rejection> {
+        let request_id = correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names);
+        record.named(request_id);
+
+        let target = Target::of(&request)?;
+        record.asked_for(&target);
+        let peer = connection.client.ip();
+        let client = policy.forwarding.fields.trusted_proxies.client_address(peer, request.headers())?;
+        record.from_client(client);
+        let route = policy.routes.find(&target)?;
+        record.routed(route.label, &route.name);
+
+        let principal = Credentials::take_from(request.headers_mut(), &policy.api_key_fields)
+            .map_err(Rejection::from)
+            .and_then(|credentials| authenticate(&credentials, route.access, &self.keys, &policy.secret_format, now));
+        let principal = match principal {
+            Ok(principal) => principal,
+            Err(rejection) => return Err(unauthenticated(rejection, client, policy, now, record)),
+        };
+        if let Some(key) = principal.key() {
+            record.authenticated(key);
+        }
+
+        let permit = match authorize(principal.clone(), route, client) {
+            Ok(permit) => permit,
+            Err(error) => {
+                record.counted(peek(&route.limits, &principal, client, now));
+                return Err(error.into());
+            }
+        };
+        let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
+        record.counted(admission.quota());
+
+        let origin = Origin {
+            peer,
+            peer_text: &connection.client_text,
+            tls: connection.tls.is_some(),
+            version: request.version(),
+            authority: target.authority.as_ref(),
+        };
+        forward(request, &target, &origin, admission, &policy.forwarding, record).await
+    }
+}
+
+/// Counts a request without good credentials against its address. Once that allowance is spent, the answer is that
+/// and no longer what was wrong with the credentials.
+fn unauthenticated(
+    rejection: Rejection,
+    client: client_address::ClientAddress,
+    policy: &Policy,
+    now: Moment,
+    record: &mut Record,
+) -> Rejection {
+    match charge_unauthenticated(&policy.unauthenticated, client, now) {
+        Ok(quota) => {
+            record.counted(quota);
+            rejection
+        }
+        Err(limited) => {
+            record.counted(Some(limited.quota));
+            limited.into()
+        }
+    }
+}

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{Digest, counted_as};
 use super::format::PREFIX_CHARS_MAX;
+use super::plain::carries_a_plain_key;
 use crate::moment::Moment;
 
 /// Bytes an id, a tenant, a user, an environment, a role or a permission may have.
@@ -38,8 +39,13 @@ pub const NETWORKS_MAX: usize = 64;
 /// The largest limit that can be granted to a key, in requests per window.
 pub const RATE_LIMIT_MAX: u64 = 1_000_000_000;
 
+/// What is said of a value that should not be there at all. Continues a sentence which names the field.
+pub(super) const PLAIN_KEY: &str = "looks like a plain key; keep only the SHA-256 of a key (`keygate keys hash`), and replace a key that was written down";
+
 /// What the operator has decided about a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// The key opens the gate, within its dates.
@@ -221,6 +227,12 @@ impl Entry {
             metadata: BTreeMap::new(),
         }
     }
+
+    /// Everything that is wrong with the entry, in the order of its fields.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        faults_of(self)
+    }
 }
 
 /// What is wrong with one field of an [`Entry`]. The message never repeats the value.
@@ -240,10 +252,12 @@ impl Key {
     ///
     /// All faults of the entry at once, in the order of its fields.
     pub fn new(entry: Entry) -> Result<Self, Vec<Fault>> {
-        let faults = faults_of(&entry);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
+        let faults = entry.faults();
+        if faults.is_empty() { Self::of_checked(entry) } else { Err(faults) }
+    }
+
+    /// Like [`Key::new`], for an entry whose [`Entry::faults`] were looked at already.
+    pub(super) fn of_checked(entry: Entry) -> Result<Self, Vec<Fault>> {
         // Every string below is visible ASCII by now, so none of these values can fail; if one did, the entry would
         // be refused rather than the field be left out.
         let identity = IdentityValues::of(&entry)
@@ -425,8 +439,20 @@ impl Faults {
         self.0.push(Fault { field: field.to_owned(), message });
     }
 
+    /// What looks like a secret is refused wherever it stands: it would be shown in tables and logs.
+    fn no_plain_key(&mut self, field: &str, text: &str) -> bool {
+        let plain = carries_a_plain_key(text);
+        if plain {
+            self.add(field, PLAIN_KEY.to_owned());
+        }
+        plain
+    }
+
     /// A name for machines. It travels in fields and stands in logs: visible ASCII (RFC 9110, section 5.5), no spaces.
     fn word(&mut self, field: &str, text: &str) {
+        if self.no_plain_key(field, text) {
+            return;
+        }
         if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.add(field, format!("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without spaces"));
         }
@@ -440,6 +466,9 @@ impl Faults {
 
     /// A text for people, on one line.
     fn text(&mut self, field: &str, text: &str) {
+        if self.no_plain_key(field, text) {
+            return;
+        }
         if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
             self.add(field, format!("must be 1 to {TEXT_CHARS_MAX} characters on one line"));
         }
@@ -450,10 +479,17 @@ impl Faults {
             self.add("metadata", format!("must have at most {METADATA_MAX} entries"));
         }
         for (name, value) in metadata {
-            if name.is_empty() || name.chars().count() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-                self.add("metadata", format!("has a name that is not 1 to {NAME_BYTES_MAX} characters on one line"));
-            } else if value.chars().count() > TEXT_CHARS_MAX {
-                self.add(&format!("metadata.{name}"), format!("must have at most {TEXT_CHARS_MAX} characters"));
+            if carries_a_plain_key(name) {
+                self.add("metadata", format!("has a name that {PLAIN_KEY}"));
+                continue;
+            }
+            if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+                self.add("metadata", format!("has a name that is not 1 to {NAME_BYTES_MAX} bytes on one line"));
+                continue;
+            }
+            let field = format!("metadata.{name}");
+            if !self.no_plain_key(&field, value) && value.chars().count() > TEXT_CHARS_MAX {
+                self.add(&field, format!("must have at most {TEXT_CHARS_MAX} characters"));
             }
         }
     }
@@ -629,6 +665,39 @@ mod tests {
             let faults = Key::new(bad).unwrap_err();
             assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), [field]);
         }
+    }
+
+    #[test]
+    fn a_plain_key_is_refused_in_every_field_and_never_repeated() {
+        let secret = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
+        let text = || Some(format!("was {secret}"));
+        let word = || Some(secret.to_owned());
+        let metadata = BTreeMap::from([
+            ("note".into(), secret.into()),
+            (secret.into(), "x".into()),
+            ("d".into(), "a1".repeat(32)),
+        ]);
+        let faults = Key::new(Entry {
+            name: text(),
+            prefix: text(),
+            tenant: word(),
+            user: word(),
+            environment: word(),
+            permissions: vec![secret.into()],
+            roles: vec![secret.into()],
+            lineage: word(),
+            metadata,
+            ..Entry::new(secret, Digest::of(b""))
+        })
+        .unwrap_err();
+        let plain: Vec<&str> = faults
+            .iter()
+            .filter(|fault| fault.message.contains("plain key"))
+            .map(|fault| fault.field.as_str())
+            .collect();
+        let all = ["id", "name", "prefix", "tenant", "user", "environment", "permissions[0]", "roles[0]", "lineage"];
+        assert_eq!(plain, [all.as_slice(), &["metadata.d", "metadata.note", "metadata"]].concat());
+        assert!(!format!("{faults:?}").contains("4eC39"));
     }
 
     #[test]

@@ -13,10 +13,16 @@ pub mod digest;
 pub mod key;
 pub mod store;
 
+pub mod append;
+pub mod file;
+pub mod sources;
+
 pub mod format;
 pub mod plain;
 
+pub use append::{AppendError, append};
 pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix};
 pub use key::{Entry, Fault, IdentityValues, Key, Standing, State};
+pub use sources::{Contents, Fingerprint, Sources};
 pub use store::{Difference, Duplicate, KeySet, KeyStore, StandingCounts};

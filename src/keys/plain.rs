@@ -13,23 +13,28 @@ use super::format::{TAIL_CHARS, check_fits};
 /// Characters behind `xx_live_` or `xx_test_` from which on it is taken for a key: more than a display prefix shows.
 const TAIL_CHARS_MIN: usize = 16;
 
-/// Finds the first thing in `text` that looks like a plain key, and says at which byte it begins.
+/// Finds everything in `text` that looks like a plain key, and says at which bytes each begins.
+pub fn plain_keys_in(text: &str) -> impl Iterator<Item = usize> {
+    let mut next = 0;
+    // Each piece ends with the character that separates it from the next one, except perhaps the last.
+    text.split_inclusive(|character: char| !character.is_ascii_alphanumeric() && character != '_').filter_map(
+        move |piece| {
+            let start = next;
+            next += piece.len();
+            let word = piece.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+            looks_like_a_key(word).then_some(start)
+        },
+    )
+}
+
+/// Says whether a single value is, or carries, what looks like a plain key, or a digest in the wrong place.
 #[must_use]
-pub fn plain_key_in(text: &str) -> Option<usize> {
-    let mut start = 0;
-    for word in text.split_inclusive(|character: char| !character.is_ascii_alphanumeric() && character != '_') {
-        // Each piece ends with the character that separates it, except perhaps the last.
-        if looks_like_a_key(word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric())) {
-            return Some(start);
-        }
-        start += word.len();
-    }
-    None
+pub fn carries_a_plain_key(value: &str) -> bool {
+    is_hex64(value) || plain_keys_in(value).next().is_some()
 }
 
 /// Says whether `value` as a whole is 64 hexadecimal digits: a secret of that format, or a digest in the wrong place.
-#[must_use]
-pub fn is_hex64(value: &str) -> bool {
+fn is_hex64(value: &str) -> bool {
     value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
@@ -55,6 +60,10 @@ mod tests {
     use super::super::format::SecretFormat;
     use super::*;
 
+    fn found(text: &str) -> Vec<usize> {
+        plain_keys_in(text).collect()
+    }
+
     #[test]
     fn a_secret_of_ours_is_found_anywhere() {
         let secret = SecretFormat::base62("acme").unwrap().generate(Some("eu")).unwrap();
@@ -62,14 +71,16 @@ mod tests {
         for (before, after) in
             [("", ""), ("# was ", "\n"), ("\u{e9}\u{e9} \"", "\""), ("https://x.example/?k=", "&a=b"), ("-", "-")]
         {
-            assert_eq!(plain_key_in(&format!("{before}{secret}{after}")), Some(before.len()), "{before:?}");
+            assert_eq!(found(&format!("{before}{secret}{after}")), [before.len()], "{before:?}");
         }
     }
 
     #[test]
     fn a_common_shape_is_found() {
         for text in ["sk_live_4eC39HqLyjWDarjtT1zdp7dc", "pk_test_0123456789abcdef", "my_own_test_AbcdefGhijklmnop"] {
-            assert_eq!(plain_key_in(text), Some(0), "{text}");
+            assert_eq!(found(text), [0], "{text}");
+            assert_eq!(found(&format!("{text}, {text}")), [0, text.len() + 2], "{text}");
+            assert!(carries_a_plain_key(&format!("was {text}")));
         }
     }
 
@@ -87,15 +98,15 @@ mod tests {
             "acme_0123456789abcdefghijklmnopqrstuvwxyz01",
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         ] {
-            assert_eq!(plain_key_in(text), None, "{text}");
+            assert_eq!(found(text), [], "{text}");
         }
     }
 
     #[test]
     fn sixty_four_hexadecimal_digits_are_told_from_everything_else() {
-        assert!(is_hex64(&"aB3".repeat(22)[..64]));
+        assert!(carries_a_plain_key(&"aB3".repeat(22)[..64]));
         for value in ["", &"a".repeat(63), &"a".repeat(65), &"g".repeat(64)] {
-            assert!(!is_hex64(value));
+            assert!(!carries_a_plain_key(value));
         }
     }
 }

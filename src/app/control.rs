@@ -1,0 +1,208 @@
+//! The control plane: starts the workers, then waits for signals and for files that change.
+//!
+//! Nothing here is on the way of a request. When it fails at something (a file that does not parse, a certificate
+//! without its key), what was good stays in force, the failure is logged and shown in the metrics, and serving goes on.
+
+use std::net::TcpListener as StdListener;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+
+use super::assembly::{Assembly, Shutdown};
+use super::meters;
+use super::state::{Applied, State};
+use super::workers::{Door, Worker};
+use crate::gateway::Gateway;
+use crate::gateway::correlation::Names;
+use crate::gateway::record::Desk;
+use crate::listener::{self, Drain};
+use crate::moment::Moment;
+use crate::probes;
+use crate::reload::Watcher;
+use crate::telemetry::log::LogControl;
+
+/// How often buckets that are full, and so say nothing, are dropped.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the last lines of the access log may take.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// Runs the gateway to its end.
+pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("cannot wait for signals")?;
+    let state = State::new(path, assembly, log)?;
+    meters::install(&state);
+    let drain = Drain::new();
+    let (stop, stopped) = watch::channel(false);
+
+    let admin = open_admin_door(&state).await?;
+    let workers = start_workers(&state, &drain, &stopped)?;
+    state.listening.met();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        workers = workers.len(),
+        keys = state.keys.len(),
+        "keygate is ready"
+    );
+
+    let ending = Arc::new(Notify::new());
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&state)));
+    let watching = tokio::spawn(watch_files(Arc::clone(&state), Arc::clone(&ending)));
+    signals.end(&ending).await;
+
+    end(&state, &drain, &mut signals, state.shutdown()).await;
+    watching.abort();
+    housekeeping.abort();
+    let _ = stop.send(true);
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("a worker has panicked");
+        }
+    }
+    if let Some(admin) = admin {
+        admin.abort();
+    }
+    if let Some(access_log) = &state.access_log {
+        access_log.close(LAST_LINES);
+    }
+    tracing::info!("keygate has ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends politely: not ready at once, then no more connections, then the end of those that are left.
+async fn end(state: &State, drain: &Drain, signals: &mut Signals, shutdown: Shutdown) {
+    state.readiness.draining();
+    state.draining.store(true, Ordering::Relaxed);
+    tracing::info!(connections = drain.connections(), "draining");
+    let politely = async {
+        tokio::time::sleep(shutdown.delay).await;
+        drain.begin();
+        drain.wait_idle(shutdown.timeout).await
+    };
+    tokio::select! {
+        idle = politely => {
+            if !idle {
+                tracing::warn!(connections = drain.connections(), "the drain timeout has passed; closing what is left");
+            }
+        }
+        () = signals.second() => tracing::warn!(connections = drain.connections(), "told again to end; closing at once"),
+    }
+    drain.abort();
+    // Dropped connections still write their records.
+    drain.wait_idle(Duration::from_secs(1)).await;
+}
+
+/// Opens the admin door, if there is one.
+async fn open_admin_door(state: &Arc<State>) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
+    let Some(address) = state.admin else { return Ok(None) };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot open the admin door at {address}; set `admin.listen` to another address"))?;
+    let router = probes::router(Arc::clone(&state.metrics), state.readiness.clone());
+    Ok(Some(tokio::spawn(probes::serve(listener, router, std::future::pending()))))
+}
+
+/// Binds every listening address once for each worker, and starts the workers.
+fn start_workers(
+    state: &Arc<State>,
+    drain: &Drain,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let mut sockets: Vec<Vec<(StdListener, Door)>> = (0..state.workers).map(|_| Vec::new()).collect();
+    for door in &state.doors {
+        let bound = listener::bind(door.settings.load().address, state.workers)?;
+        for (mine, socket) in sockets.iter_mut().zip(bound) {
+            mine.push((socket, door.clone()));
+        }
+    }
+    let start = |(index, doors): (usize, Vec<(StdListener, Door)>)| {
+        let desk = Arc::new(Desk {
+            worker: index,
+            shard: state.metrics.shard(index),
+            access_log: state.access_log.clone(),
+            names: Names::new(),
+        });
+        let gateway = Arc::new(Gateway {
+            policy: Arc::clone(&state.policy),
+            keys: Arc::clone(&state.keys),
+            draining: Arc::clone(&state.draining),
+            desk,
+        });
+        Worker { index, doors, gateway, drain: drain.watch(), stop: stopped.clone() }.start().context("no worker thread")
+    };
+    sockets.into_iter().enumerate().map(start).collect()
+}
+
+/// Reads again whatever may have changed, for as long as the process lives.
+async fn watch_files(state: Arc<State>, again: Arc<Notify>) {
+    let mut watcher = Watcher::new();
+    loop {
+        watcher.follow(state.files());
+        let forced = tokio::select! {
+            () = watcher.changed() => false,
+            () = again.notified() => true,
+        };
+        let reading = Arc::clone(&state);
+        // Parsing a large key file takes seconds of pure computation.
+        let applied = tokio::task::spawn_blocking(move || reading.reload(forced)).await;
+        match applied {
+            Ok(Applied { changed: true }) => tracing::debug!("reloaded"),
+            Ok(Applied { changed: false }) => {}
+            Err(error) => tracing::error!("a reload has panicked; what was good stays in force: {error}"),
+        }
+    }
+}
+
+/// Drops buckets that say nothing.
+async fn keep_house(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let dropped = state.limits.sweep(Moment::now());
+        tracing::debug!(dropped, "swept the limits' buckets");
+    }
+}
+
+/// The signals that the process listens to.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the first signal to end; hands every SIGHUP on as a wish to reload.
+    async fn end(&mut self, reload: &Notify) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => reload.notify_one(),
+            }
+        }
+    }
+
+    /// Waits for another signal to end.
+    async fn second(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

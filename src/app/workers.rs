@@ -1,0 +1,122 @@
+//! The data plane: one thread a worker, each with a single-threaded runtime, listening sockets, upstream connections
+//! and counters of its own.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use http::StatusCode;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::gateway::Gateway;
+use crate::gateway::rejection::Reason;
+use crate::listener::{
+    self, ConnectionInfo, DrainWatch, HandshakeFailure, Listener, Observer, Refusal, Settings, TlsStore,
+};
+use crate::telemetry::metrics::{ConnectionKind, Shard};
+
+/// One listening address, as every worker serves it.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    /// What may change while it is open.
+    pub(super) settings: Arc<ArcSwap<Settings>>,
+    /// Its certificates.
+    pub(super) tls: Option<Arc<TlsStore>>,
+}
+
+/// What one worker is given.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Its number, counted from 0.
+    pub(super) index: usize,
+    /// Its sockets, and the door each belongs to.
+    pub(super) doors: Vec<(TcpListener, Door)>,
+    /// The road.
+    pub(super) gateway: Arc<Gateway>,
+    /// How it ends politely.
+    pub(super) drain: DrainWatch,
+    /// Turns true when nothing is left to wait for.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Starts the worker's thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread or no event queue to give.
+    pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new()
+            .name(format!("worker-{}", self.index))
+            .spawn(move || runtime.block_on(self.serve()))
+    }
+
+    async fn serve(self) {
+        let Self { index, doors, gateway, drain, mut stop } = self;
+        let mut serving = JoinSet::new();
+        for (socket, door) in doors {
+            let listener = match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => Listener { socket, worker: index, settings: door.settings, tls: door.tls },
+                Err(error) => {
+                    tracing::error!(worker = index, "cannot listen: {error}");
+                    continue;
+                }
+            };
+            let observer = Arc::new(Counting { shard: Arc::clone(&gateway.desk.shard), tls: listener.tls.is_some() });
+            let gateway = Arc::clone(&gateway);
+            let service = move |request, connection: &Arc<ConnectionInfo>| {
+                Arc::clone(&gateway).respond(request, Arc::clone(connection))
+            };
+            serving.spawn(listener::serve(listener, service, observer, drain.clone()));
+        }
+        // Connections run on as tasks of this runtime after their listener has closed.
+        let _ = stop.wait_for(|stop| *stop).await;
+        serving.abort_all();
+    }
+}
+
+/// Counts what happens to the connections of one listener.
+#[derive(Debug)]
+struct Counting {
+    shard: Arc<Shard>,
+    tls: bool,
+}
+
+impl Counting {
+    const fn kind(&self) -> ConnectionKind {
+        if self.tls { ConnectionKind::Tls } else { ConnectionKind::Plain }
+    }
+}
+
+impl Observer for Counting {
+    fn connection_opened(&self) {
+        self.shard.connections_add(self.kind(), 1);
+    }
+
+    fn connection_closed(&self) {
+        self.shard.connections_add(self.kind(), -1);
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        self.shard.connection_refused(refusal as usize);
+    }
+
+    fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.shard.handshake_failed(failure as usize);
+    }
+
+    fn hyper_refused(&self, status: StatusCode, reason: &'static str, connection: &ConnectionInfo) {
+        let counted = match status {
+            StatusCode::REQUEST_TIMEOUT => Reason::HeadTimeout,
+            StatusCode::URI_TOO_LONG => Reason::TargetTooLong,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Reason::HeadTooLarge,
+            _ => Reason::HeadMalformed,
+        };
+        self.shard.rejected(counted as usize);
+        tracing::info!(client = %connection.client.ip(), status = status.as_u16(), reason, "a request head was refused");
+    }
+}

@@ -1,0 +1,322 @@
+//! The two bodies of a request on its way through: what the client sends up, and what comes down to it.
+//!
+//! Neither is ever held whole. Each is one enum, so that hyper is compiled for one type and nothing is boxed for a
+//! request without content. Both notice when the other end stops moving: a body without progress for the configured
+//! time is broken off. The pause that is tolerated lies between that time and twice that time, because progress is only
+//! noted when the timer fires and costs nothing in between.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::record::Record;
+use super::upstream::Lease;
+use crate::moment::monotonic_ns;
+
+/// Why a body was broken off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client sent more than it may.
+    #[error("the content is larger than allowed")]
+    TooLarge,
+    /// Nothing moved for longer than allowed.
+    #[error("the content stopped arriving")]
+    Stalled,
+    /// The connection it came over broke, or its framing did.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+}
+
+/// Breaks off a body that makes no progress.
+#[derive(Debug)]
+struct Watch {
+    timeout: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    moved: bool,
+}
+
+impl Watch {
+    const fn new(timeout: Duration) -> Self {
+        Self { timeout, sleep: None, moved: false }
+    }
+
+    /// Called when there is nothing to read yet; ready once that has gone on for too long.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.timeout;
+        let timer = self.sleep.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(timer.as_mut().poll(cx));
+        if !std::mem::take(&mut self.moved) {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(Instant::now() + timeout);
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// How far the client's content has come; shared with the request's record, because the body itself is handed to the
+/// upstream's connection.
+#[derive(Debug, Default)]
+pub struct Upload {
+    bytes: AtomicU64,
+    moved_ns: AtomicU64,
+    failure: AtomicU8,
+}
+
+/// Why an upload ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadFailure {
+    /// More than the route takes.
+    TooLarge,
+    /// The client stopped sending.
+    Stalled,
+    /// The client went away or broke the framing.
+    Broken,
+}
+
+impl Upload {
+    /// Bytes of content read from the client so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why it ended early, if it did.
+    pub fn failure(&self) -> Option<UploadFailure> {
+        match self.failure.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(UploadFailure::TooLarge),
+            2 => Some(UploadFailure::Stalled),
+            _ => Some(UploadFailure::Broken),
+        }
+    }
+
+    fn fail(&self, failure: UploadFailure) {
+        let code = match failure {
+            UploadFailure::TooLarge => 1,
+            UploadFailure::Stalled => 2,
+            UploadFailure::Broken => 3,
+        };
+        self.failure.store(code, Ordering::Relaxed);
+    }
+
+    /// What is left of `patience` since the last part went up; `None` if it is used up.
+    pub fn patience_left(&self, patience: Duration) -> Option<Duration> {
+        let moved_ns = self.moved_ns.load(Ordering::Relaxed);
+        let passed = Duration::from_nanos(monotonic_ns().saturating_sub(moved_ns));
+        patience.checked_sub(passed).filter(|left| !left.is_zero())
+    }
+}
+
+/// The content of a request on its way to the upstream.
+#[derive(Debug)]
+pub struct RequestBody(Option<Box<Uploading>>);
+
+#[derive(Debug)]
+struct Uploading {
+    incoming: Incoming,
+    upload: Arc<Upload>,
+    left_bytes: u64,
+    watch: Watch,
+}
+
+impl RequestBody {
+    /// No content.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(None)
+    }
+
+    /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above).
+    pub fn streaming(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        let upload = Arc::new(Upload::default());
+        upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
+        Self(Some(Box::new(Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout) })))
+    }
+
+    /// Where to see how far it has come; `None` without content.
+    #[must_use]
+    pub fn upload(&self) -> Option<Arc<Upload>> {
+        self.0.as_ref().map(|uploading| Arc::clone(&uploading.upload))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(uploading) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+        match Pin::new(&mut uploading.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(uploading.moved(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                uploading.upload.fail(UploadFailure::Broken);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                ready!(uploading.watch.poll_stalled(cx));
+                uploading.upload.fail(UploadFailure::Stalled);
+                Poll::Ready(Some(Err(BodyError::Stalled)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
+    }
+}
+
+impl Uploading {
+    /// Counts a part that has come.
+    fn moved(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        self.watch.moved = true;
+        if let Some(data) = frame.data_ref() {
+            let bytes = data.len() as u64;
+            let Some(left_bytes) = self.left_bytes.checked_sub(bytes) else {
+                self.upload.fail(UploadFailure::TooLarge);
+                return Err(BodyError::TooLarge);
+            };
+            self.left_bytes = left_bytes;
+            self.upload.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
+        }
+        Ok(frame)
+    }
+}
+
+/// The content of a response on its way to the client. It carries the request's [`Record`], which is written when the
+/// body is gone, whether it was sent whole or not.
+pub enum ResponseBody {
+    /// Content of our own, or none.
+    Fixed(Fixed),
+    /// The upstream's content as it comes.
+    Forwarded(Box<Forwarded>),
+}
+
+/// Content of our own.
+pub struct Fixed {
+    content: Bytes,
+    record: Option<Box<Record>>,
+}
+
+/// The upstream's content, and the connection that it comes over.
+pub struct Forwarded {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    watch: Watch,
+    record: Option<Box<Record>>,
+}
+
+impl ResponseBody {
+    /// Content that we made.
+    #[must_use]
+    pub const fn fixed(content: Bytes) -> Self {
+        Self::Fixed(Fixed { content, record: None })
+    }
+
+    /// The upstream's content, with no pause longer than `timeout` (see above). The connection goes back to its pool
+    /// when the last byte was read.
+    #[must_use]
+    pub fn forwarded(incoming: Incoming, lease: Lease, timeout: Duration) -> Self {
+        if incoming.is_end_stream() {
+            lease.give_back();
+            return Self::fixed(Bytes::new());
+        }
+        let watch = Watch::new(timeout);
+        Self::Forwarded(Box::new(Forwarded { incoming, lease: Some(lease), watch, record: None }))
+    }
+
+    /// Hands over the record, to be written when this body ends.
+    pub fn carry(&mut self, finished: Box<Record>) {
+        match self {
+            Self::Fixed(fixed) => fixed.record = Some(finished),
+            Self::Forwarded(forwarded) => forwarded.record = Some(finished),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Fixed(fixed) if fixed.content.is_empty() => Poll::Ready(None),
+            Self::Fixed(fixed) => {
+                if let Some(record) = &mut fixed.record {
+                    record.sent(fixed.content.len() as u64);
+                }
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut fixed.content)))))
+            }
+            Self::Forwarded(forwarded) => forwarded.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Fixed(fixed) => fixed.content.is_empty(),
+            Self::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Fixed(fixed) => SizeHint::with_exact(fixed.content.len() as u64),
+            Self::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+        }
+    }
+}
+
+impl Forwarded {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.watch.moved = true;
+                if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
+                    record.sent(data.len() as u64);
+                }
+                if self.incoming.is_end_stream() {
+                    self.give_back();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.give_back();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke_off(error.into())))),
+            Poll::Pending => {
+                ready!(self.watch.poll_stalled(cx));
+                Poll::Ready(Some(Err(self.broke_off(BodyError::Stalled))))
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    /// Notes in the record that the client did not get everything. The lease is dropped with this body.
+    fn broke_off(&mut self, error: BodyError) -> BodyError {
+        if let Some(record) = &mut self.record {
+            record.response_broke_off(&error);
+        }
+        error
+    }
+}

@@ -1,0 +1,144 @@
+//! Names for a request by which it is found again: `X-Request-Id`, and the W3C trace context.
+//!
+//! What the client sent is passed on if it is well formed; otherwise both are made from one random number, so that the
+//! log line of a request and its trace carry the same name.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Bytes a client's own request id may have.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// `00-` + trace id + `-` + parent id + `-` + flags (W3C Trace Context, section 3.2).
+const TRACEPARENT_BYTES: usize = 55;
+
+/// Makes names that do not repeat. They are no secret and need not be unguessable.
+#[derive(Debug)]
+pub struct Names(AtomicU64);
+
+impl Names {
+    /// Starts from a random place.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(AtomicU64::new(getrandom::u64().unwrap_or_else(|_| crate::moment::Moment::now().unix_ns)))
+    }
+
+    /// The next number of the SplitMix64 sequence: every 64-bit number once before one comes again.
+    fn next(&self) -> u64 {
+        let state = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A new `traceparent`, not sampled. Its trace id is the request id: bytes 3 to 35.
+    fn traceparent(&self) -> Bytes {
+        let mut text = Vec::with_capacity(TRACEPARENT_BYTES);
+        text.extend_from_slice(b"00-");
+        push_hex(&mut text, self.next());
+        push_hex(&mut text, self.next());
+        text.push(b'-');
+        push_hex(&mut text, self.next());
+        text.extend_from_slice(b"-00");
+        text.into()
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn push_hex(text: &mut Vec<u8>, number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in number.to_be_bytes() {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// Names a request: leaves exactly one `X-Request-Id` and one `traceparent` in its fields, and returns the former.
+pub fn name(fields: &mut HeaderMap, request_id_field: &HeaderName, names: &Names) -> HeaderValue {
+    let given_trace = single(fields, &TRACEPARENT).filter(|value| is_traceparent(value.as_bytes())).cloned();
+    let given_id = single(fields, request_id_field).filter(|value| is_request_id(value.as_bytes())).cloned();
+    let made = names.traceparent();
+    let request_id = given_id.unwrap_or_else(|| shared(made.slice(3..35)));
+    fields.insert(request_id_field, request_id.clone());
+    if given_trace.is_none() {
+        fields.remove(TRACESTATE);
+        fields.insert(TRACEPARENT, shared(made));
+    }
+    request_id
+}
+
+/// A value made of hexadecimal digits and dashes is always a good field value.
+fn shared(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// The value of a field that stands exactly once.
+fn single<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Option<&'f HeaderValue> {
+    let mut values = fields.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// Letters, digits and a little punctuation: nothing that could break a log line or a shell.
+fn is_request_id(id: &[u8]) -> bool {
+    let fits = !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX;
+    fits && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte))
+}
+
+/// Version 00 of the field, with ids that are not all zero (W3C Trace Context, section 3.2.2).
+fn is_traceparent(value: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+    let some = |part: &[u8]| part.iter().any(|byte| *byte != b'0');
+    match value {
+        [b'0', b'0', b'-', rest @ ..] if value.len() == TRACEPARENT_BYTES => {
+            let (trace, parent, flags) = (&rest[..32], &rest[33..49], &rest[50..]);
+            rest[32] == b'-' && rest[49] == b'-' && hex(trace) && hex(parent) && hex(flags) && some(trace) && some(parent)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: HeaderName = HeaderName::from_static("x-request-id");
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn good_names_are_passed_on_and_others_replaced() {
+        check("nothing given", &[], false, false);
+        check("both given", &[(ID, "abc-123"), (TRACEPARENT, TRACE)], true, true);
+        check("an id with a space", &[(ID, "abc 123")], false, false);
+        check("two ids", &[(ID, "a"), (ID, "b")], false, false);
+        check("a trace of zeros", &[(TRACEPARENT, "00-00000000000000000000000000000000-00f067aa0ba902b7-01")], false, false);
+        check("upper case is not allowed", &[(TRACEPARENT, "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01")], false, false);
+    }
+
+    #[track_caller]
+    fn check(row: &str, given: &[(HeaderName, &'static str)], id_kept: bool, trace_kept: bool) {
+        let mut fields = HeaderMap::new();
+        for (name, value) in given {
+            fields.append(name, HeaderValue::from_static(value));
+        }
+        let before = fields.clone();
+        let id = name(&mut fields, &ID, &Names::new());
+        assert_eq!(single(&fields, &ID), Some(&id), "{row}");
+        assert_eq!(before.get(ID) == Some(&id), id_kept, "{row}");
+        let trace = single(&fields, &TRACEPARENT).expect(row);
+        assert!(is_traceparent(trace.as_bytes()), "{row}: {trace:?}");
+        assert_eq!(before.get(TRACEPARENT) == Some(trace), trace_kept, "{row}");
+        if !id_kept && !trace_kept {
+            assert_eq!(&trace.as_bytes()[3..35], id.as_bytes(), "{row}: one name for both");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Which fields of a message end here, and which we write before it goes on.
+//!
+//! A field goes on unless it is about this connection alone (RFC 9110, section 7.6.1), is one that only we may write,
+//! or is spelled with underscores so that a server behind us would take it for one of those.
+
+use std::net::IpAddr;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+
+use super::client_address::{TrustedProxies, X_FORWARDED_FOR};
+use super::identity::{IdentityFields, RESERVED_PREFIX};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+
+/// What a policy says about the fields of requests.
+#[derive(Clone, Debug)]
+pub struct FieldRules {
+    /// Names that never go on as the client sent them: identity, and the fields in which keys travel.
+    reserved: Vec<HeaderName>,
+    /// Whether `Forwarded` (RFC 7239) is written.
+    forwarded: bool,
+    /// What we call ourselves in `Via`.
+    via: Via,
+    /// Whose forwarding fields are continued; everybody else's are replaced.
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// `Via` (RFC 9110, section 7.6.3) by the version of the request that was received.
+#[derive(Clone, Debug)]
+struct Via {
+    http_1_0: HeaderValue,
+    http_1_1: HeaderValue,
+    http_2: HeaderValue,
+}
+
+impl FieldRules {
+    /// Puts the rules together. `keys` are the fields in which keys travel; `via` is our pseudonym, a token.
+    ///
+    /// # Errors
+    ///
+    /// If `via` cannot stand in a field.
+    pub fn new(
+        identity: &IdentityFields,
+        keys: &[HeaderName],
+        forwarded: bool,
+        via: &str,
+        trusted_proxies: TrustedProxies,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
+        let value = |version: &str| HeaderValue::try_from(format!("{version} {via}"));
+        let via = Via { http_1_0: value("1.0")?, http_1_1: value("1.1")?, http_2: value("2.0")? };
+        let reserved = identity.names().into_iter().chain(keys).cloned().collect();
+        Ok(Self { reserved, forwarded, via, trusted_proxies })
+    }
+
+    /// Removes from a request what ends here: connection-specific fields, reserved names, disguised ones.
+    ///
+    /// Identity and forwarding fields are written after this, so no `Connection: x-keygate-key-id` can take them away.
+    pub fn strip_request(&self, fields: &mut HeaderMap) {
+        let mut ending: Vec<HeaderName> = connection_tokens(fields);
+        for name in fields.keys() {
+            if is_connection_specific(name) || *name == EXPECT || self.is_reserved(name) {
+                ending.push(name.clone());
+            }
+        }
+        for name in &ending {
+            fields.remove(name);
+        }
+    }
+
+    /// Says whether only we may write a field, in this spelling or in one that a server could take for it.
+    fn is_reserved(&self, name: &HeaderName) -> bool {
+        let text = name.as_str();
+        if text.contains('_') {
+            let dashed = text.replace('_', "-");
+            let ours = self.reserved.iter().chain(&WRITTEN_HERE).any(|name| name.as_str() == dashed);
+            return ours || dashed.starts_with(RESERVED_PREFIX);
+        }
+        text.starts_with(RESERVED_PREFIX) || self.reserved.contains(name)
+    }
+
+    /// Writes where the request came from: `X-Forwarded-*`, `Via` and, if wanted, `Forwarded`.
+    ///
+    /// What a trusted proxy wrote is continued; what anybody else wrote is replaced.
+    pub fn write_forwarding(&self, fields: &mut HeaderMap, origin: &Origin<'_>) {
+        let trusted = self.trusted_proxies.contains(origin.peer.to_canonical());
+        continue_list(fields, &X_FORWARDED_FOR, origin.peer_text, trusted);
+        let scheme = HeaderValue::from_static(if origin.tls { "https" } else { "http" });
+        if !(trusted && fields.contains_key(&X_FORWARDED_PROTO)) {
+            fields.insert(X_FORWARDED_PROTO, scheme);
+        }
+        let host = origin.authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        match host {
+            Some(_) if trusted && fields.contains_key(&X_FORWARDED_HOST) => {}
+            Some(host) => {
+                fields.insert(X_FORWARDED_HOST, host);
+            }
+            None => {
+                fields.remove(X_FORWARDED_HOST);
+            }
+        }
+        if self.forwarded {
+            if let Ok(element) = HeaderValue::try_from(origin.forwarded_element()) {
+                continue_list(fields, &FORWARDED, &element, trusted);
+            }
+        } else {
+            fields.remove(FORWARDED);
+        }
+        fields.append(VIA, self.via.of(origin.version));
+    }
+}
+
+/// What we write ourselves, or what frames the message: no disguise of these goes on.
+const WRITTEN_HERE: [HeaderName; 10] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    FORWARDED,
+    VIA,
+    HOST,
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    CONNECTION,
+];
+
+impl Via {
+    fn of(&self, version: Version) -> HeaderValue {
+        match version {
+            Version::HTTP_2 => self.http_2.clone(),
+            Version::HTTP_10 | Version::HTTP_09 => self.http_1_0.clone(),
+            _ => self.http_1_1.clone(),
+        }
+    }
+}
+
+/// Where a request came from, as the forwarding fields say it.
+#[derive(Debug)]
+pub struct Origin<'r> {
+    /// Whoever sent it to us: the last proxy, or the client itself.
+    pub peer: IpAddr,
+    /// The same, written down.
+    pub peer_text: &'r HeaderValue,
+    /// Whether it came over TLS.
+    pub tls: bool,
+    /// The version it came in.
+    pub version: Version,
+    /// The host it was for.
+    pub authority: Option<&'r Authority>,
+}
+
+impl Origin<'_> {
+    /// One element of `Forwarded` (RFC 7239, section 4). IPv6 addresses and hosts with ports need quotes.
+    fn forwarded_element(&self) -> String {
+        let node = match self.peer.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        let scheme = if self.tls { "https" } else { "http" };
+        match self.authority {
+            Some(host) => format!("for={node};host=\"{host}\";proto={scheme}"),
+            None => format!("for={node};proto={scheme}"),
+        }
+    }
+}
+
+/// Appends to a list that a trusted proxy began, or begins it.
+fn continue_list(fields: &mut HeaderMap, name: &HeaderName, element: &HeaderValue, trusted: bool) {
+    if trusted {
+        fields.append(name, element.clone());
+    } else {
+        fields.insert(name, element.clone());
+    }
+}
+
+/// Removes from a response what ended at the upstream's connection.
+pub fn strip_response(fields: &mut HeaderMap) {
+    let mut ending = connection_tokens(fields);
+    ending.extend(fields.keys().filter(|name| is_connection_specific(name)).cloned());
+    for name in &ending {
+        fields.remove(name);
+    }
+}
+
+/// The fields that are about one connection only (RFC 9110, section 7.6.1), and those addressed to us as a proxy.
+fn is_connection_specific(name: &HeaderName) -> bool {
+    match name.as_str().len() {
+        2 => *name == TE,
+        7 => *name == UPGRADE,
+        10 => *name == CONNECTION || *name == KEEP_ALIVE,
+        16 => *name == PROXY_CONNECTION,
+        17 => *name == TRANSFER_ENCODING,
+        18 => *name == PROXY_AUTHENTICATE,
+        19 => *name == PROXY_AUTHORIZATION,
+        _ => false,
+    }
+}
+
+/// The names that `Connection` lists. Those that frame the message or name its host cannot be listed away.
+fn connection_tokens(fields: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for value in fields.get_all(CONNECTION) {
+        for token in value.as_bytes().split(|byte| *byte == b',') {
+            let token = token.trim_ascii();
+            if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
+                continue;
+            }
+            if let Ok(name) = HeaderName::from_bytes(token)
+                && name != CONTENT_LENGTH
+                && name != HOST
+            {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// Makes the head of a request fit for HTTP/1.1: exactly one `Host` (RFC 9112, section 3.2), one `Cookie` (RFC 9113,
+/// section 8.2.3), and chunks where the length is not known beforehand.
+pub fn fit_for_http1<B: http_body::Body>(request: &mut Request<B>, host: Option<HeaderValue>) {
+    let unknown_length = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    let received_in = request.version();
+    *request.version_mut() = Version::HTTP_11;
+    let fields = request.headers_mut();
+    if let Some(host) = host {
+        fields.insert(HOST, host);
+    }
+    if received_in == Version::HTTP_2 {
+        join_cookies(fields);
+    }
+    if unknown_length {
+        // hyper drops the content of a GET of unknown length unless it is told.
+        fields.insert(TRANSFER_ENCODING, CHUNKED);
+    }
+}
+
+/// HTTP/2 clients may send `Cookie` in crumbs; HTTP/1.1 knows one line.
+fn join_cookies(fields: &mut HeaderMap) {
+    let crumbs: Vec<_> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(line) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        fields.insert(COOKIE, line);
+    }
+}

@@ -1,0 +1,112 @@
+//! To the upstream and back: the last step of the road, open only to an [`Admission`].
+
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, HOST, TE};
+use http::uri::{Scheme, Uri};
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+
+use super::body::{RequestBody, ResponseBody};
+use super::fields::{self, FieldRules, Origin};
+use super::identity::IdentityFields;
+use super::message::Target;
+use super::rate_limit::Admission;
+use super::record::Record;
+use super::rejection::Rejection;
+use super::upstream::{HostRule, Protocol, Upstream, UpstreamResponse};
+
+/// What a policy says about forwarding.
+#[derive(Clone, Debug)]
+pub struct Forwarding {
+    /// What happens to fields.
+    pub fields: FieldRules,
+    /// Where the upstream learns who asks.
+    pub identity: IdentityFields,
+    /// The field that names a request.
+    pub request_id: http::HeaderName,
+    /// Bytes of content that a request may have.
+    pub content_bytes_max: u64,
+    /// Longest pause in the content of a request.
+    pub request_body_timeout: Duration,
+    /// Longest pause in the content of a response.
+    pub response_body_timeout: Duration,
+}
+
+/// Forwards an admitted request and returns the upstream's response as soon as its head is there.
+///
+/// # Errors
+///
+/// [`Rejection::ContentTooLarge`] before anything is sent if the request announces more than it may have;
+/// [`Rejection::Upstream`] or one about the content if there is no response.
+pub async fn forward(
+    mut request: Request<Incoming>,
+    target: &Target,
+    origin: &Origin<'_>,
+    admission: Admission<'_>,
+    forwarding: &Forwarding,
+    record: &mut Record,
+) -> Result<Response<ResponseBody>, Rejection> {
+    let bytes_max = forwarding.content_bytes_max;
+    if announced_bytes(&request).is_some_and(|bytes| bytes > bytes_max) {
+        return Err(Rejection::ContentTooLarge { bytes_max });
+    }
+    let permit = admission.permit();
+    let upstream = &permit.route().upstream;
+
+    let wants_trailers = request.headers().get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    forwarding.fields.strip_request(request.headers_mut());
+    forwarding.fields.write_forwarding(request.headers_mut(), origin);
+    forwarding.identity.write(request.headers_mut(), permit.principal());
+
+    let (head, incoming) = request.into_parts();
+    let body = RequestBody::streaming(incoming, bytes_max, forwarding.request_body_timeout);
+    let upload = body.upload();
+    let mut request = Request::from_parts(head, body);
+    address(&mut request, target, upstream, wants_trailers);
+
+    record.forwarding(upload.clone());
+    let result = upstream.send(record.desk().worker, request).await;
+    record.upstream_done();
+    let UpstreamResponse { response, lease, reused: _ } =
+        result.map_err(|error| Rejection::of_upstream(error, upload.as_deref(), bytes_max))?;
+
+    let (mut head, incoming) = response.into_parts();
+    fields::strip_response(&mut head.headers);
+    head.version = Version::HTTP_11;
+    Ok(Response::from_parts(head, ResponseBody::forwarded(incoming, lease, forwarding.response_body_timeout)))
+}
+
+/// The length that a request announces. hyper has made sure that there is only one and that it is a number.
+fn announced_bytes(request: &Request<Incoming>) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Writes target, `Host` and version as the upstream wants them. The path is the one that was decided on.
+fn address(request: &mut Request<RequestBody>, target: &Target, upstream: &Upstream, wants_trailers: bool) {
+    let settings = upstream.settings();
+    let host = match &settings.host {
+        HostRule::Replace(host) => Some(host.clone()),
+        HostRule::Preserve => target.authority.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+    };
+    match settings.protocol {
+        Protocol::Http1 => {
+            *request.uri_mut() = Uri::from(target.path_and_query.clone());
+            fields::fit_for_http1(request, host);
+        }
+        Protocol::Http2 => {
+            let scheme = if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+            let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+            let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target.path_and_query.clone());
+            if let Ok(uri) = uri.build() {
+                *request.uri_mut() = uri;
+            }
+            *request.version_mut() = Version::HTTP_2;
+            request.headers_mut().remove(HOST);
+            if wants_trailers {
+                // RFC 9113, section 8.2.2: the only TE that HTTP/2 knows, and what gRPC servers ask for.
+                request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Is this one request, for one host, that everybody behind us would read as we do?
+//!
+//! hyper refuses most of what is ambiguous; what it lets through is refused here: no `Host`, two of them, one that is
+//! not an authority, a `Transfer-Encoding` other than exactly `chunked`. What was decided here is what is forwarded:
+//! the [`Target`] holds the authority and the path that every later step uses.
+
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, Version};
+
+/// The request could be read in more than one way, or not at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct MalformedMessage(pub &'static str);
+
+/// What the request asks for, and from which host.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The authority: of the target itself if it is absolute (RFC 9112, section 3.2.2) or HTTP/2, else of `Host`.
+    pub authority: Option<Authority>,
+    /// Path and query in origin form; `*` for `OPTIONS *`.
+    pub path_and_query: PathAndQuery,
+}
+
+impl Target {
+    /// Reads the target of a request, and refuses a request that is ambiguous about it or about its own length.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedMessage`] with the rule that was broken.
+    pub fn of<B>(request: &Request<B>) -> Result<Self, MalformedMessage> {
+        if *request.method() == Method::CONNECT {
+            return Err(MalformedMessage("CONNECT is not for a gateway"));
+        }
+        check_transfer_encoding(request)?;
+        let host = host(request)?;
+        let uri = request.uri();
+        let authority = match uri.authority() {
+            // RFC 9112, section 3.2.2: the authority of an absolute target replaces `Host`. In HTTP/2 the two must
+            // agree (RFC 9113, section 8.3.1).
+            Some(authority) => {
+                let differs = host.as_ref().is_some_and(|host| !host.as_str().eq_ignore_ascii_case(authority.as_str()));
+                if differs && request.version() == Version::HTTP_2 {
+                    return Err(MalformedMessage("Host differs from :authority"));
+                }
+                check_authority(authority)?;
+                Some(authority.clone())
+            }
+            None => host,
+        };
+        if authority.is_none() && request.version() != Version::HTTP_10 {
+            return Err(MalformedMessage("Host is missing"));
+        }
+        let path_and_query = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { authority, path_and_query })
+    }
+}
+
+/// Reads `Host`, which must stand exactly once in HTTP/1.1 (RFC 9112, section 3.2).
+fn host<B>(request: &Request<B>) -> Result<Option<Authority>, MalformedMessage> {
+    let mut values = request.headers().get_all(HOST).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(MalformedMessage("Host stands more than once"));
+    }
+    let authority = Authority::try_from(value.as_bytes()).map_err(|_| MalformedMessage("Host is not an authority"))?;
+    check_authority(&authority)?;
+    Ok(Some(authority))
+}
+
+/// An authority of a request has no user information (RFC 9110, section 4.2.4), and a port that is one.
+fn check_authority(authority: &Authority) -> Result<(), MalformedMessage> {
+    if authority.as_str().contains('@') {
+        return Err(MalformedMessage("user information in the authority"));
+    }
+    let host = authority.host();
+    let rest = authority.as_str().get(host.len()..).unwrap_or_default();
+    if host.is_empty() || !(rest.is_empty() || authority.port_u16().is_some()) {
+        return Err(MalformedMessage("the authority is malformed"));
+    }
+    Ok(())
+}
+
+/// Takes `Transfer-Encoding` only as exactly `chunked`, once (RFC 9112, section 6.1): codings that we would have to
+/// undo could be undone differently behind us.
+fn check_transfer_encoding<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
+    let mut values = request.headers().get_all(TRANSFER_ENCODING).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(MalformedMessage("Transfer-Encoding is not exactly chunked")),
+    }
+}

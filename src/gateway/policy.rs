@@ -1,0 +1,29 @@
+//! Everything that decides about a request, as it stood at one moment.
+//!
+//! A request takes one policy and keeps it to its end; a reload puts a new one beside it. So old routes never meet new
+//! limits.
+
+use super::credentials::ApiKeyFields;
+use super::forward::Forwarding;
+use super::rate_limit::{RateLimitFields, RouteLimit};
+use super::refusal::Refusals;
+use super::route::Routes;
+use crate::keys::SecretFormat;
+
+/// One immutable policy.
+pub struct Policy {
+    /// Where requests lead, and what each way asks for.
+    pub routes: Routes,
+    /// Where keys travel.
+    pub api_key_fields: ApiKeyFields,
+    /// What our own keys look like.
+    pub secret_format: SecretFormat,
+    /// What requests without good credentials are counted by.
+    pub unauthenticated: Vec<RouteLimit>,
+    /// How limits show in responses.
+    pub rate_limit_fields: RateLimitFields,
+    /// How requests are passed on.
+    pub forwarding: Forwarding,
+    /// How refusals are written.
+    pub refusals: Refusals,
+}

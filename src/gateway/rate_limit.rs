@@ -1,0 +1,213 @@
+//! Whether the client has asked often enough for now.
+//!
+//! Several limits may count one request. It passes only if all of them let it; what was taken from the first ones is
+//! given back when a later one refuses.
+//!
+//! Never in this file: how is counted. The `limits` part does that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::authentication::Principal;
+use super::authorization::Permit;
+use super::client_address::ClientAddress;
+use crate::limits::{Allowance, Limit, Quota, Subject};
+use crate::moment::Moment;
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// The requests of each key; the successors of a rotated key count with it.
+    Key,
+    /// The requests of each user, over all of its keys.
+    User,
+    /// The requests of each client address.
+    Address,
+    /// The requests of each client address that bear no good credentials.
+    UnauthenticatedAddress,
+}
+
+/// A limit as a route applies it.
+#[derive(Clone)]
+pub struct RouteLimit {
+    /// The state of it.
+    pub limit: Arc<Limit>,
+    /// How much it allows to those who were granted nothing else.
+    pub allowance: Allowance,
+    /// What it counts.
+    pub counts: Counts,
+    /// What one request costs.
+    pub cost: u32,
+}
+
+/// A limit is spent.
+#[derive(Debug, thiserror::Error)]
+#[error("limit {limit} is spent for {retry_after_seconds} s")]
+pub struct RateLimited {
+    /// The limit's name.
+    pub limit: String,
+    /// What is left, for the fields of the response.
+    pub quota: Quota,
+    /// Whole seconds until it is worth asking again, rounded up, at least 1 (RFC 9110, section 10.2.3).
+    pub retry_after_seconds: u64,
+}
+
+/// The proof that a request may go on to the upstream. Only [`admit`] makes one.
+pub struct Admission<'p> {
+    permit: Permit<'p>,
+    quota: Option<Quota>,
+}
+
+impl<'p> Admission<'p> {
+    /// What was permitted.
+    #[must_use]
+    pub const fn permit(&self) -> &Permit<'p> {
+        &self.permit
+    }
+
+    /// What is left of the most constrained limit, if any counted this request.
+    #[must_use]
+    pub const fn quota(&self) -> Option<Quota> {
+        self.quota
+    }
+}
+
+/// Takes one request out of every limit of the permitted route.
+///
+/// # Errors
+///
+/// [`RateLimited`] by the first limit that is spent; nothing was taken then.
+pub fn admit(permit: Permit<'_>, now: Moment) -> Result<Admission<'_>, RateLimited> {
+    let limits = &permit.route().limits;
+    let mut tightest = None;
+    for (index, applied) in limits.iter().enumerate() {
+        let Some((subject, allowance)) = applied.of(permit.principal(), permit.client()) else { continue };
+        match applied.take(subject, &allowance, now) {
+            Ok(quota) => tightest = Some(tighter(tightest, quota)),
+            Err(limited) => {
+                for taken in limits.iter().take(index) {
+                    if let Some((subject, allowance)) = taken.of(permit.principal(), permit.client()) {
+                        taken.limit.give_back(subject, &allowance, taken.cost, now);
+                    }
+                }
+                return Err(limited);
+            }
+        }
+    }
+    Ok(Admission { permit, quota: tightest })
+}
+
+/// Says what is left for a principal without taking anything, for a response that was refused on other grounds.
+#[must_use]
+pub fn peek(limits: &[RouteLimit], principal: &Principal, client: ClientAddress, now: Moment) -> Option<Quota> {
+    let quotas = limits.iter().filter_map(|applied| {
+        let (subject, allowance) = applied.of(principal, client)?;
+        Some(applied.limit.peek(subject, &allowance, now))
+    });
+    quotas.reduce(|first, second| tighter(Some(first), second))
+}
+
+/// Takes a request without good credentials out of what its address may send of them.
+///
+/// # Errors
+///
+/// [`RateLimited`] if that is spent. Guessing keys is then answered with 429, not 401.
+pub fn charge_unauthenticated(
+    limits: &[RouteLimit],
+    client: ClientAddress,
+    now: Moment,
+) -> Result<Option<Quota>, RateLimited> {
+    let mut tightest = None;
+    for applied in limits.iter().filter(|applied| applied.counts == Counts::UnauthenticatedAddress) {
+        let quota = applied.take(Subject::address(client.ip()), &applied.allowance, now)?;
+        tightest = Some(tighter(tightest, quota));
+    }
+    Ok(tightest)
+}
+
+impl RouteLimit {
+    /// Who is counted here, and what it is allowed; `None` if this limit does not count such a principal.
+    fn of(&self, principal: &Principal, client: ClientAddress) -> Option<(Subject, Allowance)> {
+        match self.counts {
+            Counts::Key => {
+                let key = principal.key()?;
+                let granted = key.rate_limit.map_or(self.allowance, |requests| self.allowance.with_requests(requests));
+                Some((Subject::from_hash(key.lineage_hash), granted))
+            }
+            Counts::User => Some((Subject::from_hash(principal.key()?.user_hash?), self.allowance)),
+            Counts::Address => Some((Subject::address(client.ip()), self.allowance)),
+            Counts::UnauthenticatedAddress => {
+                principal.key().is_none().then(|| (Subject::address(client.ip()), self.allowance))
+            }
+        }
+    }
+
+    fn take(&self, subject: Subject, allowance: &Allowance, now: Moment) -> Result<Quota, RateLimited> {
+        self.limit.take(subject, allowance, self.cost, now).map_err(|exceeded| RateLimited {
+            limit: self.limit.name().to_owned(),
+            quota: exceeded.quota,
+            retry_after_seconds: exceeded.retry_after_seconds,
+        })
+    }
+}
+
+/// The quota with less left.
+fn tighter(first: Option<Quota>, second: Quota) -> Quota {
+    match first {
+        Some(first) if first.remaining <= second.remaining => first,
+        Some(_) | None => second,
+    }
+}
+
+/// How the response says when a limit is whole again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// As seconds since the Unix epoch.
+    Epoch,
+    /// As seconds from now.
+    Delta,
+}
+
+/// How the limits show in responses.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimitFields {
+    /// What `X-RateLimit-Reset` counts.
+    pub reset: Reset,
+    /// Whether `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) are sent as well.
+    pub ietf: bool,
+}
+
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+impl RateLimitFields {
+    /// Writes `quota` into the fields of a response, in place of whatever an upstream wrote there.
+    pub fn write(self, fields: &mut HeaderMap, quota: Quota, now: Moment) {
+        fields.insert(X_RATELIMIT_LIMIT, quota.limit.into());
+        fields.insert(X_RATELIMIT_REMAINING, quota.remaining.into());
+        let reset = match self.reset {
+            Reset::Epoch => whole_seconds_up(Duration::from_nanos(now.unix_ns).saturating_add(quota.reset_after)),
+            Reset::Delta => whole_seconds_up(quota.reset_after),
+        };
+        fields.insert(X_RATELIMIT_RESET, reset.into());
+        if self.ietf {
+            let left = format!("\"default\";r={};t={}", quota.remaining, whole_seconds_up(quota.reset_after));
+            let policy = format!("\"default\";q={}", quota.limit);
+            for (name, text) in [(RATELIMIT, left), (RATELIMIT_POLICY, policy)] {
+                if let Ok(value) = HeaderValue::try_from(text) {
+                    fields.insert(name, value);
+                }
+            }
+        }
+    }
+}
+
+/// Seconds, rounded up: a client that comes back when we say must not come too early.
+const fn whole_seconds_up(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add((duration.subsec_nanos() > 0) as u64)
+}

@@ -1,0 +1,260 @@
+//! What happened to one request: kept from its first byte to its last, then written once, to the metrics and to the
+//! access log.
+//!
+//! The record travels with the request and then inside the body of its response. It is written when it is dropped, so
+//! there is no way for a request to end unrecorded: not by an error, not by a client that hangs up.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, StatusCode, Version};
+
+use super::body::{BodyError, Upload};
+use super::client_address::ClientAddress;
+use super::correlation::Names;
+use super::message::Target;
+use super::rejection::{Reason, Rejection};
+use crate::keys::Key;
+use crate::limits::Quota;
+use crate::moment::{Moment, monotonic_ns};
+use crate::telemetry::access_log::{AccessLine, AccessLog};
+use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source};
+
+/// The status that stands in the log for a client that went away before it had its response. It is never sent.
+const CLIENT_GONE: u16 = 499;
+
+/// What one worker writes its records to.
+pub struct Desk {
+    /// Which worker this is.
+    pub worker: usize,
+    /// Its share of the metrics.
+    pub shard: Arc<Shard>,
+    /// The access log, if there is one.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// Where names of requests come from.
+    pub names: Names,
+}
+
+/// The record of one request.
+pub struct Record {
+    desk: Arc<Desk>,
+    started: Moment,
+    method: Method,
+    version: Version,
+    client: std::net::IpAddr,
+    target: Option<Target>,
+    route: Option<(RouteLabel, Arc<str>)>,
+    request_id: Option<HeaderValue>,
+    key: Option<Arc<Key>>,
+    refused_key: Option<Arc<str>>,
+    quota: Option<Quota>,
+    status: u16,
+    source: Source,
+    reason: Option<Reason>,
+    upload: Option<Arc<Upload>>,
+    sent_ns: u64,
+    answered_ns: u64,
+    responded_ns: u64,
+    response_bytes: u64,
+}
+
+impl Record {
+    /// Opens the record of a request that has just arrived.
+    pub fn open<B>(desk: &Arc<Desk>, request: &Request<B>, peer: std::net::IpAddr, now: Moment) -> Box<Self> {
+        desk.shard.in_flight_add(1);
+        Box::new(Self {
+            desk: Arc::clone(desk),
+            started: now,
+            method: request.method().clone(),
+            version: request.version(),
+            client: peer,
+            target: None,
+            route: None,
+            request_id: None,
+            key: None,
+            refused_key: None,
+            quota: None,
+            status: CLIENT_GONE,
+            source: Source::Keygate,
+            reason: None,
+            upload: None,
+            sent_ns: 0,
+            answered_ns: 0,
+            responded_ns: 0,
+            response_bytes: 0,
+        })
+    }
+
+    /// The worker's desk.
+    #[must_use]
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Notes what is asked for.
+    pub fn asked_for(&mut self, target: &Target) {
+        if self.desk.access_log.is_some() {
+            self.target = Some(target.clone());
+        }
+    }
+
+    /// Notes the name of the request.
+    pub fn named(&mut self, request_id: HeaderValue) {
+        self.request_id = Some(request_id);
+    }
+
+    /// The name of the request.
+    #[must_use]
+    pub const fn request_id(&self) -> Option<&HeaderValue> {
+        self.request_id.as_ref()
+    }
+
+    /// Notes who is held responsible.
+    pub const fn from_client(&mut self, client: ClientAddress) {
+        self.client = client.ip();
+    }
+
+    /// Notes the route.
+    pub fn routed(&mut self, label: RouteLabel, name: &Arc<str>) {
+        self.route = Some((label, Arc::clone(name)));
+    }
+
+    /// Notes the key.
+    pub fn authenticated(&mut self, key: &Arc<Key>) {
+        self.key = Some(Arc::clone(key));
+    }
+
+    /// Notes what is left of the most constrained limit.
+    pub const fn counted(&mut self, quota: Option<Quota>) {
+        if quota.is_some() {
+            self.quota = quota;
+        }
+    }
+
+    /// What is left of the most constrained limit.
+    #[must_use]
+    pub const fn quota(&self) -> Option<Quota> {
+        self.quota
+    }
+
+    /// Notes that the request is handed to the upstream now, and where its content can be followed.
+    pub fn forwarding(&mut self, upload: Option<Arc<Upload>>) {
+        self.upload = upload;
+        self.sent_ns = monotonic_ns();
+    }
+
+    /// Notes that the upstream has answered, or failed to.
+    pub fn upstream_done(&mut self) {
+        self.answered_ns = monotonic_ns();
+    }
+
+    /// Notes a refusal.
+    pub fn refused(&mut self, rejection: &Rejection) {
+        let reason = rejection.row().reason;
+        self.reason = Some(reason);
+        self.desk.shard.rejected(reason as usize);
+        if let Rejection::Authentication(error) = rejection {
+            self.refused_key = error.key_id().cloned();
+        }
+        if let Rejection::Upstream(error) = rejection {
+            tracing::warn!(request_id = ?self.request_id, reason = reason.word(), "the upstream failed: {error}");
+        }
+    }
+
+    /// Notes the head of the response, as it goes to the client.
+    pub fn responded(&mut self, status: StatusCode, source: Source) {
+        self.status = status.as_u16();
+        self.source = source;
+        self.responded_ns = monotonic_ns();
+    }
+
+    /// Notes content that was handed to the client's connection.
+    pub const fn sent(&mut self, bytes: u64) {
+        self.response_bytes += bytes;
+    }
+
+    /// Notes that the response could not be sent whole because the upstream broke it off.
+    pub fn response_broke_off(&mut self, error: &BodyError) {
+        let reason = match error {
+            BodyError::Stalled => Reason::UpstreamTimeout,
+            BodyError::Broken(_) | BodyError::TooLarge => Reason::UpstreamReset,
+        };
+        self.reason = Some(reason);
+        self.desk.shard.rejected(reason as usize);
+        tracing::warn!(request_id = ?self.request_id, reason = reason.word(), "the response broke off: {error}");
+    }
+
+    /// Time the upstream took, from the request's hand-over to its answer.
+    const fn upstream_ns(&self) -> Option<u64> {
+        match (self.sent_ns, self.answered_ns) {
+            (0, _) | (_, 0) => None,
+            (sent_ns, answered_ns) => Some(answered_ns.saturating_sub(sent_ns)),
+        }
+    }
+
+    fn write(&mut self) {
+        if self.responded_ns == 0 {
+            self.reason = Some(Reason::ClientGone);
+            self.responded_ns = monotonic_ns();
+        }
+        let request_ns = self.started.elapsed_ns();
+        let upstream_ns = self.upstream_ns();
+        let head_ns = self.responded_ns.saturating_sub(self.started.monotonic_ns);
+        let overhead_ns = head_ns.saturating_sub(upstream_ns.unwrap_or(0));
+        let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        let (label, route) = match &self.route {
+            Some((label, name)) => (*label, &**name),
+            None => (RouteLabel::NONE, ""),
+        };
+        self.desk.shard.record(&Sample {
+            route: label,
+            method: MethodLabel::from(&self.method),
+            status: self.status,
+            source: self.source,
+            request_ns,
+            upstream_ns,
+            overhead_ns,
+            request_bytes,
+            response_bytes: self.response_bytes,
+        });
+        let Some(access_log) = &self.desk.access_log else { return };
+        let target = self.target.as_ref();
+        access_log.write(
+            self.desk.worker,
+            &AccessLine {
+                unix_ns: self.started.unix_ns,
+                request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+                client: self.client,
+                method: self.method.as_str(),
+                host: target.and_then(|target| target.authority.as_ref()).map(|authority| authority.as_str().as_bytes()),
+                path: target.map_or("", |target| target.path_and_query.path()),
+                protocol: protocol(self.version),
+                route,
+                status: self.status,
+                source: self.source.as_str(),
+                reason: self.reason.map(Reason::word),
+                key_id: self.key.as_ref().map(|key| &*key.id).or(self.refused_key.as_deref()),
+                duration_ns: request_ns,
+                upstream_ns,
+                overhead_ns,
+                request_bytes,
+                response_bytes: self.response_bytes,
+            },
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.desk.shard.in_flight_add(-1);
+        self.write();
+    }
+}
+
+/// The protocol's name as it stands in logs.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}

@@ -1,0 +1,171 @@
+//! Sending one request: over which connection, for how long, and when a second time.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::Upstream;
+use super::pool::{Checkout, Lease};
+use crate::gateway::body::RequestBody;
+
+/// Waiting connections that may turn out dead for one request, before it gets a fresh one.
+const STALE_MAX: usize = 3;
+
+/// Why the upstream gave no response.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// Nobody listens there, the name does not resolve, or TLS was not agreed on.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    /// Connecting took longer than allowed.
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    /// As many connections are open as may be.
+    #[error("as many connections are open as may be")]
+    Overloaded,
+    /// The head of the response did not come in time.
+    #[error("the response took too long")]
+    ResponseTimeout,
+    /// The connection broke before the head of the response was there.
+    #[error("the connection broke: {0}")]
+    Reset(#[source] hyper::Error),
+    /// What came back is not HTTP.
+    #[error("the response is malformed: {0}")]
+    Malformed(#[source] hyper::Error),
+    /// The request's own content broke off or was refused; the cause lies with the client.
+    #[error("the request's content broke off: {0}")]
+    Content(#[source] hyper::Error),
+}
+
+/// A response whose head has come.
+#[derive(Debug)]
+pub struct UpstreamResponse {
+    /// Head, and content still to be read.
+    pub response: Response<Incoming>,
+    /// The connection it comes over.
+    pub lease: Lease,
+    /// Whether the connection had been used before.
+    pub reused: bool,
+}
+
+/// What is needed to send a request without content once more.
+struct Again {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    fields: HeaderMap,
+}
+
+impl Again {
+    /// Keeps a copy if sending twice cannot do harm (RFC 9110, section 9.2.2) and nothing of the content is lost.
+    fn keep(request: &Request<RequestBody>) -> Option<Self> {
+        (request.method().is_idempotent() && request.body().is_end_stream()).then(|| Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            fields: request.headers().clone(),
+        })
+    }
+
+    fn into_request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.fields;
+        request
+    }
+}
+
+impl Upstream {
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError`]. The connect timeout and the response-head timeout together bound all attempts; the latter is
+    /// counted from the last part of the request that was sent.
+    pub async fn send(
+        self: &Arc<Self>,
+        worker: usize,
+        request: Request<RequestBody>,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let patience = self.settings.response_head_timeout;
+        let upload = request.body().upload();
+        let mut attempt = pin!(self.attempt(worker, request));
+        let mut wait = self.settings.connect_timeout + patience;
+        loop {
+            match tokio::time::timeout(wait, attempt.as_mut()).await {
+                Ok(result) => return result,
+                // An upload that goes on is not a slow response: the clock starts anew with each part of it.
+                Err(_) => match upload.as_ref().and_then(|upload| upload.patience_left(patience)) {
+                    Some(left) => wait = left,
+                    None => return Err(UpstreamError::ResponseTimeout),
+                },
+            }
+        }
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        worker: usize,
+        mut request: Request<RequestBody>,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let mut stale = 0;
+        loop {
+            let Checkout { mut lease, reused } = self.checkout(worker, stale >= STALE_MAX).await?;
+            let again = if reused { Again::keep(&request) } else { None };
+            let Failed { error, unsent } = match try_send(&mut lease, request).await {
+                Ok(response) => return Ok(UpstreamResponse { response, lease, reused }),
+                Err(failed) => failed,
+            };
+            stale += 1;
+            request = match (unsent, again) {
+                (Some(unsent), _) if reused => unsent,
+                (_, Some(again)) if died_before_answering(&error) && stale <= STALE_MAX => again.into_request(),
+                _ => return Err(classify(error)),
+            };
+        }
+    }
+}
+
+/// A failed attempt; the request comes back if nothing of it was written.
+struct Failed {
+    error: hyper::Error,
+    unsent: Option<Request<RequestBody>>,
+}
+
+async fn try_send(lease: &mut Lease, request: Request<RequestBody>) -> Result<Response<Incoming>, Failed> {
+    let result = match lease {
+        Lease::Alone { sender, .. } => sender.try_send_request(request).await,
+        Lease::Stream(stream) => stream.sender.try_send_request(request).await,
+    };
+    result.map_err(|mut failed| {
+        let unsent = failed.take_message();
+        Failed { error: failed.into_error(), unsent }
+    })
+}
+
+/// Says whether the connection ended without a byte of response, as a connection does that the upstream closed while
+/// it waited.
+fn died_before_answering(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_io(error)
+}
+
+fn is_io(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
+}
+
+/// Says whose fault a failed attempt was.
+fn classify(error: hyper::Error) -> UpstreamError {
+    if error.is_user() || error.is_body_write_aborted() {
+        UpstreamError::Content(error)
+    } else if error.is_parse() {
+        UpstreamError::Malformed(error)
+    } else {
+        UpstreamError::Reset(error)
+    }
+}

@@ -1,0 +1,222 @@
+//! A client that hides nothing: what is sent is what the test wrote, what came back is kept as it came.
+//!
+//! Every response is checked for what must hold for all of them.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::gate::PATIENCE;
+
+/// One connection, plain HTTP/1.1.
+pub struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Its fields in the order in which they came, names in lower case.
+    pub fields: Vec<(String, String)>,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+impl Response {
+    /// The value of a field that may stand once at most.
+    #[track_caller]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut values = self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        assert!(values.next().is_none(), "{name} stands more than once: {self:?}");
+        value
+    }
+
+    /// A field as a number.
+    #[track_caller]
+    pub fn number(&self, name: &str) -> u64 {
+        self.field(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).parse().unwrap()
+    }
+
+    /// The content as text.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        String::from_utf8(self.content.clone()).unwrap()
+    }
+
+    /// The content as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.content).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The machine code of a refusal.
+    #[track_caller]
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What must hold for every response.
+    #[track_caller]
+    fn check(&self) {
+        if self.status == 401 {
+            assert!(self.field("www-authenticate").is_some(), "a 401 without a challenge: {self:?}");
+        }
+        if self.field("content-type") == Some("application/problem+json") {
+            let problem = self.json();
+            assert_eq!(problem["status"], self.status, "{self:?}");
+            assert!(problem["code"].is_string() && problem["title"].is_string(), "{self:?}");
+            assert_eq!(self.field("cache-control"), Some("no-store"), "{self:?}");
+        }
+        if self.status == 429 {
+            assert!(self.number("retry-after") >= 1, "{self:?}");
+        }
+        assert!(self.field("keep-alive").is_none() && self.field("proxy-connection").is_none(), "{self:?}");
+    }
+}
+
+impl Client {
+    /// Opens a connection.
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// Sends a request and reads its response.
+    #[track_caller]
+    pub fn request(&mut self, method: &str, path: &str, fields: &[(&str, &str)], content: &[u8]) -> Response {
+        self.send(method, path, fields, content);
+        self.response(method)
+    }
+
+    /// Sends a request. `Host` and `Content-Length` are added unless `fields` has them.
+    pub fn send(&mut self, method: &str, path: &str, fields: &[(&str, &str)], content: &[u8]) {
+        let has = |name: &str| fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !has("host") {
+            head.push_str("Host: api.example\r\n");
+        }
+        if !content.is_empty() && !has("content-length") && !has("transfer-encoding") {
+            head.push_str(&format!("Content-Length: {}\r\n", content.len()));
+        }
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        self.write(head.as_bytes());
+        self.write(content);
+    }
+
+    /// Sends bytes as they are. A server that has closed already is not an error here: it shows in the response.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Reads one response to a request of this method.
+    #[track_caller]
+    pub fn response(&mut self, method: &str) -> Response {
+        let head = self.read_head().expect("the connection was closed before a response");
+        let mut lines = head.split("\r\n");
+        let status: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let fields: Vec<(String, String)> = lines
+            .filter(|line| !line.is_empty())
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        if (100..200).contains(&status) {
+            return self.response(method);
+        }
+        let mut response = Response { status, fields, content: Vec::new() };
+        let empty = method == "HEAD" || status == 204 || status == 304;
+        if !empty {
+            response.content = self.read_content(&response);
+        }
+        response.check();
+        response
+    }
+
+    #[track_caller]
+    fn read_content(&mut self, response: &Response) -> Vec<u8> {
+        if response.field("transfer-encoding") == Some("chunked") {
+            let mut content = Vec::new();
+            loop {
+                let size = usize::from_str_radix(&self.read_line(), 16).unwrap();
+                content.extend(self.take(size));
+                assert_eq!(self.take(2), b"\r\n");
+                if size == 0 {
+                    return content;
+                }
+            }
+        }
+        match response.field("content-length") {
+            Some(length) => self.take(length.parse().unwrap()),
+            None => self.rest(),
+        }
+    }
+
+    fn read_line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend(self.take(1));
+        }
+        String::from_utf8(line).unwrap().trim_end().to_owned()
+    }
+
+    /// Reads exactly so many bytes.
+    #[track_caller]
+    pub fn take(&mut self, bytes: usize) -> Vec<u8> {
+        while self.unread.len() < bytes {
+            assert!(self.fill() > 0, "the connection was closed in the middle of a response");
+        }
+        self.unread.drain(..bytes).collect()
+    }
+
+    /// Reads until the other side closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.fill() > 0 {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Whether the other side closes within `wait`.
+    pub fn closes_within(&mut self, wait: Duration) -> bool {
+        self.stream.set_read_timeout(Some(wait)).unwrap();
+        let mut byte = [0];
+        let closed = match self.stream.read(&mut byte) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        };
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        closed
+    }
+
+    fn read_head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+                return Some(String::from_utf8_lossy(&head).trim_end().to_owned());
+            }
+            if self.fill() == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Reads what is there; 0 when the connection is closed.
+    fn fill(&mut self) -> usize {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(count) => {
+                self.unread.extend_from_slice(&buffer[..count]);
+                count
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            Err(error) => panic!("nothing came: {error}"),
+        }
+    }
+}
