@@ -3,9 +3,15 @@
 //! A rule is a list of what breaks it, which must be empty. Beside it stands how much was read at least: a reader that
 //! finds nothing to read must fail too.
 
+#![expect(clippy::expect_used, reason = "a test that cannot read must fail")]
+
+#[path = "house/reader.rs"]
+mod reader;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use std::process::Command;
+
+use reader::{Source, contains_words, is_word, repository, root, snake_case, source, sources};
 
 /// The parts of the program, lowest floor first. A part may use parts of lower floors only; parts of one floor are
 /// strangers.
@@ -55,8 +61,8 @@ const FOREIGN_WORDS: &[&str] = &[
 /// Words of the guarded APIs, which reach the program through its configuration only.
 const CONTRACT_WORDS: &[&str] = &["fluxiq", "certopay", "flexprice", "pixconnect", "boleto", "merchant"];
 
-/// Crates which must not come in, not even through another one: a second library for cryptography, or a YAML parser
-/// that nobody keeps.
+/// Crates that must not be built, not even for another one: a second library for cryptography, or a YAML parser that
+/// nobody keeps.
 const FOREIGN_CRATES: &[&str] =
     &["ring", "openssl", "openssl-sys", "native-tls", "rsa", "serde_yml", "libyml", "unsafe-libyaml"];
 
@@ -114,22 +120,55 @@ fn the_road_is_one_way() {
     nothing(&back);
 }
 
-/// Nobody can skip a step, because nobody else can make what it leaves.
+/// Nobody can skip a step, because nobody else can make what it leaves: its fields are private, and the last two cannot
+/// be copied either.
 #[test]
 fn a_proof_is_made_in_one_file_alone() {
     for proof in PROOFS {
-        let files = sources("src");
-        let homes: Vec<_> =
-            files.iter().filter(|file| contains_words(&file.code, &format!("struct {proof}"))).collect();
-        let [home] = homes.as_slice() else { panic!("{proof} must be one struct, and is {}", homes.len()) };
-        let after = home.code.split(&format!("struct {proof}")).nth(1).unwrap_or_default();
-        let body = after.split(['}', ';']).next().unwrap_or_default();
-        assert!(!contains_words(body, "pub"), "{}: a field of {proof} is public", home.path);
-        let derives =
-            home.code.split(&format!("struct {proof}")).next().and_then(|before| before.rsplit("derive").next());
-        let copied = ["Clone", "Copy", "Default", "Deserialize"];
-        nothing(copied.iter().filter(|word| derives.is_some_and(|derives| contains_words(derives, word))));
+        let home = home_of(proof);
+        let (before, after) = home.code.split_once(&format!("struct {proof}")).expect("the home of a proof");
+        let fields = after.split(['}', ';']).next().unwrap_or_default();
+        assert!(!contains_words(fields, "pub"), "{}: a field of {proof} is public", home.path);
+        let attributes = before.rsplit(['}', ';']).next().unwrap_or_default();
+        let made =
+            ["Default", "Deserialize", "Clone", "Copy"].into_iter().filter(|word| contains_words(attributes, word));
+        nothing(made.filter(|word| *proof == "Permit" || *proof == "Admission" || !["Clone", "Copy"].contains(word)));
     }
+}
+
+#[test]
+fn a_proof_is_made_of_the_one_before() {
+    for step in PROOFS.windows(2) {
+        let (before, proof) = (step[0], step[1]);
+        let home = home_of(proof);
+        let mut makers = 0;
+        for (at, _) in home.code.match_indices("fn ") {
+            let signature = home.code[at..].split('{').next().unwrap_or_default();
+            let within_proof = home.code[..at].rsplit("\nimpl").next().is_some_and(|implementation| {
+                at > implementation.len() && contains_words(implementation.split('{').next().unwrap_or_default(), proof)
+            });
+            let (taken, left) = signature.split_once("->").unwrap_or_default();
+            let owned = left.replace(&format!("&{proof}"), "").replace("&Self", "");
+            if contains_words(&owned, proof) || (within_proof && contains_words(&owned, "Self")) {
+                assert!(
+                    contains_words(taken, before),
+                    "{}: `{}` makes a {proof} of nothing",
+                    home.path,
+                    signature.trim()
+                );
+                makers += 1;
+            }
+        }
+        assert!(makers > 0, "{}: nothing makes a {proof}; is the reader broken?", home.path);
+    }
+}
+
+/// The one file that declares this struct.
+fn home_of(proof: &str) -> Source {
+    let mut homes = sources("src");
+    homes.retain(|file| contains_words(&file.code, &format!("struct {proof}")));
+    assert_eq!(homes.len(), 1, "{proof} must be a struct of one file");
+    homes.remove(0)
 }
 
 #[test]
@@ -211,46 +250,16 @@ fn every_metric_is_documented() {
     nothing(metrics.iter().filter(|name| !documents.iter().any(|(_, text)| contains_words(text, name))));
 }
 
+/// Asks cargo, because the lock file also lists what nothing switches on.
 #[test]
-fn no_foreign_crate_came_in() {
-    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
-    let crates: Vec<_> = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
+fn no_foreign_crate_is_built() {
+    let arguments = ["tree", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let tree = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo tree");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).expect("names of crates");
+    let crates: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(crates.len() > 100, "read only {} crates", crates.len());
     nothing(crates.iter().filter(|name| FOREIGN_CRATES.contains(name)));
-}
-
-#[test]
-fn the_reader_finds_every_form_of_a_path() {
-    let text = r##"
-        use crate::{limits::{self, Limit}, keys as k, moment::Moment};
-        // crate::comment
-        const QUOTED: &str = "crate::text"; const RAW: &str = r#"crate::"raw""#; const QUOTE: char = '"';
-        fn f<'a>(x: &'a super::route::Route) -> crate::body::Body<'a> { super::super::probes::g::<u8>('\'') }
-        pub(crate) mod m;
-    "##;
-    let source = Source::new("src/gateway/forward.rs", text);
-    let paths: Vec<_> = source.paths().iter().map(|path| path.join("::")).collect();
-    let expected =
-        ["limits::self", "limits::Limit", "keys", "moment::Moment", "body::Body", "gateway::route::Route", "probes::g"];
-    assert_eq!(paths, expected);
-}
-
-/// Fails with a list of what breaks the rule, unless there is none.
-#[track_caller]
-fn nothing<T: std::fmt::Debug>(broken: impl IntoIterator<Item = T>) {
-    let broken: Vec<_> = broken.into_iter().collect();
-    assert!(broken.is_empty(), "these break the rule: {broken:#?}");
-}
-
-/// A file of Rust.
-struct Source {
-    /// Below the repository's root.
-    path: String,
-    text: String,
-    /// The text, with blanks in place of comments and literals.
-    code: String,
-    /// Where it hangs in the crate: `src/keys/store.rs` is `["keys", "store"]`.
-    module: Vec<String>,
 }
 
 /// One part names another.
@@ -260,102 +269,6 @@ struct Use {
     target: String,
     #[expect(dead_code, reason = "it is printed with a broken rule")]
     file: String,
-}
-
-impl Source {
-    fn new(path: &str, text: &str) -> Self {
-        let name = path.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("lib");
-        let module = name.split('/').skip(1).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Self { path: path.to_owned(), text: text.to_owned(), code: code_of(text), module }
-    }
-
-    fn before_tests(&self) -> &str {
-        let is_all_tests = self.module.last().is_some_and(|name| name == "tests");
-        if is_all_tests { "" } else { self.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default() }
-    }
-
-    /// All paths from the crate's root that this file names: by `crate::`, by `super::`, and `keygate::` in the program.
-    fn paths(&self) -> Vec<Vec<String>> {
-        let mut paths = Vec::new();
-        for start in ["crate::", "keygate::"] {
-            for (at, _) in self.code.match_indices(start).filter(|(at, _)| !self.code[..*at].ends_with(is_word)) {
-                read_paths(&self.code[at + start.len()..], &[], &mut paths);
-            }
-        }
-        for (at, _) in self.code.match_indices("super::").filter(|(at, _)| !self.code[..*at].ends_with("super::")) {
-            let rest = self.code[at..].trim_start_matches("super::");
-            let levels = (self.code.len() - at - rest.len()) / "super::".len();
-            read_paths(rest, &self.module[..self.module.len().saturating_sub(levels)], &mut paths);
-        }
-        paths
-    }
-}
-
-/// Reads one path, or a tree of them as in `use`, and returns what stands behind it.
-fn read_paths<'a>(text: &'a str, prefix: &[String], paths: &mut Vec<Vec<String>>) -> &'a str {
-    let mut rest = text.trim_start();
-    if let Some(tree) = rest.strip_prefix('{') {
-        rest = tree;
-        while !rest.is_empty() && !rest.starts_with('}') {
-            rest = read_paths(rest, prefix, paths);
-            rest = rest.trim_start_matches(|letter| !matches!(letter, ',' | '}')).trim_start_matches(',').trim_start();
-        }
-        return rest.get(1..).unwrap_or_default();
-    }
-    let (name, behind) = rest.split_at(rest.find(|letter| !is_word(letter)).unwrap_or(rest.len()));
-    let path = if name.is_empty() { prefix.to_vec() } else { [prefix, &[name.to_owned()]].concat() };
-    match behind.strip_prefix("::") {
-        Some(deeper) if !name.is_empty() => read_paths(deeper, &path, paths),
-        Some(_) | None => {
-            paths.push(path);
-            behind
-        }
-    }
-}
-
-/// Blanks out comments and literals. Ends of lines stay.
-fn code_of(text: &str) -> String {
-    let mut code = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(letter) = rest.chars().next() {
-        let blank = comment_or_literal(rest);
-        let taken = if blank == 0 { letter.len_utf8() } else { blank };
-        let kept = rest[..taken].chars().map(|letter| if blank == 0 || letter == '\n' { letter } else { ' ' });
-        code.extend(kept);
-        rest = &rest[taken..];
-    }
-    code
-}
-
-/// How many bytes the comment or literal has that starts here; 0 where none does.
-fn comment_or_literal(rest: &str) -> usize {
-    let until = |start: usize, end: &str| rest[start..].find(end).map_or(rest.len(), |at| start + at + end.len());
-    if rest.starts_with("//") {
-        return rest.find('\n').unwrap_or(rest.len());
-    }
-    if rest.starts_with("/*") {
-        return until(2, "*/");
-    }
-    if rest.starts_with('"') {
-        let mut escaped = false;
-        let end = rest[1..].find(|letter| {
-            let ends = letter == '"' && !escaped;
-            escaped = letter == '\\' && !escaped;
-            ends
-        });
-        return end.map_or(rest.len(), |at| at + 2);
-    }
-    if let Some(raw) = rest.strip_prefix('r') {
-        let hashes = raw.len() - raw.trim_start_matches('#').len();
-        let quoted = raw[hashes..].starts_with('"');
-        return if quoted { until(hashes + 2, &format!("\"{}", "#".repeat(hashes))) } else { 0 };
-    }
-    match rest.strip_prefix('\'').and_then(|behind| behind.chars().next()) {
-        Some('\\') => until(3, "'"),
-        Some(letter) if rest[1 + letter.len_utf8()..].starts_with('\'') => letter.len_utf8() + 2,
-        // A lifetime, or no quote at all.
-        Some(_) | None => 0,
-    }
 }
 
 fn uses_between_parts() -> Vec<Use> {
@@ -379,58 +292,9 @@ fn step_of(module: &[String]) -> Option<usize> {
     ROAD.iter().position(|step| step == name)
 }
 
-fn is_word(letter: char) -> bool {
-    letter.is_alphanumeric() || letter == '_'
-}
-
-/// Whether the words stand in the text, not as part of longer words.
-fn contains_words(text: &str, words: &str) -> bool {
-    let alone = |at: usize| !text[..at].ends_with(is_word) && !text[at + words.len()..].starts_with(is_word);
-    text.match_indices(words).any(|(at, _)| alone(at))
-}
-
-fn snake_case(identifier: &str) -> String {
-    let mut snake = String::new();
-    for letter in identifier.chars() {
-        if letter.is_uppercase() && !snake.is_empty() {
-            snake.push('_');
-        }
-        snake.extend(letter.to_lowercase());
-    }
-    snake
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn source(path: &str) -> Source {
-    Source::new(path, &fs::read_to_string(root().join(path)).expect(path))
-}
-
-/// All Rust files below a folder, sorted.
-fn sources(folder: &str) -> Vec<Source> {
-    let files =
-        repository().into_iter().filter(|(path, _)| path.ends_with(".rs") && path.starts_with(&format!("{folder}/")));
-    files.map(|(path, text)| Source::new(&path, &text)).collect()
-}
-
-/// Path and text of every file of the repository that is text, sorted. Leaves out what builds leave behind.
-fn repository() -> Vec<(String, String)> {
-    let mut files = Vec::new();
-    let mut folders = vec![root().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
-            let path = entry.expect("an entry of the repository").path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() && !["target", ".git", "__pycache__"].contains(&name.as_str()) {
-                folders.push(path);
-            } else if let Ok(text) = fs::read_to_string(&path) {
-                let below = path.strip_prefix(root()).expect("a path below the root");
-                files.push((below.to_string_lossy().into_owned(), text));
-            }
-        }
-    }
-    files.sort();
-    files
+/// Fails with a list of what breaks the rule, unless there is none.
+#[track_caller]
+fn nothing<T: std::fmt::Debug>(broken: impl IntoIterator<Item = T>) {
+    let broken: Vec<_> = broken.into_iter().collect();
+    assert!(broken.is_empty(), "these break the rule: {broken:#?}");
 }
