@@ -106,6 +106,7 @@ async fn open_admin_door(state: &Arc<State>) -> anyhow::Result<Option<tokio::tas
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot open the admin door at {address}; set `admin.listen` to another address"))?;
+    tracing::info!(door = "admin", address = %listener.local_addr()?, "listening");
     let router = probes::router(Arc::clone(&state.metrics), state.readiness.clone());
     Ok(Some(tokio::spawn(probes::serve(listener, router, std::future::pending()))))
 }
@@ -119,6 +120,9 @@ fn start_workers(
     let mut sockets: Vec<Vec<(StdListener, Door)>> = (0..state.workers).map(|_| Vec::new()).collect();
     for door in &state.doors {
         let bound = listener::bind(door.settings.load().address, state.workers)?;
+        if let Some(address) = bound.first().and_then(|socket| socket.local_addr().ok()) {
+            tracing::info!(door = "gateway", %address, tls = door.tls.is_some(), "listening");
+        }
         for (mine, socket) in sockets.iter_mut().zip(bound) {
             mine.push((socket, door.clone()));
         }

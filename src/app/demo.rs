@@ -24,7 +24,7 @@ const UPSTREAM_CONTENT_BYTES_MAX: usize = 1 << 20;
 
 /// A demo that is set up and waits to be run.
 #[derive(Debug)]
-pub struct Demo {
+pub(super) struct Demo {
     directory: tempfile::TempDir,
 }
 
@@ -34,12 +34,12 @@ impl Demo {
     /// # Errors
     ///
     /// If no port is free, or the temporary directory cannot be written.
-    pub fn prepare(listen: SocketAddr, admin: SocketAddr, out: &mut dyn Write) -> anyhow::Result<Self> {
+    pub(super) fn prepare(listen: SocketAddr, admin: SocketAddr, out: &mut dyn Write) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("keygate-demo-").tempdir().context("no temporary directory")?;
         let (listen, admin) = (free(listen)?, free(admin)?);
         let upstream = start_upstream().context("the demo's upstream does not start")?;
         make_certificate(directory.path())?;
-        let secret = SecretFormat::default().generate("demo").context("no random numbers")?;
+        let secret = SecretFormat::default().generate(Some("demo")).context("no random numbers")?;
         let digest = Digest::of(secret.expose().as_bytes()).to_hex();
         fs::write(directory.path().join("keys.yaml"), key_file(&digest))?;
         fs::write(directory.path().join("keygate.yaml"), configuration(listen, admin, upstream))?;
@@ -68,7 +68,7 @@ impl Demo {
 
     /// The configuration to run.
     #[must_use]
-    pub fn configuration(&self) -> PathBuf {
+    pub(super) fn configuration(&self) -> PathBuf {
         self.directory.path().join("keygate.yaml")
     }
 }

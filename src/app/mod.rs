@@ -25,8 +25,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cli::{self, Command, ConfigCommand, Configured};
-use crate::config::Config;
-use crate::document::Problems;
+use crate::moment::Moment;
 use crate::probes;
 use crate::telemetry::log;
 
@@ -56,7 +55,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             run(&demo.configuration())
         }
         Command::Check(Configured { config }) => check(&config, &mut out),
-        Command::Keys(command) => cli::keys::run(command, &mut out),
+        Command::Keys(arguments) => cli::keys::run(&arguments, &mut io::stdin(), &mut out, Moment::now()),
         Command::Healthcheck { admin, path, timeout } => {
             probes::healthcheck(admin, &path, Duration::from_secs(timeout)).map_err(anyhow::Error::msg)?;
             Ok(ExitCode::SUCCESS)
@@ -74,15 +73,11 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 
 /// Runs the gateway until it is told to end.
 fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(problems) => return invalid(&problems, &mut io::stderr()),
-    };
-    let log = log::init(config.log.level, config.log.format).map_err(anyhow::Error::msg).context("no log")?;
-    let assembly = match Assembly::of(config) {
+    let assembly = match Assembly::load(path) {
         Ok(assembly) => assembly,
         Err(problems) => return invalid(&problems, &mut io::stderr()),
     };
+    let log = log::init(assembly.log_level, assembly.log_format).map_err(anyhow::Error::msg).context("no log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -94,18 +89,13 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
 
 /// Loads all that the configuration names and says what is wrong with it.
 fn check(path: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    match load(path).and_then(Assembly::of) {
+    match Assembly::load(path) {
         Ok(assembly) => {
             writeln!(out, "{}: valid; {} keys, {} listeners", path.display(), assembly.keys.len(), assembly.doors.len())?;
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => invalid(&problems, out),
     }
-}
-
-/// Reads a configuration with the variables of this process.
-fn load(path: &Path) -> Result<Config, Problems> {
-    Config::load(path, &|name| std::env::var(name).ok())
 }
 
 fn invalid(problems: &dyn fmt::Display, out: &mut dyn Write) -> anyhow::Result<ExitCode> {

@@ -28,7 +28,6 @@ pub(super) struct Door {
 }
 
 /// What one worker is given.
-#[derive(Debug)]
 pub(super) struct Worker {
     /// Its number, counted from 0.
     pub(super) index: usize,
@@ -60,18 +59,18 @@ impl Worker {
         let mut serving = JoinSet::new();
         for (socket, door) in doors {
             let listener = match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => Listener { socket, worker: index, settings: door.settings, tls: door.tls },
+                Ok(socket) => Listener { socket, worker: index },
                 Err(error) => {
                     tracing::error!(worker = index, "cannot listen: {error}");
                     continue;
                 }
             };
-            let observer = Arc::new(Counting { shard: Arc::clone(&gateway.desk.shard), tls: listener.tls.is_some() });
+            let observer = Counting { shard: Arc::clone(&gateway.desk.shard), tls: door.tls.is_some() };
             let gateway = Arc::clone(&gateway);
             let service = move |request, connection: &Arc<ConnectionInfo>| {
                 Arc::clone(&gateway).respond(request, Arc::clone(connection))
             };
-            serving.spawn(listener::serve(listener, service, observer, drain.clone()));
+            serving.spawn(listener::serve(listener, door.settings, door.tls, service, observer, drain.clone()));
         }
         // Connections run on as tasks of this runtime after their listener has closed.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -80,7 +79,6 @@ impl Worker {
 }
 
 /// Counts what happens to the connections of one listener.
-#[derive(Debug)]
 struct Counting {
     shard: Arc<Shard>,
     tls: bool,
@@ -88,7 +86,7 @@ struct Counting {
 
 impl Counting {
     const fn kind(&self) -> ConnectionKind {
-        if self.tls { ConnectionKind::Tls } else { ConnectionKind::Plain }
+        if self.tls { ConnectionKind::Https } else { ConnectionKind::Http }
     }
 }
 

@@ -41,8 +41,7 @@ pub enum Command {
     /// Load everything a configuration names, and print every problem at once.
     Check(Configured),
     /// Make, hash and list API keys.
-    #[command(subcommand)]
-    Keys(keys::KeysCommand),
+    Keys(keys::KeysArguments),
     /// Ask a running gateway whether it is ready; for container health checks.
     Healthcheck {
         /// Address of the admin door.

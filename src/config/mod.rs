@@ -1,1 +1,86 @@
 //! The configuration: the YAML shape, its checks, and the values that the parts take.
+//!
+//! ```text
+//! text → document → structure (JSON Schema) → file.rs shapes → check → Config
+//! ```
+//!
+//! The shape is what an operator may write; a [`Config`] is what the program runs on, with every default filled in,
+//! every path resolved and every rule held. Reading reports all problems at once: a faulty field is set aside, and what
+//! is left is still checked.
+//!
+//! Only `main`, `app`, `cli` and `reload` name this part; they hand each part its own values. Never in this part: the
+//! contents of certificates and key files. The parts that use them read them.
+
+mod check;
+mod file;
+mod values;
+
+use std::path::Path;
+
+pub use self::values::{
+    AccessOutput, AdminValues, AlgorithmValue, ApiKeyValues, CertificatePaths, ClientCertificateValues, Config,
+    CountedRequests, FormatValue, ForwardingValues, IdentityFieldValues, KeyShapeValue, KeysValues, LevelValue,
+    LimitSubject, LimitValues, ListenerMaxima, ListenerTimeouts, ListenerValues, LogValues, ProxyProtocolValues,
+    RateLimitFieldValues, RoadValues, ShutdownValues, TlsValues, UpstreamAddress, UpstreamTlsValues, UpstreamValues,
+};
+
+use crate::document::{Document, Problems, schema_of};
+
+/// A configuration file is never larger: 1 MiB.
+const BYTES_MAX: u64 = 1 << 20;
+
+impl Config {
+    /// Reads the configuration file at `path`. Relative paths in it are relative to its folder. `variable` answers for
+    /// the environment.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, in the order of its lines, under the name `path`.
+    pub fn load(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        Self::from_document(Document::read(path, BYTES_MAX)?, folder, variable)
+    }
+
+    /// Takes the configuration from `text`, which problems call `name`. Relative paths are relative to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn parse(
+        name: &str,
+        text: String,
+        folder: &Path,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
+        Self::from_document(Document::parse(name, text)?, folder, variable)
+    }
+
+    fn from_document(
+        document: Document,
+        folder: &Path,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
+        let mut document = document.showing_values();
+        let mut problems = document.expand(variable);
+        problems.extend(document.check(&schema()));
+        match document.decode::<file::File>() {
+            Ok(file) => check::check(&document, &file, folder, problems),
+            // What is left cannot be decoded because a required field is faulty, and that has been said.
+            Err(_) if !problems.is_empty() => {
+                problems.sort();
+                Err(problems)
+            }
+            Err(undecodable) => Err(undecodable),
+        }
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of the configuration, for editors.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    let mut schema = schema_of::<file::File>();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("title".to_owned(), "keygate".into());
+    }
+    schema
+}

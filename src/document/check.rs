@@ -75,6 +75,9 @@ impl<'s> Checker<'s> {
         if self.faults.len() > FAULTS_MAX {
             return;
         }
+        if matches!(node, Node::SetAside) {
+            return;
+        }
         let schema = self.resolved(schema);
         if matches!(node, Node::Null) && !self.branches(schema).iter().any(|branch| accepts(branch, node)) {
             return self.fault(path, "has no value; write one, or leave the field out");
@@ -94,7 +97,7 @@ impl<'s> Checker<'s> {
     /// A value whose kind fits.
     fn value(&mut self, node: &mut Node, schema: &'s Value, path: &Path) {
         match node {
-            Node::Null | Node::Boolean(_) => {}
+            Node::Null | Node::Boolean(_) | Node::SetAside => {}
             #[expect(clippy::cast_precision_loss, reason = "bounds in schemas are far below 2^53")]
             Node::Unsigned(value) => self.bounds(*value as f64, schema, path),
             #[expect(clippy::cast_precision_loss, reason = "bounds in schemas are far below 2^53")]
@@ -237,7 +240,8 @@ impl<'s> Checker<'s> {
                     | Node::Signed(_)
                     | Node::Float(_)
                     | Node::List(_)
-                    | Node::Map(_) => self.mismatch(node, branches),
+                    | Node::Map(_)
+                    | Node::SetAside => self.mismatch(node, branches),
                 };
                 self.fault(path, message);
             }
@@ -311,6 +315,7 @@ fn accepts(schema: &Value, node: &Node) -> bool {
         Node::Text { .. } => any || words_only || has_type(schema, "string"),
         Node::List(_) => any || has_type(schema, "array"),
         Node::Map(_) => any || has_type(schema, "object"),
+        Node::SetAside => true,
     }
 }
 

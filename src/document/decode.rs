@@ -113,7 +113,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.0 {
-            Node::Null => visitor.visit_unit(),
+            Node::Null | Node::SetAside => visitor.visit_unit(),
             Node::Boolean(value) => visitor.visit_bool(*value),
             Node::Unsigned(value) => visitor.visit_u64(*value),
             Node::Signed(value) => visitor.visit_i64(*value),
@@ -125,7 +125,8 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                 items.end().map(|()| value)
             }
             Node::Map(fields) => {
-                let mut fields = MapDeserializer::new(fields.iter().map(|(name, node)| (&**name, Decoder(node))));
+                let fields = fields.iter().filter(|(_, node)| !matches!(node, Node::SetAside));
+                let mut fields = MapDeserializer::new(fields.map(|(name, node)| (&**name, Decoder(node))));
                 let value = visitor.visit_map(&mut fields)?;
                 fields.end().map(|()| value)
             }
@@ -156,7 +157,8 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
             | Node::Signed(_)
             | Node::Float(_)
             | Node::List(_)
-            | Node::Map(_) => Err(serde::de::Error::custom("expected text, or a mapping with exactly one field")),
+            | Node::Map(_)
+            | Node::SetAside => Err(serde::de::Error::custom("expected text, or a mapping with exactly one field")),
         }
     }
 

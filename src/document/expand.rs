@@ -14,7 +14,7 @@ pub(super) fn expand(root: &mut Node, variable: &dyn Fn(&str) -> Option<String>)
 
 fn expand_node(node: &mut Node, path: &Path, variable: &dyn Fn(&str) -> Option<String>, faults: &mut Vec<Fault>) {
     match node {
-        Node::Null | Node::Boolean(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_) => {}
+        Node::Null | Node::Boolean(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_) | Node::SetAside => {}
         Node::Text { text, expanded } => match expand_text(text, variable) {
             Ok(None) => {}
             Ok(Some((replaced, from_variable))) => {

@@ -46,6 +46,8 @@ pub struct Document {
     root: Node,
     places: OnceLock<Places>,
     values_shown: bool,
+    /// Where problems were found so far, by [`Document::expand`] and [`Document::check`].
+    faulty: Vec<Path>,
 }
 
 impl std::fmt::Debug for Document {
@@ -92,7 +94,8 @@ impl Document {
     /// The syntax error, an empty document, a second document, a tag, a merge key; or every field that occurs twice.
     pub fn parse(name: &str, text: String) -> Result<Self, Problems> {
         let root = node::parse(name, &text)?;
-        let document = Self { name: name.to_owned(), text, root, places: OnceLock::new(), values_shown: false };
+        let (places, faulty) = (OnceLock::new(), Vec::new());
+        let document = Self { name: name.to_owned(), text, root, places, values_shown: false, faulty };
         let duplicates = document.duplicates();
         if duplicates.is_empty() { Ok(document) } else { Err(duplicates) }
     }
@@ -113,7 +116,7 @@ impl Document {
     /// Returns a problem for each variable that is not set and has no default, and for each malformed reference.
     pub fn expand(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Problems {
         let faults = expand::expand(&mut self.root, variable);
-        self.placed(faults)
+        self.set_aside(faults)
     }
 
     /// Checks the structure against a JSON Schema and returns every problem there is, in the order of the document.
@@ -122,9 +125,24 @@ impl Document {
     /// maxima, `enum`, `const`, `anyOf`, `oneOf`, `allOf`, and the formats of this part (`human-duration`, `byte-size`,
     /// `socket-address`, `network`, `http-field-name`). Text that came out of a variable becomes a number or a boolean
     /// where the schema wants one and it is one.
+    ///
+    /// Faulty fields are set aside, here and in [`Document::expand`]: whatever looks at the document afterwards finds
+    /// them left out, so that the rest can still be decoded and looked at. [`Document::is_faulty`] knows them.
     pub fn check(&mut self, schema: &serde_json::Value) -> Problems {
         let faults = check::check(&mut self.root, schema, self.values_shown);
-        self.placed(faults)
+        self.set_aside(faults)
+    }
+
+    /// Whether a problem was found at this path, on the way to it, or inside of it.
+    #[must_use]
+    pub fn is_faulty(&self, path: &Path) -> bool {
+        self.faulty.iter().any(|faulty| faulty.touches(path))
+    }
+
+    /// Whether there is a value at this path, be it faulty or not.
+    #[must_use]
+    pub fn has(&self, path: &Path) -> bool {
+        self.root.at(path.steps()).is_some()
     }
 
     /// Decodes the document into a value, without [`Document::check`]: fast enough for 100,000 keys.
@@ -159,6 +177,17 @@ impl Document {
             self.place_one(&Fault { path, aim: Aim::Name { nth }, message })
         });
         problems.collect()
+    }
+
+    fn set_aside(&mut self, faults: Vec<Fault>) -> Problems {
+        let paths: Vec<Path> = faults.iter().map(|fault| fault.path.clone()).collect();
+        // Places first: they are found by the shape which the tree has in the text.
+        let problems = self.placed(faults);
+        for path in &paths {
+            self.root.set_aside(path.steps());
+        }
+        self.faulty.extend(paths);
+        problems
     }
 
     fn placed(&self, faults: Vec<Fault>) -> Problems {

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::path::Path;
+use super::path::{Path, Step};
 use super::place::Place;
 use super::problem::{Problem, Problems};
 
@@ -27,6 +27,8 @@ pub(super) enum Node {
     List(Vec<Self>),
     /// Fields in the order of the document. Names are unique once [`Node::duplicates`] was found empty.
     Map(Vec<(Box<str>, Self)>),
+    /// A field that was found faulty and is no longer looked at: what decodes finds it left out.
+    SetAside,
 }
 
 impl Node {
@@ -40,6 +42,51 @@ impl Node {
             Self::Text { .. } => "text",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
+            Self::SetAside => "something faulty",
+        }
+    }
+
+    /// The value at a path, if there is one.
+    pub(super) fn at(&self, steps: &[Step]) -> Option<&Self> {
+        let Some((step, rest)) = steps.split_first() else { return Some(self) };
+        let inner = match (self, step) {
+            (Self::Map(fields), Step::Field(name)) => &fields.iter().find(|(other, _)| **other == **name)?.1,
+            (Self::List(items), Step::Index(index)) => items.get(*index)?,
+            (_, Step::Field(_) | Step::Index(_)) => return None,
+        };
+        inner.at(rest)
+    }
+
+    /// Sets aside the innermost field on the way to `steps`. An item of a list takes the list with it, because the
+    /// numbers of the others would change.
+    pub(super) fn set_aside(&mut self, steps: &[Step]) {
+        let Some((step, rest)) = steps.split_first() else { return };
+        match (self, step) {
+            (Self::Map(fields), Step::Field(name)) => {
+                let Some((_, value)) = fields.iter_mut().find(|(other, _)| **other == **name) else { return };
+                if rest.iter().any(|step| matches!(step, Step::Field(_))) && value.holds_field(rest) {
+                    value.set_aside(rest);
+                } else {
+                    *value = Self::SetAside;
+                }
+            }
+            (Self::List(items), Step::Index(index)) => {
+                if let Some(item) = items.get_mut(*index) {
+                    item.set_aside(rest);
+                }
+            }
+            (_, Step::Field(_) | Step::Index(_)) => {}
+        }
+    }
+
+    /// Whether on the way there is at least one field that exists and can be set aside instead of this whole value.
+    fn holds_field(&self, steps: &[Step]) -> bool {
+        match (self, steps) {
+            (Self::Map(fields), [Step::Field(name), ..]) => fields.iter().any(|(other, _)| **other == **name),
+            (Self::List(items), [Step::Index(index), rest @ ..]) => {
+                items.get(*index).is_some_and(|item| item.holds_field(rest))
+            }
+            (_, _) => false,
         }
     }
 
@@ -57,7 +104,8 @@ impl Node {
             | Self::Unsigned(_)
             | Self::Signed(_)
             | Self::Float(_)
-            | Self::Text { .. } => {}
+            | Self::Text { .. }
+            | Self::SetAside => {}
             Self::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     way.push(Way::Index(index));
@@ -125,7 +173,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Node, Problems> {
             } else if let Some(place) = second_document(text) {
                 Problem::new(name, place, "", "a second document begins here; a file holds only one")
             } else {
-                Problem::new(name, place_of(&error), "", &explanation(&error))
+                Problem::new(name, place_of(&error), "", &explanation(&error, text))
             };
             Err(problem.into())
         }
@@ -162,13 +210,22 @@ impl Visitor<'_> for NoDocument {
 }
 
 /// The parser's own words, without the place (the problem has it) and without any value.
-fn explanation(error: &serde_yaml::Error) -> String {
+fn explanation(error: &serde_yaml::Error, text: &str) -> String {
     let words = error.to_string();
     if words.contains("invalid type:") || words.contains("invalid value:") {
         return "a value does not fit its tag, or a field name is not text".to_owned();
     }
     let (what, context) = words.split_once(", ").unwrap_or((&words, ""));
     let what = what.split(" at line ").next().unwrap_or(what);
+    let line = text.lines().nth(place_of(error).line - 1).unwrap_or_default();
+    if context.contains("flow") && line.contains("${") {
+        return format!("is not YAML: {what}; between `{{` and `}}` or `[` and `]`, text with a variable needs quotes");
+    }
+    if line.starts_with('\t')
+        || words.contains("cannot start any token") && line.trim_start_matches(' ').starts_with('\t')
+    {
+        return "is not YAML: lines are indented with spaces, not with tabs".to_owned();
+    }
     if context.is_empty() { format!("is not YAML: {what}") } else { format!("is not YAML: {what}, {context}") }
 }
 

@@ -36,6 +36,11 @@ impl Path {
         &self.0
     }
 
+    /// Whether one of the two leads to the other, or both are the same.
+    pub(super) fn touches(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(one, other)| one == other)
+    }
+
     pub(super) fn ends_with(&self, name: &str) -> bool {
         matches!(self.0.last(), Some(Step::Field(last)) if last == name)
     }

@@ -131,7 +131,8 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
             | Node::Unsigned(_)
             | Node::Signed(_)
             | Node::Float(_)
-            | Node::Text { .. } => Here.deserialize(deserializer).map(Places::Scalar),
+            | Node::Text { .. }
+            | Node::SetAside => Here.deserialize(deserializer).map(Places::Scalar),
         }
     }
 }

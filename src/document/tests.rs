@@ -280,6 +280,36 @@ fn expanded_text_becomes_what_the_schema_wants() {
 }
 
 #[test]
+fn what_is_faulty_is_set_aside_and_the_rest_decodes() {
+    let schema = json!({"additionalProperties": false, "properties": {
+        "name": {"type": "string"},
+        "count": {"type": "integer", "minimum": 1},
+        "inner": {"type": "array", "items": {"properties": {"kind": {"enum": ["small"]}}}}
+    }});
+    let check = |text: &str, faulty: Path, expected: &str| {
+        let mut document = parse(text);
+        document.expand(&|_| None);
+        document.check(&schema);
+        assert!(document.is_faulty(&faulty), "{text}");
+        assert!(!document.is_faulty(&Path::root().field("other")), "{text}");
+        let decoded = document.decode::<Shape>().map(|shape| (shape.name, shape.count, shape.inner.len()));
+        assert_eq!(format!("{:?}", decoded.map_err(|problems| problems.to_string())), expected, "{text}");
+        let place = document.problem(&Path::root().field("name"), "m");
+        assert_eq!(place.line, 1, "{text}");
+    };
+    let root = Path::root();
+    check("name: x\ncount: 0\nzzz: 1\n", root.field("zzz"), r#"Ok(("x", None, 0))"#);
+    check("name: x\ncount: ${N}\n", root.field("count"), r#"Ok(("x", None, 0))"#);
+    check(
+        "name: x\ninner: [{kind: small}, {kind: ${N}}]\n",
+        root.field("inner"),
+        r#"Err("a.yaml:2:9: inner[1].kind: is missing, and has no default")"#,
+    );
+    check("name: x\ninner: [{kind: small}, 7]\n", root.field("inner").index(1), r#"Ok(("x", None, 0))"#);
+    check("name: 1\ncount: 1\n", root.field("name"), r#"Err("a.yaml:1:1: name: is missing, and has no default")"#);
+}
+
+#[test]
 fn no_problem_shows_a_value_unless_asked_to() {
     let secret = "kg_live_0123456789abcdefghijABCDEFGHIJKLMNOPQRST";
     let text = format!(

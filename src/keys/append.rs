@@ -19,7 +19,7 @@ use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::file::{entries, entry_as_yaml};
+use super::file::{entries, entry_as_json, entry_as_yaml};
 use super::key::Entry;
 use super::sources::FILE_BYTES_MAX;
 use crate::document::Problems;
@@ -37,7 +37,7 @@ pub enum AppendError {
     #[error("the file has problems; correct them first, nothing was changed:\n{0}")]
     Problems(Problems),
     /// The key itself cannot be written.
-    #[error("the key cannot be added: {0}")]
+    #[error("the key is not valid: {0}")]
     Entry(String),
     /// The list is not written with one `- ` a key.
     #[error("{0}: `keys` is not a list in block style (`keys:`, and below it `- id: ...`); paste the entry by hand")]
@@ -56,6 +56,9 @@ pub enum AppendError {
         "{0}: is part of a mounted Kubernetes volume, where changes are lost; change the Secret or ConfigMap instead"
     )]
     Mounted(PathBuf),
+    /// Somebody who takes no lock, an editor for example, has written the file in the meantime.
+    #[error("{0}: was changed by another program just now; try again")]
+    Changed(PathBuf),
     /// Somebody else holds the lock.
     #[error("{0}: another process has been adding a key in this directory for 10 s; try again")]
     Locked(PathBuf),
@@ -106,14 +109,25 @@ pub fn append(path: &Path, entry: &Entry) -> Result<PathBuf, AppendError> {
 ///
 /// [`AppendError::Entry`] if the entry has faults.
 pub fn yaml_of(entry: &Entry, spaces: usize) -> Result<String, AppendError> {
-    let faults = entry.faults();
-    if !faults.is_empty() {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        return Err(AppendError::Entry(faults.join("; ")));
-    }
+    check(entry)?;
     let yaml = entry_as_yaml(entry).map_err(|error| AppendError::Entry(error.to_string()))?;
     let indent = " ".repeat(spaces);
     Ok(yaml.lines().flat_map(|line| [indent.as_str(), line, "\n"]).collect())
+}
+
+/// The same as JSON, for programs.
+///
+/// # Errors
+///
+/// [`AppendError::Entry`] if the entry has faults.
+pub fn json_of(entry: &Entry) -> Result<serde_json::Value, AppendError> {
+    check(entry)?;
+    entry_as_json(entry).map_err(|error| AppendError::Entry(error.to_string()))
+}
+
+fn check(entry: &Entry) -> Result<(), AppendError> {
+    let faults: Vec<String> = entry.faults().iter().map(ToString::to_string).collect();
+    if faults.is_empty() { Ok(()) } else { Err(AppendError::Entry(faults.join("; "))) }
 }
 
 fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> AppendError + 'a {
@@ -171,6 +185,9 @@ fn existing(target: &Path) -> Result<Option<(fs::Metadata, String)>, AppendError
         Err(error) => return Err(io("cannot be opened", target)(error)),
     };
     let metadata = file.metadata().map_err(io("cannot be looked at", target))?;
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(AppendError::Entry("the file is larger than keygate reads; use another file".to_owned()));
+    }
     let mut text = String::new();
     io::Read::read_to_string(&mut file, &mut text).map_err(io("cannot be read", target))?;
     Ok(Some((metadata, text)))
@@ -244,6 +261,9 @@ fn replace(target: &Path, old: Option<&fs::Metadata>, text: &str) -> Result<(), 
         Err(error) => return Err(io("cannot clear away what an earlier run has left", &unfinished)(error)),
     }
     let written = write_new(&unfinished, old, text).and_then(|()| {
+        if state_of(fs::metadata(target).ok().as_ref()) != state_of(old) {
+            return Err(AppendError::Changed(target.to_owned()));
+        }
         let what = "cannot be replaced (if it is mounted as a single file, add the key where the file really is)";
         fs::rename(&unfinished, target).map_err(io(what, target))
     });
@@ -252,6 +272,11 @@ fn replace(target: &Path, old: Option<&fs::Metadata>, text: &str) -> Result<(), 
         drop(fs::remove_file(&unfinished));
     }
     written
+}
+
+/// What changes when somebody writes a file: which file it is, its length, its time.
+fn state_of(metadata: Option<&fs::Metadata>) -> Option<(u64, u64, i64, i64)> {
+    metadata.map(|metadata| (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 /// Writes a file that was not there, down to the disk.
@@ -269,4 +294,268 @@ fn write_new(path: &Path, old: Option<&fs::Metadata>, text: &str) -> Result<(), 
     }
     file.write_all(text.as_bytes()).map_err(io("cannot be written", path))?;
     file.sync_all().map_err(io("cannot be brought to disk", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::super::digest::Digest;
+    use super::super::sources::Sources;
+    use super::*;
+
+    fn entry(id: &str) -> Entry {
+        Entry::new(id, Digest::of(id.as_bytes()))
+    }
+
+    /// The lines of an entry, with this indent.
+    fn lines(id: &str, indent: &str) -> String {
+        format!("{indent}- id: {id}\n{indent}  sha256: {}\n", Digest::of(id.as_bytes()).to_hex())
+    }
+
+    fn file(text: &str) -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.yaml");
+        fs::write(&path, text).unwrap();
+        (directory, path)
+    }
+
+    fn ids(path: &Path) -> Vec<String> {
+        let set = Sources::new(vec![path.to_owned()], Vec::new()).read().unwrap();
+        set.iter().map(|key| key.id.to_string()).collect()
+    }
+
+    /// The names in the directory of the key file.
+    fn names(directory: &TempDir) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn everything_that_was_there_stays_byte_for_byte() {
+        let check = |row: &str, before: &str, added: &str| {
+            let (directory, path) = file(before);
+            append(&path, &entry("new")).expect(row);
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{before}{added}"), "{row}");
+            assert_eq!(names(&directory), ["keys.yaml"], "{row}: nothing else is left behind");
+        };
+        let (a, b) = (lines("a", "  "), lines("b", "  "));
+        check("an indented list", &format!("keys:\n{a}"), &lines("new", "  "));
+        check("a list without indent", &format!("keys:\n{}", lines("a", "")), &lines("new", ""));
+        check("a deep indent", &format!("keys:\n{}", lines("a", "      ")), &lines("new", "      "));
+        check(
+            "comments and blank lines",
+            &format!("# Ours.\nkeys: # all\n\n  # Alice\n{a}\n{b}  # end\n"),
+            &lines("new", "  "),
+        );
+        check("a document mark", &format!("---\nkeys:\n{a}"), &lines("new", "  "));
+        check("no line end at the end", format!("keys:\n{a}").trim_end(), &format!("\n{}", lines("new", "  ")));
+        let (before, added) = (format!("keys:\n{a}").replace('\n', "\r\n"), lines("new", "  ").replace('\n', "\r\n"));
+        check("lines that end as on Windows", &before, &added);
+    }
+
+    #[test]
+    fn the_first_key_of_a_file_without_keys_opens_the_list() {
+        let check = |before: &str, after: &str| {
+            let (_directory, path) = file(before);
+            append(&path, &entry("new")).expect(before);
+            append(&path, &entry("next")).expect(before);
+            let (new, next) = (lines("new", "  "), lines("next", "  "));
+            assert_eq!(fs::read_to_string(&path).unwrap().replace("\r\n", "\n"), format!("{after}{new}{next}"));
+        };
+        check("keys: []\n", "keys:\n");
+        check("keys: []", "keys:\n");
+        check("keys: [ ] # none yet\n# end\n", "keys: # none yet\n# end\n");
+        check("# top\r\nkeys: []\r\n", "# top\nkeys:\n");
+    }
+
+    #[test]
+    fn a_new_file_is_readable_by_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new.yaml");
+        assert_eq!(append(&path, &entry("a")).unwrap(), path);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(ids(&path), ["a"]);
+        assert_eq!(names(&directory), ["new.yaml"]);
+    }
+
+    #[test]
+    fn mode_and_owner_are_kept() {
+        let (_directory, path) = file(&format!("keys:\n{}", lines("a", "  ")));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        // Only root can give files away; for everybody else the owner is trivially the same.
+        let given_away = std::os::unix::fs::chown(&path, Some(4321), Some(1234)).is_ok();
+        append(&path, &entry("b")).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o640);
+        if given_away {
+            assert_eq!((metadata.uid(), metadata.gid()), (4321, 1234));
+        }
+    }
+
+    #[test]
+    fn a_link_is_followed_and_stays_a_link() {
+        let (directory, path) = file(&format!("keys:\n{}", lines("a", "  ")));
+        let link = directory.path().join("link.yaml");
+        symlink("keys.yaml", &link).unwrap();
+        assert_eq!(append(&link, &entry("b")).unwrap(), fs::canonicalize(&path).unwrap());
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(ids(&path), ["a", "b"]);
+    }
+
+    /// The file is as it was, and nothing is left beside it.
+    #[track_caller]
+    fn refused(before: &str, entry: &Entry, expected: &str) {
+        let (directory, path) = file(before);
+        let error = append(&path, entry).expect_err(before).to_string();
+        assert_eq!(error.replace(&directory.path().display().to_string(), ""), expected);
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        assert_eq!(names(&directory), ["keys.yaml"]);
+        assert!(!error.contains(&entry.digest.to_hex()[..8]));
+    }
+
+    #[test]
+    fn what_cannot_be_done_safely_is_refused_and_says_what_to_do() {
+        let a = lines("a", "  ");
+        let digest = Digest::of(b"a").to_hex();
+        let by_hand = "/keys.yaml: `keys` is not a list in block style (`keys:`, and below it `- id: ...`); paste the entry by hand";
+        for flow in [
+            format!("keys: [{{id: a, sha256: {digest}}}]\n"),
+            format!("keys:\n  [{{id: a, sha256: {digest}}}]\n"),
+            format!("{{\"keys\": [{{\"id\": \"a\", \"sha256\": \"{digest}\"}}]}}\n"),
+            format!("keys: &all\n{a}"),
+            format!("\"keys\":\n{a}"),
+        ] {
+            refused(&flow, &entry("new"), by_hand);
+        }
+        let meaning = "/keys.yaml: the entry cannot be added at the end without changing the meaning of the file; paste it by hand";
+        refused(&format!("keys:\n{a}...\n"), &entry("new"), meaning);
+        let unended_note =
+            format!("keys:\n{a}    metadata:\n      x: |\n        a line end here would be part of the note");
+        refused(&unended_note, &entry("new"), meaning);
+        refused(
+            &format!("keys:\n{a}"),
+            &entry("ne w"),
+            "the key is not valid: id: must be 1 to 128 visible ASCII characters without spaces",
+        );
+        refused(&format!("keys:\n{a}"), &entry("a"), "the key is not valid: another key of the file has the same id");
+        let same_secret = Entry { id: "b".into(), ..entry("a") };
+        refused(
+            &format!("keys:\n{a}"),
+            &same_secret,
+            "the key is not valid: another key of the file has the same secret",
+        );
+        refused(
+            "keys:\n",
+            &entry("new"),
+            "the file has problems; correct them first, nothing was changed:\n/keys.yaml:1:1: keys: holds nothing, as if the file was cut off; if there shall be no keys, write `keys: []`",
+        );
+        refused(
+            "",
+            &entry("new"),
+            "the file has problems; correct them first, nothing was changed:\n/keys.yaml: holds no keys at all, as if it was cut off; if that is what you want, write `keys: []`",
+        );
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_good_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = |name: &str| directory.path().join(name);
+        symlink("nowhere", inside("dangling.yaml")).unwrap();
+        fs::create_dir(inside("..2026_01")).unwrap();
+        fs::write(inside("..2026_01").join("keys.yaml"), "keys: []\n").unwrap();
+        symlink("..2026_01/keys.yaml", inside("keys.yaml")).unwrap();
+        assert!(matches!(append(&inside("dangling.yaml"), &entry("a")), Err(AppendError::DanglingLink(_))));
+        assert!(matches!(append(&inside("keys.yaml"), &entry("a")), Err(AppendError::Mounted(_))));
+        assert!(matches!(append(directory.path(), &entry("a")), Err(AppendError::NoFile(_))));
+        assert!(matches!(append(Path::new("/dev/null"), &entry("a")), Err(AppendError::NoFile(_))));
+        assert!(matches!(append(&inside("no/such/directory.yaml"), &entry("a")), Err(AppendError::Io { .. })));
+        assert_eq!(fs::read_to_string(inside("keys.yaml")).unwrap(), "keys: []\n");
+    }
+
+    /// A crash between making the new file and renaming it leaves half a file with a dot in front. Nobody reads it, and
+    /// the next run clears it away.
+    #[test]
+    fn what_a_crash_has_left_hurts_nobody() {
+        let (directory, path) = file(&format!("keys:\n{}", lines("a", "  ")));
+        let left_over = directory.path().join(".keys.yaml.keygate-new");
+        fs::write(&left_over, "keys:\n  - id: hal").unwrap();
+        let all = Sources::new(Vec::new(), vec![directory.path().to_owned()]);
+        assert_eq!(all.read().unwrap().len(), 1);
+        append(&path, &entry("b")).unwrap();
+        assert_eq!(names(&directory), ["keys.yaml"]);
+        assert_eq!(ids(&path), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_unfinished_file_is_not_followed() {
+        let (directory, path) = file("keys: []\n");
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink("victim", directory.path().join(".keys.yaml.keygate-new")).unwrap();
+        append(&path, &entry("a")).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(names(&directory), ["keys.yaml", "victim"]);
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_file_as_it_was() {
+        let (directory, path) = file("keys: []\n");
+        fs::create_dir(directory.path().join(".keys.yaml.keygate-new")).unwrap();
+        let error = append(&path, &entry("a")).unwrap_err();
+        assert!(
+            matches!(error, AppendError::Io { what: "cannot clear away what an earlier run has left", .. }),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "keys: []\n");
+    }
+
+    #[test]
+    fn a_change_by_somebody_who_takes_no_lock_is_not_overwritten() {
+        let (directory, path) = file("keys: []\n");
+        let (old, _) = existing(&path).unwrap().unwrap();
+        fs::write(&path, "keys: [] # by hand\n").unwrap();
+        assert!(matches!(replace(&path, Some(&old), "keys: []\n"), Err(AppendError::Changed(_))));
+        assert!(matches!(replace(&path, None, "keys: []\n"), Err(AppendError::Changed(_))), "made in the meantime");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "keys: [] # by hand\n");
+        assert_eq!(names(&directory), ["keys.yaml"]);
+    }
+
+    #[test]
+    fn concurrent_appends_lose_nothing_and_readers_always_see_a_whole_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.yaml");
+        thread::scope(|scope| {
+            for writer in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    for round in 0..5 {
+                        append(path, &entry(&format!("{writer}-{round}"))).unwrap();
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let mut most = 0;
+                while most < 20 {
+                    if !path.exists() {
+                        continue;
+                    }
+                    let now = ids(&path).len();
+                    assert!(now >= most, "{now} keys after {most}");
+                    most = now;
+                }
+            });
+        });
+        let mut found = ids(&path);
+        found.sort();
+        let all: Vec<String> = (0..4).flat_map(|writer| (0..5).map(move |round| format!("{writer}-{round}"))).collect();
+        assert_eq!(found, all);
+        assert_eq!(names(&directory), ["keys.yaml"]);
+    }
 }

@@ -168,6 +168,11 @@ pub(super) fn entry_as_yaml(entry: &Entry) -> Result<String, serde_yaml::Error> 
     serde_yaml::to_string(&[WrittenKey::from(entry)])
 }
 
+/// One entry as JSON, with the same fields as in YAML.
+pub(super) fn entry_as_json(entry: &Entry) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(WrittenKey::from(entry))
+}
+
 /// All entries, or nothing if any of them has any fault, or an id or a secret occurs twice.
 fn checked(file: KeyFile) -> Result<Vec<Entry>, ()> {
     let mut entries = Vec::with_capacity(file.keys.len());
@@ -385,5 +390,394 @@ fn path_of(index: usize, field: &str) -> Path {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
+    use super::super::format::SecretFormat;
     use super::*;
+
+    /// The SHA-256 of "abc" and of nothing: two digests that are easy to recognise.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    /// A secret in the shape of another maker, and nobody's.
+    const PLAIN: &str = "xy_live_4eC39HqLyjWDarjtT1zdp7dc";
+
+    /// Fills in `ABC`, `NOTHING` and `PLAIN`.
+    fn filled(text: &str) -> String {
+        text.replace("ABC", ABC).replace("NOTHING", NOTHING).replace("PLAIN", PLAIN)
+    }
+
+    #[track_caller]
+    fn accepted(text: &str) -> Vec<Entry> {
+        entries("k.yaml", &filled(text)).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    }
+
+    /// Checks all problems, and that none of them shows a digest or what might be a secret.
+    #[track_caller]
+    fn refused(row: &str, text: &str, expected: &[&str]) {
+        let text = filled(text);
+        let problems = entries("k.yaml", &text).expect_err(row);
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, expected, "{row}");
+        for secret in [&ABC[..8], &NOTHING[..8], "4eC39"] {
+            assert!(!format!("{problems:?}").contains(secret), "{row}: shows a value");
+        }
+    }
+
+    #[test]
+    fn a_key_needs_an_id_and_a_digest_and_nothing_else() {
+        let entries = accepted("keys:\n  - id: a\n    sha256: ABC\n");
+        assert_eq!(entries, [Entry::new("a", Digest::of(b"abc"))]);
+        assert_eq!(accepted("keys: []\n"), []);
+        assert_eq!(accepted("{\"keys\": [{\"id\": \"a\", \"sha256\": \"ABC\"}]}").len(), 1, "JSON is YAML");
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let entries = accepted(
+            "keys:
+  - id: key_2
+    sha256: ABC
+    name: Orders, live
+    prefix: kg_live_0123abcd
+    tenant: acme
+    user: alice@example.com
+    environment: live
+    permissions: [orders:read, 'orders:*']
+    roles: [auditor]
+    state: inactive
+    created: 2026-01-31T00:00:00Z
+    expires: 2027-01-31T01:00:00+01:00
+    not_before: '2026-02-01T00:00:00Z'
+    lineage: key_1
+    rate_limit: 600
+    allowed_networks: [192.0.2.0/24, '2001:db8::/32']
+    metadata: {team: billing, ticket: OPS-7}
+",
+        );
+        let time = |text: &str| Some(text.parse().unwrap());
+        let expected = Entry {
+            name: Some("Orders, live".into()),
+            prefix: Some("kg_live_0123abcd".into()),
+            tenant: Some("acme".into()),
+            user: Some("alice@example.com".into()),
+            environment: Some("live".into()),
+            permissions: vec!["orders:read".into(), "orders:*".into()],
+            roles: vec!["auditor".into()],
+            state: State::Inactive,
+            created: time("2026-01-31T00:00:00Z"),
+            expires: time("2027-01-31T00:00:00Z"),
+            not_before: time("2026-02-01T00:00:00Z"),
+            lineage: Some("key_1".into()),
+            rate_limit: Some(600),
+            allowed_networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            metadata: BTreeMap::from([("team".into(), "billing".into()), ("ticket".into(), "OPS-7".into())]),
+            ..Entry::new("key_2", Digest::of(b"abc"))
+        };
+        assert_eq!(entries, [expected]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_the_same() {
+        let odd = [
+            "yes",
+            "0x1F",
+            "1e5",
+            "null",
+            "~",
+            "a: b",
+            "# c",
+            "- d",
+            "\u{e9}\u{1f511}",
+            "'\"\\",
+            " x ",
+            "2026-01-01",
+            "&a *b",
+        ];
+        for name in odd {
+            let entry = Entry {
+                name: Some(name.into()),
+                metadata: BTreeMap::from([(name.into(), name.into())]),
+                created: Some("2026-01-31T10:11:12Z".parse().unwrap()),
+                state: State::Revoked,
+                rate_limit: Some(1),
+                permissions: vec!["*".into(), "1".into()],
+                allowed_networks: vec!["::/0".parse().unwrap()],
+                ..Entry::new("1e5", Digest::of(name.as_bytes()))
+            };
+            let text = format!("keys:\n{}", entry_as_yaml(&entry).unwrap());
+            assert_eq!(entries("k.yaml", &text).unwrap(), [entry], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_nothing_is_not_a_file_without_keys() {
+        let nothing = "k.yaml: holds no keys at all, as if it was cut off; if that is what you want, write `keys: []`";
+        for text in ["", "\n\n", "# keys:\n#  - id: a\n", "---\n", "\u{feff}"] {
+            refused("nothing", text, &[nothing]);
+        }
+        refused(
+            "a list without items",
+            "keys:\n# - id: a\n",
+            &[
+                "k.yaml:1:1: keys: holds nothing, as if the file was cut off; if there shall be no keys, write `keys: []`",
+            ],
+        );
+        refused("no list", "{}\n", &["k.yaml:1:1: keys: is missing, and has no default"]);
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_inside_a_key_is_refused() {
+        let whole = filled("keys:\n  - id: a\n    sha256: ABC\n  - id: b\n    sha256: NOTHING\n");
+        let second = whole.find("  - id: b").unwrap();
+        assert_eq!(accepted(&whole).len(), 2);
+        for length in (0..second - ABC.len()).chain(second + 4..whole.len() - 1) {
+            assert!(entries("k.yaml", &whole[..length]).is_err(), "cut off after {length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_wrong_structure_is_refused_with_its_place() {
+        let unknown = "unknown field; did you mean `tenant`?";
+        refused(
+            "a misspelt field",
+            "keys:\n  - id: a\n    sha256: ABC\n    tennant: x\n",
+            &[&format!("k.yaml:4:5: keys[0].tennant: {unknown}")],
+        );
+        refused(
+            "a misspelt top",
+            "kyes: []\n",
+            &[
+                "k.yaml:1:1: kyes: unknown field; did you mean `keys`?",
+                "k.yaml:1:1: keys: is missing, and has no default",
+            ],
+        );
+        refused("a bare list", "- id: a\n  sha256: ABC\n", &["k.yaml:1:3: expected a mapping, found a list"]);
+        refused(
+            "a number",
+            "keys:\n  - id: 7\n    sha256: ABC\n",
+            &["k.yaml:2:9: keys[0].id: expected text, found a whole number; put it into quotes"],
+        );
+        refused(
+            "no id, no digest",
+            "keys:\n  - name: x\n  - id: b\n    sha256:\n",
+            &[
+                "k.yaml:2:5: keys[0].id: is missing, and has no default",
+                "k.yaml:2:5: keys[0].sha256: is missing, and has no default",
+                "k.yaml:4:5: keys[1].sha256: has no value; write one, or leave the field out",
+            ],
+        );
+        refused(
+            "a word that is none",
+            "keys:\n  - {id: a, sha256: ABC, state: disabled}\n",
+            &["k.yaml:2:94: keys[0].state: must be `active`, `inactive` or `revoked`"],
+        );
+        refused(
+            "a field twice",
+            "keys:\n  - id: a\n    sha256: ABC\n    id: b\n",
+            &["k.yaml:4:5: keys[0].id: occurs twice; the first is at line 2"],
+        );
+        refused(
+            "a note twice",
+            "keys:\n  - id: a\n    sha256: ABC\n    metadata:\n      x: a\n      x: b\n",
+            &["k.yaml:6:7: keys[0].metadata.x: occurs twice; the first is at line 5"],
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_its_place() {
+        let row = |field: &str, message: &str| {
+            let text = format!("keys:\n  - id: a\n    sha256: ABC\n    {field}\n");
+            refused(field, &text, &[&format!("k.yaml:4:{message}")]);
+        };
+        row("name: ''", "11: keys[0].name: must be 1 to 1024 characters on one line");
+        row("name: \"a\\nb\"", "11: keys[0].name: must be 1 to 1024 characters on one line");
+        row("tenant: a b", "13: keys[0].tenant: must be 1 to 128 visible ASCII characters without spaces");
+        row(
+            "prefix: kg_live_0123abcde",
+            "13: keys[0].prefix: must have at most 16 characters: it is shown, the secret is not",
+        );
+        row(
+            "permissions: [a, '']",
+            "22: keys[0].permissions[1]: must be 1 to 128 visible ASCII characters without spaces",
+        );
+        row("permissions: orders:read", "18: keys[0].permissions: expected a list, found text");
+        row("rate_limit: 0", "17: keys[0].rate_limit: must be at least 1");
+        row("rate_limit: -1", "17: keys[0].rate_limit: must be at least 1");
+        row("rate_limit: 1000000001", "17: keys[0].rate_limit: must be at most 1000000000");
+        row(
+            "expires: 2027-01-31",
+            "14: keys[0].expires: must be a time with its distance from UTC, such as `2027-01-31T00:00:00Z` (RFC 3339)",
+        );
+        row(
+            "created: tomorrow",
+            "14: keys[0].created: must be a time with its distance from UTC, such as `2027-01-31T00:00:00Z` (RFC 3339)",
+        );
+        row(
+            "allowed_networks: [10.0.0.0/8, 10.0.0.1]",
+            "36: keys[0].allowed_networks[1]: is an address without a prefix length; write for example `10.0.0.0/8`, `192.0.2.7/32` or `fd00::/8`",
+        );
+        row(
+            "allowed_networks: [10.0.0.1/8]",
+            "24: keys[0].allowed_networks[0]: has bits set behind its prefix length; did you mean `10.0.0.0/8`?",
+        );
+        row(
+            "metadata: {seats: 5}",
+            "23: keys[0].metadata.seats: expected text, found a whole number; put it into quotes",
+        );
+        refused(
+            "never good",
+            "keys:\n  - id: a\n    sha256: ABC\n    expires: 2027-01-01T00:00:00Z\n    not_before: 2027-01-01T00:00:00Z\n",
+            &["k.yaml:4:14: keys[0].expires: must be later than `not_before`"],
+        );
+    }
+
+    #[test]
+    fn what_looks_like_a_plain_key_is_refused_with_its_line_and_never_shown() {
+        let looks = "looks like a plain key; keep only the SHA-256 of a key (`keygate keys hash`), and replace a key that was written down";
+        let holds = "a key file holds no secrets; write `sha256` with the SHA-256 of the key (`keygate keys hash`), and replace a key that was written down";
+        let no_digest = format!("keys[0].sha256: {NO_DIGEST}");
+        refused(
+            "in place of the digest",
+            "keys:\n  - id: a\n    sha256: PLAIN\n",
+            &[&format!("k.yaml:3:13: {no_digest}")],
+        );
+        refused(
+            "a digest cut off",
+            &format!("keys:\n  - id: a\n    sha256: {}\n", &ABC[1..]),
+            &[&format!("k.yaml:3:13: {no_digest}")],
+        );
+        refused("an empty digest", "keys:\n  - id: a\n    sha256: ''\n", &[&format!("k.yaml:3:13: {no_digest}")]);
+        for field in SECRET_FIELDS {
+            let path = format!("keys[0].{field}");
+            let text = format!("keys:\n  - id: a\n    sha256: ABC\n    {field}: hunter2\n");
+            refused("a field for secrets", &text, &[&format!("k.yaml:4:5: {path}: {holds}")]);
+        }
+        refused(
+            "such a field with a key",
+            "keys:\n  - id: a\n    sha256: ABC\n    key: PLAIN\n",
+            &[&format!("k.yaml:4:5: keys[0].key: {holds}")],
+        );
+        refused(
+            "in a value",
+            "keys:\n  - id: a\n    sha256: ABC\n    name: was PLAIN\n",
+            &[&format!("k.yaml:4:11: keys[0].name: {looks}")],
+        );
+        refused("as an id", "keys:\n  - id: PLAIN\n    sha256: ABC\n", &[&format!("k.yaml:2:9: keys[0].id: {looks}")]);
+        refused(
+            "in metadata",
+            "keys:\n  - id: a\n    sha256: ABC\n    metadata:\n      note: PLAIN\n",
+            &[&format!("k.yaml:5:13: keys[0].metadata.note: {looks}")],
+        );
+        refused(
+            "a digest as id",
+            "keys:\n  - id: NOTHING\n    sha256: ABC\n",
+            &[&format!("k.yaml:2:9: keys[0].id: {looks}")],
+        );
+        refused(
+            "in a comment",
+            "keys:\n  # PLAIN\n  - id: a\n    sha256: ABC\n",
+            &[&format!("k.yaml:2:5: what stands here {looks}")],
+        );
+        refused(
+            "escaped",
+            "keys:\n  - id: a\n    sha256: ABC\n    name: \"\\x78y_live_4eC39HqLyjWDarjtT1zdp7dc\"\n",
+            &[&format!("k.yaml:4:11: keys[0].name: {looks}")],
+        );
+        refused(
+            "the name of a field",
+            "keys:\n  - id: a\n    sha256: ABC\n    PLAIN: x\n",
+            &[
+                "k.yaml:4:5: keys[0].(32 characters): unknown field; there are `allowed_networks`, `created`, `environment`, \
+               `expires`, `id`, `lineage`, `metadata`, `name`, `not_before`, `permissions`, `prefix`, `rate_limit`, `roles`, \
+               `sha256`, `state`, `tenant` and `user`",
+            ],
+        );
+        refused(
+            "in what is not YAML",
+            "keys: [PLAIN\n",
+            &[
+                &format!("k.yaml:1:8: what stands here {looks}"),
+                "k.yaml:2:1: is not YAML: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 7",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_secret_of_ours_is_refused_anywhere_whatever_its_brand() {
+        let secret = SecretFormat::base62("acme").unwrap().generate(Some("eu")).unwrap();
+        let text = filled(&format!("keys:\n  - id: a\n    sha256: ABC\n# {}\n", secret.expose()));
+        let problems = entries("k.yaml", &text).unwrap_err().to_string();
+        assert!(problems.starts_with("k.yaml:4:3: what stands here looks like a plain key"), "wrong place or words");
+        assert!(!problems.contains(&secret.expose()[8..]));
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        refused(
+            "two values of one key",
+            "keys:\n  - {id: ok, sha256: ABC}\n  - id: a b\n    sha256: NOTHING\n    expires: never\n",
+            &[
+                "k.yaml:3:9: keys[1].id: must be 1 to 128 visible ASCII characters without spaces",
+                &format!("k.yaml:5:14: keys[1].expires: {NO_TIME}"),
+            ],
+        );
+        // A key with a wrong structure cannot be decoded, so its values are not judged; those of the next one are.
+        refused(
+            "structure and values",
+            "keys:\n  - id: a b\n    tenat: x\n  - id: c d\n    sha256: NOTHING\n    expires: never\n",
+            &[
+                "k.yaml:2:5: keys[0].sha256: is missing, and has no default",
+                "k.yaml:3:5: keys[0].tenat: unknown field; did you mean `tenant`?",
+                "k.yaml:4:9: keys[1].id: must be 1 to 128 visible ASCII characters without spaces",
+                &format!("k.yaml:6:14: keys[1].expires: {NO_TIME}"),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_id_or_a_secret_that_occurs_twice_is_refused_with_both_places() {
+        refused(
+            "both",
+            "keys:\n  - id: a\n    sha256: ABC\n  - id: b\n    sha256: ABC\n  - id: a\n    sha256: NOTHING\n",
+            &[
+                "k.yaml:5:13: keys[1].sha256: another key has the same secret, at line 3",
+                "k.yaml:6:9: keys[2].id: another key has the same id, at line 2",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_all_over_has_a_bounded_list_of_problems() {
+        let mut text = String::from("keys:\n");
+        for index in 0..5_000 {
+            let _ = write!(text, "  - id: k {index}\n    sha256: {}\n", Digest::of(&[1]).to_hex());
+        }
+        let problems = entries("k.yaml", &text).unwrap_err();
+        assert!((PROBLEMS_MAX..2 * PROBLEMS_MAX + 2).contains(&problems.len()), "{}", problems.len());
+    }
+
+    #[test]
+    fn many_keys_are_read() {
+        let mut text = String::from("keys:\n");
+        for index in 0..10_000_u32 {
+            let entry = Entry {
+                name: Some(format!("key number {index}")),
+                tenant: Some("acme".into()),
+                permissions: vec!["orders:read".into(), "orders:write".into()],
+                ..Entry::new(&format!("key_{index}"), Digest::of(&index.to_be_bytes()))
+            };
+            text.push_str(&entry_as_yaml(&entry).unwrap());
+        }
+        assert_eq!(entries("k.yaml", &text).unwrap().len(), 10_000);
+    }
+
+    #[test]
+    fn the_schema_demands_what_is_demanded() {
+        let schema = schema();
+        let key = &schema["$defs"]["WrittenKey"];
+        assert_eq!(key["required"], serde_json::json!(["id", "sha256"]));
+        assert_eq!(key["additionalProperties"], false);
+        assert_eq!(key["properties"].as_object().unwrap().len(), 17);
+    }
 }

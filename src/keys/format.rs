@@ -95,7 +95,8 @@ impl SecretFormat {
         Self { brand: String::new(), prefixes: BTreeMap::new(), shape: Shape::Hex64 }
     }
 
-    /// Gives the secrets of `environment` a whole prefix of their own, like `pk_test_`.
+    /// Gives the secrets of `environment` a whole prefix of their own, like `pk_test_`. The empty word stands for keys
+    /// without an environment.
     ///
     /// # Errors
     ///
@@ -142,7 +143,7 @@ impl SecretFormat {
     pub fn well_formed(&self, text: &str) -> bool {
         match self.shape {
             Shape::Hex64 => true,
-            Shape::Base62 => !(self.has_shape(text) && !check_fits(text)),
+            Shape::Base62 => !self.has_shape(text) || check_fits(text),
         }
     }
 
@@ -154,7 +155,7 @@ impl SecretFormat {
     /// The prefix of secrets of an environment. What is neither letter nor digit in the name of the environment is
     /// left out, so that a double click selects a whole secret, and scanners need to know one alphabet only.
     fn prefix(&self, environment: Option<&str>) -> String {
-        let Some(environment) = environment else { return format!("{}_", self.brand) };
+        let environment = environment.unwrap_or_default();
         if let Some(prefix) = self.prefixes.get(environment) {
             return prefix.clone();
         }

@@ -669,7 +669,7 @@ mod tests {
 
     #[test]
     fn a_plain_key_is_refused_in_every_field_and_never_repeated() {
-        let secret = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
+        let secret = "xy_live_4eC39HqLyjWDarjtT1zdp7dc";
         let text = || Some(format!("was {secret}"));
         let word = || Some(secret.to_owned());
         let metadata = BTreeMap::from([

@@ -20,9 +20,9 @@ pub mod sources;
 pub mod format;
 pub mod plain;
 
-pub use append::{AppendError, append};
+pub use append::{AppendError, append, json_of, yaml_of};
 pub use digest::{Digest, DigestHasher, DigestState, counted_as};
-pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix};
+pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id};
 pub use key::{Entry, Fault, IdentityValues, Key, Standing, State};
 pub use sources::{Contents, Fingerprint, Sources};
 pub use store::{Difference, Duplicate, KeySet, KeyStore, StandingCounts};

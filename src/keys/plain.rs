@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_common_shape_is_found() {
-        for text in ["sk_live_4eC39HqLyjWDarjtT1zdp7dc", "pk_test_0123456789abcdef", "my_own_test_AbcdefGhijklmnop"] {
+        for text in ["xy_live_4eC39HqLyjWDarjtT1zdp7dc", "pk_test_0123456789abcdef", "my_own_test_AbcdefGhijklmnop"] {
             assert_eq!(found(text), [0], "{text}");
             assert_eq!(found(&format!("{text}, {text}")), [0, text.len() + 2], "{text}");
             assert!(carries_a_plain_key(&format!("was {text}")));
@@ -98,7 +98,7 @@ mod tests {
             "acme_0123456789abcdefghijklmnopqrstuvwxyz01",
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         ] {
-            assert_eq!(found(text), [], "{text}");
+            assert!(found(text).is_empty(), "{text}");
         }
     }
 

@@ -74,7 +74,7 @@ impl Sources {
     }
 
     /// The directories in which something happens when a key file changes: those of the files, and the directories.
-    /// Each once, in order.
+    /// Each once.
     #[must_use]
     pub fn watched_directories(&self) -> Vec<PathBuf> {
         let parents = self.files.iter().map(|file| match file.parent() {
@@ -280,4 +280,204 @@ fn fingerprint_of(texts: &[Text]) -> Fingerprint {
         }
     }
     Fingerprint(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::super::digest::Digest;
+    use super::*;
+
+    /// A key file with one key for each word, whose secret is the word.
+    fn keys(words: &[&str]) -> String {
+        let keys =
+            words.iter().map(|word| format!("  - id: {word}\n    sha256: {}\n", Digest::of(word.as_bytes()).to_hex()));
+        if words.is_empty() { "keys: []\n".to_owned() } else { format!("keys:\n{}", keys.collect::<String>()) }
+    }
+
+    fn directory(files: &[(&str, &str)]) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        directory
+    }
+
+    fn of_directory(directory: &TempDir) -> Sources {
+        Sources::new(Vec::new(), vec![directory.path().to_owned()])
+    }
+
+    fn ids(sources: &Sources) -> Vec<String> {
+        sources.read().unwrap().iter().map(|key| key.id.to_string()).collect()
+    }
+
+    /// The problems, with the directory's own name taken out.
+    fn problems(directory: &TempDir, sources: &Sources) -> Vec<String> {
+        let base = format!("{}", directory.path().display());
+        let problems = sources.read().map(|_| ()).unwrap_err();
+        problems
+            .iter()
+            .map(|problem| problem.to_string().replace(&format!("{base}/"), "").replace(&base, "."))
+            .collect()
+    }
+
+    #[test]
+    fn files_and_directories_are_one_set() {
+        let directory =
+            directory(&[("b.yaml", &keys(&["b1", "b2"])), ("a.yml", &keys(&["a"])), ("none.yaml", &keys(&[]))]);
+        let other = self::directory(&[("x.conf", &keys(&["x"]))]);
+        let sources = Sources::new(vec![other.path().join("x.conf")], vec![directory.path().to_owned()]);
+        assert_eq!(ids(&sources), ["x", "a", "b1", "b2"], "files first, then directories in the order of names");
+        assert_eq!(ids(&Sources::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn in_a_directory_only_visible_yaml_files_count() {
+        let directory = directory(&[
+            ("a.yaml", &keys(&["a"])),
+            (".b.yaml", "not YAML: ["),
+            (".a.yaml.keygate-new", "half a fi"),
+            ("c.yaml~", "not YAML: ["),
+            ("d.json", "not YAML: ["),
+            ("README.md", "not YAML: ["),
+        ]);
+        fs::create_dir(directory.path().join("inner.yaml")).unwrap();
+        assert_eq!(ids(&of_directory(&directory)), ["a"]);
+    }
+
+    #[test]
+    fn a_kubernetes_volume_is_read_through_its_links_and_a_swap_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = |name: &str| directory.path().join(name);
+        for (version, word) in [("..2026_01", "old"), ("..2026_02", "new")] {
+            fs::create_dir(inside(version)).unwrap();
+            fs::write(inside(version).join("keys.yaml"), keys(&[word])).unwrap();
+        }
+        symlink("..2026_01", inside("..data")).unwrap();
+        symlink("..data/keys.yaml", inside("keys.yaml")).unwrap();
+        let sources = of_directory(&directory);
+        let before = sources.load().unwrap().fingerprint();
+        assert_eq!(ids(&sources), ["old"]);
+
+        symlink("..2026_02", inside("..data_tmp")).unwrap();
+        fs::rename(inside("..data_tmp"), inside("..data")).unwrap();
+        assert_eq!(ids(&sources), ["new"]);
+        assert!(before != sources.load().unwrap().fingerprint());
+    }
+
+    #[test]
+    fn a_file_that_is_reached_twice_is_read_once() {
+        let directory = directory(&[("a.yaml", &keys(&["a"]))]);
+        symlink("a.yaml", directory.path().join("link.yaml")).unwrap();
+        let file = directory.path().join("a.yaml");
+        assert_eq!(ids(&Sources::new(vec![file.clone(), file], vec![directory.path().to_owned()])), ["a"]);
+    }
+
+    #[test]
+    fn nothing_is_lost_by_what_is_missing() {
+        let directory = directory(&[("a.yaml", &keys(&["a"])), ("empty.yaml", "")]);
+        let inside = |name: &str| directory.path().join(name);
+        fs::create_dir(inside("void")).unwrap();
+        let sources = Sources::new(
+            vec![inside("gone.yaml"), inside("void"), "/dev/null".into()],
+            vec![inside("void"), inside("nowhere"), directory.path().to_owned()],
+        );
+        let message = problems(&directory, &sources);
+        assert_eq!(
+            message,
+            [
+                "void: holds no key file (`*.yaml` or `*.yml`); if there shall be no keys, write a file with `keys: []`",
+                "nowhere: cannot be read as a directory: No such file or directory (os error 2)",
+                "gone.yaml: cannot be opened: No such file or directory (os error 2)",
+                "void: is a directory; name it under `directory`",
+                "/dev/null: is not a regular file",
+            ]
+        );
+        fs::remove_dir(inside("void")).unwrap();
+        assert_eq!(
+            problems(&directory, &of_directory(&directory)),
+            ["empty.yaml: holds no keys at all, as if it was cut off; if that is what you want, write `keys: []`"]
+        );
+    }
+
+    #[test]
+    fn one_broken_file_breaks_the_whole_set_and_all_are_named() {
+        let directory = directory(&[("a.yaml", &keys(&["a"])), ("b.yaml", "keys: [\n"), ("c.yaml", "kyes: []\n")]);
+        let problems = problems(&directory, &of_directory(&directory));
+        assert_eq!(
+            problems.iter().map(|problem| &problem[..8]).collect::<Vec<_>>(),
+            ["b.yaml:2", "c.yaml:1", "c.yaml:1"]
+        );
+    }
+
+    #[test]
+    fn an_id_or_a_secret_in_two_files_is_refused_with_both_places() {
+        let same_secret = keys(&["x", "a"]).replace("id: a", "id: other");
+        let directory =
+            directory(&[("1.yaml", &keys(&["a", "b"])), ("2.yaml", &keys(&["c", "b"])), ("3.yaml", &same_secret)]);
+        let shown = problems(&directory, &of_directory(&directory)).join("\n");
+        let base = directory.path().display();
+        let shown = shown.replace(&format!("{base}/"), "");
+        assert_eq!(
+            shown,
+            "2.yaml:4:9: keys[1].id: another key has the same id, at 1.yaml:4\n\
+             3.yaml:5:13: keys[1].sha256: another key has the same secret, at 1.yaml:3"
+        );
+        assert!(!shown.contains(&Digest::of(b"a").to_hex()[..8]));
+    }
+
+    #[test]
+    fn too_much_is_refused_before_it_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let big = File::create(directory.path().join("big.yaml")).unwrap();
+        big.set_len(FILE_BYTES_MAX + 1).unwrap();
+        assert_eq!(
+            problems(&directory, &of_directory(&directory)),
+            ["big.yaml: is larger than 64MiB, the most that is read; use several files"]
+        );
+        let shown = fetch(&directory.path().join("big.yaml"), 5).map(|_| ()).unwrap_err().to_string();
+        assert!(shown.ends_with("makes all key files larger than 256MiB, the most that is read"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_not_text_is_refused_with_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a.yaml"), b"keys:\n- id: \xff\n").unwrap();
+        assert_eq!(problems(&directory, &of_directory(&directory)), ["a.yaml:2:1: is not UTF-8 text"]);
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_contents_and_names_and_nothing_else() {
+        let directory = directory(&[("a.yaml", &keys(&["a"])), ("b.yaml", &keys(&["b"]))]);
+        let sources = of_directory(&directory);
+        let fingerprint = || sources.load().unwrap().fingerprint();
+        let first = fingerprint();
+        fs::write(directory.path().join("a.yaml"), keys(&["a"])).unwrap();
+        fs::write(directory.path().join("c.txt"), "x").unwrap();
+        assert!(fingerprint() == first, "written again, and a file that is none of ours");
+        fs::write(directory.path().join("a.yaml"), keys(&["a"]) + "\n").unwrap();
+        let second = fingerprint();
+        assert!(second != first);
+        fs::rename(directory.path().join("b.yaml"), directory.path().join("c.yaml")).unwrap();
+        assert!(fingerprint() != second);
+    }
+
+    #[test]
+    fn what_is_parsed_is_what_was_loaded() {
+        let directory = directory(&[("a.yaml", &keys(&["a"]))]);
+        let contents = of_directory(&directory).load().unwrap();
+        fs::write(directory.path().join("a.yaml"), "").unwrap();
+        assert_eq!(contents.parse().unwrap().len(), 1);
+        assert_eq!(format!("{contents:?} {:?}", contents.fingerprint()), "Contents { files: 1, .. } Fingerprint");
+    }
+
+    #[test]
+    fn the_directories_of_files_are_watched_not_the_files() {
+        let sources = Sources::new(vec!["/etc/k/a.yaml".into(), "b.yaml".into()], vec!["/etc/k".into(), "/srv".into()]);
+        let watched: Vec<PathBuf> = ["/etc/k", "/srv", "."].into_iter().map(PathBuf::from).collect();
+        assert_eq!(sources.watched_directories(), watched);
+    }
 }

@@ -192,3 +192,108 @@ pub enum AllowanceError {
         burst: u64,
     },
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const NS: Duration = Duration::from_nanos(1);
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_with_a_reason() {
+        use Algorithm::{RollingWindow, TokenBucket};
+        refused("no requests", TokenBucket, 0, MINUTE, None, "0 requests is not between 1 and 1000000000");
+        refused("too many", TokenBucket, 1_000_000_001, MINUTE, None, "1000000001 requests is not between 1 and");
+        refused("no window", TokenBucket, 1, Duration::ZERO, None, "a window of 0ns is not between 1ms and 366 days");
+        refused("too long", TokenBucket, 1, Allowance::WINDOW_MAX + NS, None, "is not between 1ms and 366 days");
+        refused("too short", RollingWindow, 1, Allowance::WINDOW_MIN - NS, None, "is not between 1ms and 366 days");
+        refused("no burst", TokenBucket, 1, MINUTE, Some(0), "a burst of 0 is not between 1 and 1000000000");
+        refused("too large a burst", TokenBucket, 1, MINUTE, Some(1_000_000_001), "a burst of 1000000001 is not");
+        refused("a burst for no lifetime", TokenBucket, 1, Allowance::WINDOW_MAX, Some(100), "more than 100 years");
+        refused(
+            "rolling: too many",
+            RollingWindow,
+            100_001,
+            MINUTE,
+            None,
+            "at most 100000 requests, not 100001; token",
+        );
+        refused("rolling: a burst", RollingWindow, 9, MINUTE, Some(9), "has no burst");
+    }
+
+    #[track_caller]
+    fn refused(row: &str, algorithm: Algorithm, requests: u64, window: Duration, burst: Option<u64>, reason: &str) {
+        let error = Allowance::new(algorithm, requests, window, burst).expect_err(row).to_string();
+        assert!(error.contains(reason), "{row}: {error}");
+    }
+
+    #[test]
+    fn the_bounds_themselves_are_accepted() {
+        use Algorithm::{RollingWindow, TokenBucket};
+        accepted("least", TokenBucket, 1, Allowance::WINDOW_MIN, Some(1), 1);
+        accepted("most", TokenBucket, Allowance::REQUESTS_MAX, Allowance::WINDOW_MAX, None, Allowance::REQUESTS_MAX);
+        accepted("burst by itself", TokenBucket, 60, MINUTE, None, 60);
+        accepted("slowest refill", TokenBucket, 1, Allowance::WINDOW_MAX, Some(99), 99);
+        accepted("rolling", RollingWindow, 100_000, Allowance::WINDOW_MAX, None, 100_000);
+    }
+
+    #[track_caller]
+    fn accepted(row: &str, algorithm: Algorithm, requests: u64, window: Duration, burst: Option<u64>, expected: u64) {
+        let allowance = Allowance::new(algorithm, requests, window, burst).expect(row);
+        assert_eq!(allowance.algorithm(), algorithm, "{row}");
+        assert_eq!(allowance.requests(), requests, "{row}");
+        assert_eq!(allowance.window(), window, "{row}");
+        assert_eq!(allowance.burst(), expected, "{row}");
+    }
+
+    #[test]
+    fn a_grant_keeps_the_window_and_the_proportion_of_the_burst() {
+        let check = |row: &str, burst: u64, requests: u64, expected: (u64, u64)| {
+            let default = Allowance::new(Algorithm::TokenBucket, 100, MINUTE, Some(burst)).expect(row);
+            let granted = default.with_requests(requests);
+            assert_eq!((granted.requests(), granted.burst()), expected, "{row}");
+            assert_eq!(granted.window(), MINUTE, "{row}");
+        };
+        check("ten times as much", 100, 1_000, (1_000, 1_000));
+        check("a small burst stays small", 20, 1_000, (1_000, 200));
+        check("less, rounded down", 20, 33, (33, 6));
+        check("never none", 20, 1, (1, 1));
+        check("no requests is one", 100, 0, (1, 1));
+        check("beyond the bound is the bound", 200, u64::MAX, (1_000_000_000, 1_000_000_000));
+
+        let rolling = Allowance::new(Algorithm::RollingWindow, 100, MINUTE, None).expect("rolling");
+        let granted = rolling.with_requests(u64::MAX);
+        assert_eq!((granted.requests(), granted.burst()), (100_000, 100_000), "a rolling window has its own bound");
+    }
+
+    proptest! {
+        /// The buckets rely on it: whatever is granted keeps the bounds.
+        #[test]
+        fn every_grant_would_be_accepted_as_an_allowance(allowance in any_allowance(), requests: u64) {
+            let granted = allowance.with_requests(requests);
+            let burst = (granted.algorithm() == Algorithm::TokenBucket).then_some(granted.burst());
+            let again = Allowance::new(granted.algorithm(), granted.requests(), granted.window(), burst);
+            prop_assert_eq!(again, Ok(granted));
+            prop_assert_eq!(allowance.with_requests(allowance.requests()), allowance);
+        }
+    }
+
+    /// Allowances of every size, the bounds often among them.
+    pub(in super::super) fn any_allowance() -> impl Strategy<Value = Allowance> {
+        let algorithm = prop_oneof![Just(Algorithm::TokenBucket), Just(Algorithm::RollingWindow)];
+        let requests =
+            prop_oneof![2 => 1..=50_u64, 1 => 1..=Allowance::REQUESTS_MAX, 1 => Just(Allowance::REQUESTS_MAX)];
+        let longest = nanoseconds(Allowance::WINDOW_MAX);
+        let window = prop_oneof![2 => 1_000_000..=5_000_000_000_u64, 1 => 1_000_000..=longest, 1 => Just(longest)];
+        let burst = proptest::option::of(1..=Allowance::REQUESTS_MAX);
+        (algorithm, requests, window, burst).prop_map(|(algorithm, requests, window_ns, burst)| {
+            let window = Duration::from_nanos(window_ns);
+            Allowance::new(algorithm, requests, window, burst)
+                .or_else(|_| Allowance::new(algorithm, requests.min(Allowance::ROLLING_REQUESTS_MAX), window, None))
+                .expect("without a burst, and with few requests, all is accepted")
+        })
+    }
+}

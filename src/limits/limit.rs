@@ -83,8 +83,9 @@ impl Limit {
 
     /// Undoes a [`Limit::take`] of the same arguments, and of the same `now`, because another limit refused.
     ///
-    /// Exact, unless the bucket has been whole in between, or had to be shared and another was swept in between: then
-    /// nothing is given back. Never more is given than was taken.
+    /// Exact, as long as nobody took from the same subject at a later moment. Otherwise a token bucket keeps what it was
+    /// refilled since `now`; and what was taken from the overflow bucket is kept if a sweep came in between. So never
+    /// more is given back than is safe.
     pub fn give_back(&self, subject: Subject, allowance: &Allowance, cost: u32, now: Moment) {
         let taken_ns = now.monotonic_ns;
         if let Some(bucket) = self.buckets.get(&subject) {
@@ -222,4 +223,310 @@ impl Limit {
 /// Locks, also when somebody panicked with the lock: every state a bucket can have is a valid one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+    const BOTH: [Algorithm; 2] = [Algorithm::TokenBucket, Algorithm::RollingWindow];
+
+    fn at(monotonic_ns: u64) -> Moment {
+        Moment { unix_ns: 0, monotonic_ns }
+    }
+
+    /// Late enough that a sweep is due.
+    fn start() -> Moment {
+        at(10 * SECOND_NS)
+    }
+
+    fn seconds_later(seconds: u64) -> Moment {
+        start().plus(Duration::from_secs(seconds))
+    }
+
+    fn allowance(algorithm: Algorithm, requests: u64, window_s: u64) -> Allowance {
+        Allowance::new(algorithm, requests, Duration::from_secs(window_s), None).expect("allowance")
+    }
+
+    fn someone(number: u128) -> Subject {
+        Subject::from_hash(number)
+    }
+
+    /// Takes one request at a time until refused, and says how many were admitted.
+    fn drain(limit: &Limit, subject: Subject, allowance: &Allowance, now: Moment) -> u64 {
+        (0..).take_while(|_| limit.take(subject, allowance, 1, now).is_ok()).count() as u64
+    }
+
+    #[test]
+    fn many_threads_are_admitted_exactly_what_is_allowed() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 100), allowance(algorithm, 1_000, 60));
+            let together = Barrier::new(8);
+            let admitted: u64 = thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            together.wait();
+                            drain(&limit, someone(1), &allowed, start())
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().expect("thread")).sum()
+            });
+            assert_eq!(admitted, 1_000, "{algorithm}");
+        }
+    }
+
+    /// Eight threads, each with a clock of its own that runs ahead of or behind the others, while the state is swept.
+    #[test]
+    fn many_threads_over_a_time_are_admitted_no_more_than_is_allowed() {
+        const ROUNDS: u64 = 2_000;
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 100), allowance(algorithm, 50, 10));
+            let clock_ns = AtomicU64::new(start().monotonic_ns);
+            let admitted = AtomicU64::new(0);
+            thread::scope(|scope| {
+                for thread in 0..8 {
+                    let (limit, clock_ns, admitted) = (&limit, &clock_ns, &admitted);
+                    scope.spawn(move || {
+                        for round in 0..ROUNDS {
+                            let now = at(clock_ns.fetch_add(SECOND_NS / 400, Ordering::Relaxed));
+                            if round % 3 == thread % 3 {
+                                thread::yield_now();
+                            }
+                            if limit.take(someone(1), &allowed, 1, now).is_ok() {
+                                admitted.fetch_add(1, Ordering::Relaxed);
+                            }
+                            if round % 64 == thread {
+                                limit.sweep(now);
+                            }
+                        }
+                    });
+                }
+            });
+            // 16,000 requests in 40 seconds: the burst, and what was refilled; or five windows, begun or whole.
+            let elapsed_s = 8 * ROUNDS / 400;
+            assert!(admitted.load(Ordering::Relaxed) <= 50 + 50 * elapsed_s / 10, "{algorithm}");
+            assert!(admitted.load(Ordering::Relaxed) >= 50 * elapsed_s / 10, "{algorithm}: and not much less");
+        }
+    }
+
+    /// The hardest case: more subjects than room, while requests are given back and buckets are swept, so that the
+    /// same subject is now in its own bucket and now in the shared one. Nobody keeps more than is allowed.
+    #[test]
+    fn no_subject_gains_by_moving_between_its_own_and_the_overflow_bucket() {
+        const SUBJECTS: usize = 12;
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 4), allowance(algorithm, 300, 3_600));
+            let kept: Vec<AtomicU64> = (0..SUBJECTS).map(|_| AtomicU64::new(0)).collect();
+            thread::scope(|scope| {
+                for thread in 0..8_usize {
+                    let (limit, kept) = (&limit, &kept);
+                    scope.spawn(move || {
+                        for round in 0..4_000_usize {
+                            let index = (round * 7 + thread * 5 + round / 13) % SUBJECTS;
+                            let subject = someone(index as u128);
+                            if limit.take(subject, &allowed, 1, start()).is_ok() {
+                                if (round + thread) % 8 == 0 {
+                                    kept[index].fetch_add(1, Ordering::Relaxed);
+                                } else {
+                                    limit.give_back(subject, &allowed, 1, start());
+                                }
+                            }
+                            if round % 16 == 0 {
+                                limit.sweep(start());
+                            }
+                        }
+                    });
+                }
+            });
+            assert!(limit.overflowed() > 0, "{algorithm}: the overflow bucket was used");
+            assert!(limit.buckets() <= 4, "{algorithm}");
+            for kept in kept {
+                let kept = kept.into_inner();
+                assert!((1..=300).contains(&kept), "{algorithm}: kept {kept}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_also_when_all_threads_bring_new_subjects() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 50), allowance(algorithm, 10, 60));
+            let done = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let watcher = scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(limit.buckets() <= 50 && limit.buckets.len() <= 50);
+                    }
+                });
+                let threads: Vec<_> = (0..8_u128)
+                    .map(|thread| {
+                        let (limit, allowed) = (&limit, &allowed);
+                        scope.spawn(move || {
+                            for number in 0..500 {
+                                let _ = limit.take(someone(thread << 64 | number), allowed, 1, start());
+                            }
+                        })
+                    })
+                    .collect();
+                threads.into_iter().for_each(|thread| thread.join().expect("thread"));
+                done.store(true, Ordering::Relaxed);
+                watcher.join().expect("watcher");
+            });
+            assert_eq!((limit.buckets(), limit.buckets.len()), (50, 50), "{algorithm}");
+            assert_eq!(limit.overflowed(), 8 * 500 - 50, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn who_finds_no_room_shares_one_bucket() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 2), allowance(algorithm, 10, 60));
+            for known in [1, 2] {
+                limit.take(someone(known), &allowed, 1, start()).expect("room");
+            }
+            assert_eq!(drain(&limit, someone(3), &allowed, start()), 10, "{algorithm}: the whole overflow bucket");
+            assert_eq!(drain(&limit, someone(4), &allowed, start()), 0, "{algorithm}: nothing left for another");
+            assert_eq!(limit.peek(someone(5), &allowed, start()).remaining, 0, "{algorithm}: and it is said so");
+            assert_eq!(drain(&limit, someone(1), &allowed, start()), 9, "{algorithm}: who was there is not touched");
+            assert_eq!((limit.buckets(), limit.overflowed()), (2, 12), "{algorithm}");
+
+            // A minute later all is whole; the next newcomer sweeps, and has a bucket of its own.
+            assert_eq!(drain(&limit, someone(3), &allowed, seconds_later(60)), 10, "{algorithm}");
+            assert_eq!(drain(&limit, someone(4), &allowed, seconds_later(60)), 10, "{algorithm}");
+            assert_eq!((limit.buckets(), limit.overflowed()), (2, 12), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_inherits_what_it_may_have_taken_from_the_overflow_bucket() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 0), allowance(algorithm, 10, 60));
+            limit.take(someone(1), &allowed, 7, start()).expect("overflow");
+            limit.set_buckets_max(10);
+            assert_eq!(drain(&limit, someone(1), &allowed, start()), 3, "{algorithm}");
+            assert_eq!(drain(&limit, someone(2), &allowed, start()), 3, "{algorithm}: it may have been this one");
+            assert_eq!(drain(&limit, someone(3), &allowed, seconds_later(60)), 10, "{algorithm}: nobody for ever");
+        }
+    }
+
+    #[test]
+    fn a_sweep_drops_whole_buckets_only() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 100), allowance(algorithm, 60, 60));
+            limit.take(someone(1), &allowed, 1, start()).expect("room");
+            limit.take(someone(2), &allowed, 60, start()).expect("room");
+            limit.take(someone(3), &allowed, 1, seconds_later(59)).expect("room");
+
+            let look = || [1, 2, 3].map(|number| limit.peek(someone(number), &allowed, seconds_later(59)));
+            let before = look();
+            let (at_59, at_60) = match algorithm {
+                Algorithm::TokenBucket => (1, 2), // A token is back after a second, sixty after sixty.
+                Algorithm::RollingWindow => (0, 2),
+            };
+            assert_eq!(limit.sweep(seconds_later(59)), at_59, "{algorithm}");
+            assert_eq!(look(), before, "{algorithm}: a sweep changes nothing that can be seen");
+            assert_eq!(limit.sweep(seconds_later(60)), at_60, "{algorithm}");
+            assert_eq!(limit.buckets(), 3 - at_59 - at_60, "{algorithm}");
+            assert_eq!(limit.sweep(start()), 0, "{algorithm}: a clock that steps back sweeps nothing");
+        }
+    }
+
+    /// The bucket was full at second 60 and was dropped. A thread that still believes in second 0 must not be given a
+    /// full bucket that has the sixty seconds before it once more.
+    #[test]
+    fn a_thread_that_is_late_does_not_refill_what_was_swept() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 100), allowance(algorithm, 60, 60));
+            limit.take(someone(1), &allowed, 60, start()).expect("room");
+            assert_eq!(limit.sweep(seconds_later(60)), 1, "{algorithm}");
+            assert_eq!(drain(&limit, someone(1), &allowed, start()), 60, "{algorithm}");
+            assert_eq!(drain(&limit, someone(1), &allowed, seconds_later(60)), 0, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_newcomers_sweeps_once_a_second_at_most() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 1), allowance(algorithm, 10, 1));
+            let taken = |number, now| {
+                limit.take(someone(number), &allowed, 1, now).expect("not refused");
+                limit.overflowed()
+            };
+            assert_eq!(taken(1, start()), 0, "{algorithm}: room");
+            assert_eq!(taken(2, seconds_later(0)), 1, "{algorithm}: swept, but nothing was whole");
+            let soon = start().plus(Duration::from_millis(999));
+            assert_eq!(taken(3, soon), 2, "{algorithm}: a token bucket would be whole, but was not looked at");
+            assert_eq!(taken(4, seconds_later(1)), 2, "{algorithm}: swept");
+            assert_eq!(limit.buckets(), 1, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn giving_back_finds_the_bucket_that_was_taken_from() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 1), allowance(algorithm, 10, 60));
+            let left = |number, now| limit.peek(someone(number), &allowed, now).remaining;
+
+            limit.take(someone(1), &allowed, 4, start()).expect("room");
+            limit.give_back(someone(1), &allowed, 3, start());
+            assert_eq!(left(1, start()), 9, "{algorithm}: its own");
+
+            limit.take(someone(2), &allowed, 4, seconds_later(1)).expect("overflow");
+            limit.give_back(someone(2), &allowed, 4, seconds_later(1));
+            assert_eq!(left(2, seconds_later(1)), 10, "{algorithm}: the overflow bucket");
+
+            limit.take(someone(3), &allowed, 4, seconds_later(2)).expect("overflow");
+            assert_eq!(limit.sweep(seconds_later(70)), 1, "{algorithm}");
+            limit.give_back(someone(1), &allowed, 1, start());
+            assert_eq!(limit.buckets(), 0, "{algorithm}: a swept bucket does not come back");
+            assert_eq!(left(1, seconds_later(70)), 10, "{algorithm}");
+        }
+    }
+
+    /// A thread whose clock is behind must not drop what was refilled up to a later moment: nobody would know.
+    #[test]
+    fn a_sweep_leaves_what_was_used_later() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 100), allowance(algorithm, 60, 60));
+            limit.take(someone(1), &allowed, 60, start()).expect("room");
+            limit.take(someone(1), &allowed, 61, seconds_later(60)).expect_err("more than there ever is");
+            assert_eq!(limit.sweep(seconds_later(30)), 0, "{algorithm}");
+            assert_eq!(limit.sweep(seconds_later(60)), 1, "{algorithm}");
+        }
+    }
+
+    /// What one subject took from its own bucket, which was swept since, is not given back to the overflow bucket.
+    #[test]
+    fn giving_back_late_gives_nothing_to_others() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 1), allowance(algorithm, 10, 60));
+            limit.take(someone(1), &allowed, 1, start()).expect("room");
+            limit.take(someone(2), &allowed, 10, start()).expect("overflow");
+            assert_eq!(limit.sweep(seconds_later(60)), 1, "{algorithm}");
+            limit.give_back(someone(1), &allowed, 1, start());
+            assert_eq!(limit.peek(someone(2), &allowed, start()).remaining, 0, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn looking_and_costing_nothing_make_no_bucket() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 1), allowance(algorithm, 10, 60));
+            assert_eq!(limit.peek(someone(1), &allowed, start()), Quota::whole(&allowed), "{algorithm}");
+            assert_eq!(limit.take(someone(1), &allowed, 0, start()), Ok(Quota::whole(&allowed)), "{algorithm}");
+            assert_eq!((limit.buckets(), limit.overflowed()), (0, 0), "{algorithm}");
+
+            limit.take(someone(1), &allowed, 10, start()).expect("room");
+            let spent = limit.take(someone(1), &allowed, 0, start()).expect("free of cost");
+            assert_eq!((spent.remaining, spent.reset_after), (0, Duration::from_secs(60)), "{algorithm}");
+        }
+    }
 }

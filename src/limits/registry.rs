@@ -58,3 +58,73 @@ impl Limits {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Allowance, Subject};
+    use super::*;
+
+    const SOMEONE: Subject = Subject::from_hash(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment { unix_ns: 0, monotonic_ns: seconds * 1_000_000_000 }
+    }
+
+    fn remaining(limit: &Limit) -> u64 {
+        limit.peek(SOMEONE, &allowance(limit), at(1)).remaining
+    }
+
+    fn allowance(limit: &Limit) -> Allowance {
+        Allowance::new(limit.algorithm(), 10, Duration::from_secs(60), None).expect("allowance")
+    }
+
+    fn spend(limit: &Limit) {
+        limit.take(SOMEONE, &allowance(limit), 4, at(1)).expect("enough");
+    }
+
+    #[test]
+    fn what_is_spent_stays_spent_over_a_reload() {
+        let limits = Limits::new();
+        spend(&limits.limit("per_key", Algorithm::TokenBucket, 100));
+
+        let reloaded = limits.limit("per_key", Algorithm::TokenBucket, 7);
+        assert_eq!(remaining(&reloaded), 6);
+        assert_eq!(reloaded.buckets_max(), 7);
+        limits.retain(&["per_key", "per_address"]);
+        assert_eq!(remaining(&limits.limit("per_key", Algorithm::TokenBucket, 7)), 6);
+
+        let rolling = limits.limit("per_key", Algorithm::RollingWindow, 7);
+        assert_eq!(remaining(&rolling), 10, "another algorithm has nothing to carry over");
+        assert_eq!(remaining(&limits.limit("per_address", Algorithm::TokenBucket, 7)), 10);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_named_any_more_is_forgotten_but_not_pulled_away() {
+        let limits = Limits::new();
+        let held = limits.limit("old", Algorithm::RollingWindow, 100);
+        spend(&held);
+        limits.retain::<String>(&[]);
+        spend(&held);
+        assert_eq!(remaining(&held), 2);
+        assert_eq!(remaining(&limits.limit("old", Algorithm::RollingWindow, 100)), 10);
+    }
+
+    #[test]
+    fn all_limits_are_shown_and_swept() {
+        let limits = Limits::new();
+        for (name, algorithm) in [("b", Algorithm::TokenBucket), ("a", Algorithm::RollingWindow)] {
+            spend(&limits.limit(name, algorithm, 100));
+        }
+        let seen = || {
+            let mut seen = Vec::new();
+            limits.for_each(|limit| seen.push(format!("{} {} {}", limit.name(), limit.algorithm(), limit.buckets())));
+            seen
+        };
+        assert_eq!(seen(), ["a rolling_window 1", "b token_bucket 1"]);
+        assert_eq!(limits.sweep(at(60)), 1, "four tokens are back after 24 seconds");
+        assert_eq!(limits.sweep(at(61)), 1);
+        assert_eq!(seen(), ["a rolling_window 0", "b token_bucket 0"]);
+    }
+}

@@ -19,8 +19,6 @@ pub(super) struct RollingWindow {
     window_ns: u64,
     /// The latest moment it was used at, in monotonic nanoseconds. Never goes back.
     clock_ns: u64,
-    /// When it was whole the last time.
-    whole_at_ns: u64,
 }
 
 /// What was admitted at one moment.
@@ -34,8 +32,7 @@ struct Admitted {
 impl RollingWindow {
     /// A window in which nothing was admitted yet, at `now_ns`.
     pub(super) const fn new(allowance: &Allowance, now_ns: u64) -> Self {
-        let window_ns = allowance.window_ns();
-        Self { admitted: VecDeque::new(), used: 0, window_ns, clock_ns: now_ns, whole_at_ns: now_ns }
+        Self { admitted: VecDeque::new(), used: 0, window_ns: allowance.window_ns(), clock_ns: now_ns }
     }
 
     /// Admits `cost`, or nothing.
@@ -61,10 +58,10 @@ impl RollingWindow {
 
     /// Forgets what was admitted at `taken_ns`, up to `cost`.
     ///
-    /// Forgets nothing if it does not count any more. If the clocks of two threads disagreed, something older may be
+    /// Forgets nothing if it does not count any more. If `taken_ns` was behind the bucket's clock, something older may be
     /// forgotten instead, which is the stricter of the two; something newer never.
     pub(super) fn give_back(&mut self, cost: u32, taken_ns: u64) {
-        if self.whole_at_ns > taken_ns || self.clock_ns.saturating_sub(taken_ns) >= self.window_ns {
+        if self.clock_ns.saturating_sub(taken_ns) >= self.window_ns {
             return;
         }
         let mut left = cost;
@@ -104,11 +101,17 @@ impl RollingWindow {
     /// each newcomer take the memory of a full ring.
     pub(super) fn heir(&self, now_ns: u64) -> Self {
         if self.is_whole(now_ns) {
-            return Self { admitted: VecDeque::new(), used: 0, clock_ns: now_ns, whole_at_ns: now_ns, ..*self };
+            return Self { admitted: VecDeque::new(), used: 0, clock_ns: now_ns, ..*self };
         }
         let cost = u32::try_from(self.used).unwrap_or(u32::MAX);
         let admitted = self.admitted.back().map(|newest| Admitted { at_ns: newest.at_ns, cost }).into_iter().collect();
         Self { admitted, clock_ns: self.clock_ns.max(now_ns), ..*self }
+    }
+
+    /// Admissions for which there is memory.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.admitted.capacity()
     }
 
     /// Moves the clock on, never back, and forgets what does not count any more.
@@ -119,9 +122,6 @@ impl RollingWindow {
         {
             self.used -= u64::from(oldest.cost);
             self.admitted.pop_front();
-        }
-        if self.admitted.is_empty() {
-            self.whole_at_ns = self.clock_ns;
         }
     }
 

@@ -17,14 +17,12 @@ pub(super) struct TokenBucket {
     credit: u128,
     /// Up to when it was refilled, in monotonic nanoseconds. Never goes back.
     clock_ns: u64,
-    /// When it was whole the last time.
-    whole_at_ns: u64,
 }
 
 impl TokenBucket {
     /// A whole bucket, at `now_ns`.
     pub(super) fn new(allowance: &Allowance, now_ns: u64) -> Self {
-        Self { allowance: *allowance, credit: whole(allowance), clock_ns: now_ns, whole_at_ns: now_ns }
+        Self { allowance: *allowance, credit: whole(allowance), clock_ns: now_ns }
     }
 
     /// Takes `cost` tokens, or none.
@@ -41,16 +39,16 @@ impl TokenBucket {
         Err(Exceeded::after(self.quota(now_ns), wait_ns))
     }
 
-    /// Gives back the `cost` tokens that were taken at `taken_ns`.
+    /// Gives back the `cost` tokens that were taken at `taken_ns`, less what the bucket was refilled since then.
     ///
-    /// Gives nothing if the bucket has been whole since: it has then already refilled what was taken, and giving it
-    /// back once more would grant more than the allowance.
+    /// If the tokens had not been taken, the bucket might have been whole in between, and that much of the refill would
+    /// have been lost. To give it back would grant more than the allowance. Usually nobody was here in between, and
+    /// nothing was refilled.
     pub(super) fn give_back(&mut self, allowance: &Allowance, cost: u32, taken_ns: u64) {
-        if self.whole_at_ns > taken_ns {
-            return;
-        }
         self.adopt(allowance);
-        self.credit = (self.credit + price(allowance, cost)).min(whole(allowance));
+        let refilled = refill(allowance, self.clock_ns.saturating_sub(taken_ns));
+        let back = price(allowance, cost).saturating_sub(refilled);
+        self.credit = (self.credit + back).min(whole(allowance));
     }
 
     /// Says what is left, and changes nothing.
@@ -78,18 +76,13 @@ impl TokenBucket {
     /// Refills for the time since the last use. A clock that steps back refills nothing.
     fn advance(&mut self, now_ns: u64) {
         let elapsed_ns = now_ns.saturating_sub(self.clock_ns);
-        let refill = u128::from(elapsed_ns) * u128::from(self.allowance.requests());
-        let whole = whole(&self.allowance);
         self.clock_ns += elapsed_ns;
-        self.credit = (self.credit + refill).min(whole);
-        if self.credit == whole {
-            self.whole_at_ns = self.clock_ns;
-        }
+        self.credit = (self.credit + refill(&self.allowance, elapsed_ns)).min(whole(&self.allowance));
     }
 
     /// Carries over the spent fraction when the allowance has changed, by a reload or because a key was granted more.
     ///
-    /// What is spent is rounded up, by less than two units: changing to and fro grants nothing.
+    /// What is spent is rounded up, by less than two millionths of a token: changing to and fro grants nothing.
     fn adopt(&mut self, new: &Allowance) {
         if self.allowance == *new {
             return;
@@ -127,6 +120,11 @@ impl TokenBucket {
 /// The credit of a whole bucket.
 fn whole(allowance: &Allowance) -> u128 {
     u128::from(allowance.burst()) * u128::from(allowance.window_ns())
+}
+
+/// The credit that comes back in `elapsed_ns`.
+fn refill(allowance: &Allowance, elapsed_ns: u64) -> u128 {
+    u128::from(elapsed_ns) * u128::from(allowance.requests())
 }
 
 /// The credit that `cost` tokens take.

@@ -1,1 +1,52 @@
 //! Bytes to requests: accept, PROXY protocol, TLS, HTTP.
+//!
+//! ```text
+//! bind          one listening socket for each worker, all at the same address
+//! accept        the loop of one socket; more connections than we want are turned away here
+//! connection    one connection, step by step:
+//!                 proxy_protocol   who is behind the load balancer
+//!                 tls              which certificate, which client
+//!                 http             hyper, and the service that the rest of the program gives us
+//!                 watchdog         how long all of this may take
+//!                 goodbye          the last words, so that the client hears them
+//! drain         how all of it ends
+//! ```
+//!
+//! Everything a peer sends has a bound in bytes and a bound in time ([`Settings`]); whatever is turned away is told to
+//! the [`Observer`], because hyper and TLS answer such peers by themselves and no request would ever show it.
+//!
+//! Never in this part: what a request means. No field of a request is read here.
+
+mod settings;
+pub use settings::{Maxima, ProxyProtocol, Settings, Timeouts};
+
+mod bind;
+pub use bind::bind;
+
+mod accept;
+pub use accept::{Listener, serve};
+
+mod connection;
+mod socket;
+
+mod proxy_protocol;
+
+mod tls;
+pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
+
+mod activity;
+mod goodbye;
+mod http;
+mod watchdog;
+
+mod drain;
+pub use drain::{Drain, DrainWatch};
+
+mod info;
+pub use info::{ClientCertificate, ConnectionInfo, TlsInfo};
+
+mod observer;
+pub use observer::{HandshakeFailure, Observer, Refusal};
+
+#[cfg(test)]
+mod tests;

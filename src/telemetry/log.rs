@@ -3,16 +3,22 @@
 //! The level is that of keygate's own events. Other crates are heard from `warn` upwards only, whatever the level: at
 //! `debug` and `trace` HTTP and TLS libraries write what they read from connections, credentials included.
 
+use std::fmt::{Debug, Write};
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 use tracing_subscriber::{Layer, util::SubscriberInitExt};
+
+use super::escape::is_dangerous;
 
 /// How much keygate says. Each level includes the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,11 +84,39 @@ where
 {
     let layer = fmt::layer().with_writer(writer).with_ansi(ansi);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        Format::Text => layer.boxed(),
+        Format::Text => layer.fmt_fields(fmt::format::debug_fn(write_field).delimited(" ")).boxed(),
         Format::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
     let (filter, handle) = reload::Layer::new(targets(level));
     (tracing_subscriber::registry().with(layer.with_filter(filter)), LogControl(handle))
+}
+
+/// Writes a field of an event into a line of text. The crate's own way carries line breaks and terminal sequences of a
+/// displayed value (`%value`) on, and such values hold what clients and files say.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let mut writer = OneLine(writer);
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name => write!(writer, "{name}={value:?}"),
+    }
+}
+
+/// Writes dangerous letters as `\u{...}`.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for piece in text.split_inclusive(is_dangerous) {
+            match piece.chars().next_back().filter(|last| is_dangerous(*last)) {
+                None => self.0.write_str(piece)?,
+                Some(last) => {
+                    self.0.write_str(piece.strip_suffix(last).unwrap_or_default())?;
+                    write!(self.0, "{}", last.escape_unicode())?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Keygate at `level`, everybody else at `warn` or quieter.
@@ -172,7 +206,16 @@ mod tests {
     /// What a client or a file puts into a field must not move the cursor of the operator's terminal.
     #[test]
     fn text_does_not_carry_escape_sequences_on() {
-        let text = written(Level::Info, Format::Text, |_| tracing::info!("name {}", "\u{1b}[2J"));
+        let odd = "\u{1b}[2J\r\nERROR invented";
+        let text = written(Level::Info, Format::Text, |_| {
+            tracing::info!("message {odd}");
+            tracing::info!(field = %odd, "display");
+            tracing::info!(field = ?odd, "debug");
+            tracing::info!(field = odd, "value");
+        });
         assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert_eq!(text.lines().count(), 4, "{text:?}");
+        assert!(text.contains(r"message \u{1b}[2J\u{d}\u{a}ERROR invented"), "{text}");
+        assert!(text.contains(r"display field=\u{1b}[2J\u{d}\u{a}ERROR invented"), "{text}");
     }
 }

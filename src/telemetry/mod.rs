@@ -11,6 +11,7 @@
 //! Never in this part: a credential, a digest, a query string, or a label that a client chooses.
 
 pub mod access_log;
+mod escape;
 pub mod log;
 pub mod metrics;
 pub mod readiness;

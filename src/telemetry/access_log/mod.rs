@@ -126,6 +126,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::telemetry::metrics::Words;
 
     const WAIT: Duration = Duration::from_secs(20);
 
@@ -199,7 +200,7 @@ mod tests {
     fn dropped_lines_are_a_metric() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = open(&folder.path().join("access.log"));
-        let metrics = Metrics::new(1, &[]);
+        let metrics = Metrics::new(1, Words::default());
         log.export(&metrics);
         assert!(log.close(WAIT));
         log.write(0, &line::tests::example());

@@ -8,12 +8,11 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::histogram::{DURATIONS, Histogram, OVERHEADS};
 use super::labels::{
-    ConnectionKind, ConnectionRefusal, HandshakeFailure, Names, OTHER, ROUTES_MAX, RouteLabel, Source, UPSTREAMS_MAX,
-    UpstreamLabel,
+    ConnectionKind, Names, OTHER, ROUTES_MAX, RouteLabel, Source,
 };
 use super::series::Admitted;
 use super::shard::{RouteCells, Shard, Totals};
-use super::{Family, Kind};
+use super::{Family, Kind, Words};
 
 /// Rows that one reader can yield at one scrape.
 pub const ROWS_MAX: usize = 1024;
@@ -24,21 +23,19 @@ type Read = Box<dyn Fn() -> Vec<(Vec<String>, f64)> + Send + Sync>;
 /// All shards, all names, all readers.
 pub(super) struct Store {
     routes: Names,
-    upstreams: Names,
-    reasons: &'static [&'static str],
+    words: Words,
     shards: Vec<Arc<Shard>>,
     readers: RwLock<Vec<Arc<(Family, Read)>>>,
 }
 
 impl Store {
     /// Makes the shards of `workers` workers, at least one.
-    pub(super) fn new(workers: usize, reasons: &'static [&'static str]) -> Self {
+    pub(super) fn new(workers: usize, words: Words) -> Self {
         let admitted = Arc::new(Admitted::default());
         Self {
             routes: Names::new(&RouteLabel::FIRST, ROUTES_MAX, RouteLabel::OTHER.0),
-            upstreams: Names::new(&UpstreamLabel::FIRST, UPSTREAMS_MAX, UpstreamLabel::OTHER.0),
-            reasons,
-            shards: (0..workers).map(|_| Arc::new(Shard::new(reasons.len(), Arc::clone(&admitted)))).collect(),
+            shards: (0..workers).map(|_| Arc::new(Shard::new(&words, Arc::clone(&admitted)))).collect(),
+            words,
             readers: RwLock::default(),
         }
     }
@@ -51,11 +48,6 @@ impl Store {
     /// The label of a route.
     pub(super) fn route(&self, name: &str) -> RouteLabel {
         RouteLabel(self.routes.number(name))
-    }
-
-    /// The label of an upstream.
-    pub(super) fn upstream(&self, name: &str) -> UpstreamLabel {
-        UpstreamLabel(self.upstreams.number(name))
     }
 
     /// Adds a reader or replaces the one of the same name.
@@ -76,7 +68,7 @@ impl Store {
 
     /// Every family that has at least one series.
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
-        let mut totals = Totals::new(self.reasons.len());
+        let mut totals = Totals::new(&self.words);
         for shard in &self.shards {
             totals.absorb(shard);
         }
@@ -84,7 +76,6 @@ impl Store {
         let mut families = Vec::new();
         // The names after the numbers: a label that was counted has been interned before.
         self.routes(&totals, &mut families);
-        self.upstreams(&totals, &mut families);
         self.scalars(&totals, &mut families);
         families.extend(self.read());
         families.retain(|family| !family.get_metric().is_empty());
@@ -158,43 +149,6 @@ impl Store {
         ));
     }
 
-    /// The connections to upstreams. Only `other` can be without a use, and is left out then.
-    fn upstreams(&self, totals: &Totals, families: &mut Vec<MetricFamily>) {
-        let names = self.upstreams.all();
-        let upstreams: Vec<_> = (names.iter().zip(&totals.upstreams).enumerate())
-            .filter(|(number, (_, counts))| *number != UpstreamLabel::OTHER.0 as usize || **counts != (0, 0, 0, 0))
-            .map(|(_, (name, counts))| (labels(&["upstream"], &[name.as_ref()]), *counts))
-            .collect();
-        let each = |metric: fn(Vec<LabelPair>, (i64, u64, u64, u64)) -> Metric| {
-            upstreams.iter().map(|(labels, counts)| metric(labels.clone(), *counts)).collect()
-        };
-
-        families.push(family(
-            "keygate_upstream_connections",
-            "Connections to upstreams that are open.",
-            MetricType::GAUGE,
-            each(|labels, (open, ..)| gauge(labels, open.max(0) as f64)),
-        ));
-        families.push(family(
-            "keygate_upstream_connections_opened_total",
-            "Connections to upstreams that were established.",
-            MetricType::COUNTER,
-            each(|labels, (_, opened, ..)| counter(labels, opened as f64)),
-        ));
-        families.push(family(
-            "keygate_upstream_connections_reused_total",
-            "Requests that went to an upstream on a connection which had carried one before.",
-            MetricType::COUNTER,
-            each(|labels, (_, _, reused, _)| counter(labels, reused as f64)),
-        ));
-        families.push(family(
-            "keygate_upstream_connect_failures_total",
-            "Attempts to connect to an upstream that failed.",
-            MetricType::COUNTER,
-            each(|labels, (.., failed)| counter(labels, failed as f64)),
-        ));
-    }
-
     /// What has one label from a closed list, or none. All series exist from the start.
     fn scalars(&self, totals: &Totals, families: &mut Vec<MetricFamily>) {
         families.push(family(
@@ -208,7 +162,7 @@ impl Store {
             "keygate_rejections_total",
             "Requests that keygate refused, by reason.",
             MetricType::COUNTER,
-            closed("reason", self.reasons.iter().copied(), &totals.rejections),
+            closed("reason", self.words.rejections.iter().copied(), &totals.rejections),
         ));
         let schemes = || ConnectionKind::ALL.iter().map(|kind| kind.as_str());
         families.push(family(
@@ -229,13 +183,13 @@ impl Store {
             "keygate_connections_refused_total",
             "Connections of clients that were closed before a request could be read, by reason.",
             MetricType::COUNTER,
-            closed("reason", ConnectionRefusal::ALL.iter().map(|reason| reason.as_str()), &totals.connections_refused),
+            closed("reason", self.words.refusals.iter().copied(), &totals.connections_refused),
         ));
         families.push(family(
             "keygate_tls_handshake_failures_total",
             "TLS handshakes with clients that failed, by reason.",
             MetricType::COUNTER,
-            closed("reason", HandshakeFailure::ALL.iter().map(|reason| reason.as_str()), &totals.handshakes_failed),
+            closed("reason", self.words.handshake_failures.iter().copied(), &totals.handshakes_failed),
         ));
     }
 
@@ -254,10 +208,6 @@ const OWN: &[&str] = &[
     "keygate_overhead_duration_seconds",
     "keygate_request_body_bytes_total",
     "keygate_response_body_bytes_total",
-    "keygate_upstream_connections",
-    "keygate_upstream_connections_opened_total",
-    "keygate_upstream_connections_reused_total",
-    "keygate_upstream_connect_failures_total",
     "keygate_requests_in_flight",
     "keygate_rejections_total",
     "keygate_connections",

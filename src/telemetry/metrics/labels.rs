@@ -10,9 +10,6 @@ use http::Method;
 /// Different names of routes that are told apart while the process lives, `none` and `other` among them.
 pub const ROUTES_MAX: usize = 512;
 
-/// Different names of upstreams that are told apart while the process lives, `other` among them.
-pub const UPSTREAMS_MAX: usize = 256;
-
 /// The label value of everything beyond a cap.
 pub(super) const OTHER: &str = "other";
 
@@ -29,18 +26,6 @@ impl RouteLabel {
 
     /// The names which exist from the start, in the order of the constants above.
     pub(super) const FIRST: [&'static str; 2] = ["none", OTHER];
-}
-
-/// An upstream in a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UpstreamLabel(pub(super) u32);
-
-impl UpstreamLabel {
-    /// An upstream beyond [`UPSTREAMS_MAX`]. The label value is `other`.
-    pub const OTHER: Self = Self(0);
-
-    /// The names which exist from the start.
-    pub(super) const FIRST: [&'static str; 1] = [OTHER];
 }
 
 /// Names that got a number, up to a cap.
@@ -178,42 +163,6 @@ closed_list! {
         Http => "http",
         /// In TLS.
         Https => "https",
-    }
-}
-
-closed_list! {
-    /// Why a client's connection was closed before a request could be read from it.
-    ConnectionRefusal {
-        /// As many connections as are allowed were open.
-        ConnectionsMax => "connections_max",
-        /// As many connections as are allowed from one address were open.
-        AddressMax => "address_max",
-        /// As many TLS handshakes as are allowed were under way.
-        HandshakesMax => "handshakes_max",
-        /// The PROXY protocol header was missing, malformed, or came from a peer that is not trusted.
-        ProxyHeader => "proxy_header",
-        /// The first bytes did not come in time.
-        FirstBytes => "first_bytes",
-        /// What came was not HTTP, or broke a limit of its head.
-        Malformed => "malformed",
-        /// The process is stopping.
-        Draining => "draining",
-    }
-}
-
-closed_list! {
-    /// Why a TLS handshake with a client failed.
-    HandshakeFailure {
-        /// It did not end in time.
-        Timeout => "timeout",
-        /// The client closed or reset the connection.
-        Closed => "closed",
-        /// The client's certificate was missing or not accepted.
-        ClientCertificate => "client_certificate",
-        /// There is no certificate for the name which the client asked for.
-        ServerName => "server_name",
-        /// Anything else: no common version or cipher, no common protocol, bytes that are not TLS.
-        Protocol => "protocol",
     }
 }
 

@@ -6,9 +6,9 @@
 //!
 //! The `prometheus` crate is the registry and the encoder only. Its `MetricVec` finds a series by a hash of the label
 //! values written one after the other without a separator, so that (`ab`, `c`) and (`a`, `bc`) are one series to it.
-//! Names of routes and upstreams are chosen by people, hence our series are kept in `exposition.rs` instead.
+//! Names of routes are chosen by people, hence our series are kept in `exposition.rs` instead.
 //!
-//! The number of series does not grow with traffic. Names of routes and of upstreams are interned and capped, methods and
+//! The number of series does not grow with traffic. Names of routes are interned and capped, methods and
 //! reasons come from closed lists, and `series.rs` caps the combinations which requests add. What is beyond a cap is
 //! counted as `other`, so that sums stay right.
 
@@ -27,8 +27,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 pub use exposition::ROWS_MAX;
 use exposition::Store;
 pub use labels::{
-    ConnectionKind, ConnectionRefusal, HandshakeFailure, MethodLabel, ROUTES_MAX, RouteLabel, Source, UPSTREAMS_MAX,
-    UpstreamLabel,
+    ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source,
 };
 pub use shard::{Sample, Shard};
 
@@ -57,6 +56,18 @@ pub struct Family {
     pub labels: &'static [&'static str],
 }
 
+/// The closed lists of words that stand in labels `reason`. Each word has its counter from the start; an index into a list
+/// is how the road and the listeners name one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Words {
+    /// Why requests are refused.
+    pub rejections: &'static [&'static str],
+    /// Why connections of clients are turned away or cut.
+    pub refusals: &'static [&'static str],
+    /// Why TLS handshakes with clients fail.
+    pub handshake_failures: &'static [&'static str],
+}
+
 /// All numbers of this process.
 ///
 /// One for a process, made at the start and shared by everybody.
@@ -66,11 +77,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the shards of `workers` workers (at least one) and, with the value zero, a rejection counter for each of
-    /// `reasons`. The index into `reasons` is what [`Shard::rejected`] takes.
+    /// Makes the shards of `workers` workers (at least one) and, with the value zero, a counter for each of `words`.
     #[must_use]
-    pub fn new(workers: usize, reasons: &'static [&'static str]) -> Arc<Self> {
-        let store = Arc::new(Store::new(workers.max(1), reasons));
+    pub fn new(workers: usize, words: Words) -> Arc<Self> {
+        let store = Arc::new(Store::new(workers.max(1), words));
         let registry = Registry::new();
         register(&registry, Box::new(Adapter(Arc::clone(&store))));
         #[cfg(target_os = "linux")]
@@ -98,15 +108,6 @@ impl Metrics {
     #[must_use]
     pub fn route(&self, name: &str) -> RouteLabel {
         self.store.route(name)
-    }
-
-    /// The label of the upstream called `name`: the same for the same name, for as long as the process lives.
-    ///
-    /// Takes a lock, like [`Metrics::route`]. After [`UPSTREAMS_MAX`] different names, new ones are counted as
-    /// `other`.
-    #[must_use]
-    pub fn upstream(&self, name: &str) -> UpstreamLabel {
-        self.store.upstream(name)
     }
 
     /// Adds values that `read` yields at every scrape: one row for a series, with its label values in the order of
@@ -174,7 +175,11 @@ mod tests {
 
     use super::*;
 
-    const REASONS: &[&str] = &["no_route", "rate_limited"];
+    const WORDS: Words = Words {
+        rejections: &["no_route", "rate_limited"],
+        refusals: &["connections_max"],
+        handshake_failures: &["timeout"],
+    };
 
     fn sample(route: RouteLabel) -> Sample {
         Sample {
@@ -209,20 +214,16 @@ mod tests {
 
     /// Everything at once: each family has at least one series.
     fn full() -> Arc<Metrics> {
-        let metrics = Metrics::new(2, REASONS);
+        let metrics = Metrics::new(2, WORDS);
         let shard = metrics.shard(0);
-        let upstream = metrics.upstream("orders \"eu\"\\\n");
         shard.record(&sample(metrics.route("orders")));
         shard.record(&Sample { source: Source::Keygate, status: 404, upstream_ns: None, ..sample(RouteLabel::NONE) });
         shard.rejected(0);
         shard.in_flight_add(1);
         shard.connections_add(ConnectionKind::Https, 2);
         shard.connections_add(ConnectionKind::Https, -1);
-        shard.connection_refused(ConnectionRefusal::AddressMax);
-        shard.handshake_failed(HandshakeFailure::Timeout);
-        shard.upstream_connections_add(upstream, 1);
-        shard.upstream_connection_reused(upstream);
-        shard.upstream_connect_failed(upstream);
+        shard.connection_refused(0);
+        shard.handshake_failed(0);
         let keys = Family { name: "keygate_keys", help: "Keys by state.", kind: Kind::Gauge, labels: &["state"] };
         metrics.reader(keys, || vec![(vec!["active".into()], 3.0), (vec!["revoked".into()], 1.0)]);
         metrics
@@ -246,12 +247,8 @@ mod tests {
             r#"keygate_requests_in_flight 1"#,
             r#"keygate_connections{scheme="https"} 1"#,
             r#"keygate_connections_total{scheme="https"} 2"#,
-            r#"keygate_connections_refused_total{reason="address_max"} 1"#,
+            r#"keygate_connections_refused_total{reason="connections_max"} 1"#,
             r#"keygate_tls_handshake_failures_total{reason="timeout"} 1"#,
-            r#"keygate_upstream_connections{upstream="orders \"eu\"\\\n"} 1"#,
-            r#"keygate_upstream_connections_opened_total{upstream="orders \"eu\"\\\n"} 1"#,
-            r#"keygate_upstream_connections_reused_total{upstream="orders \"eu\"\\\n"} 1"#,
-            r#"keygate_upstream_connect_failures_total{upstream="orders \"eu\"\\\n"} 1"#,
             r#"keygate_keys{state="revoked"} 1"#,
         ] {
             assert_line(&text, line);
@@ -280,7 +277,7 @@ mod tests {
 
     #[test]
     fn closed_lists_are_exported_from_the_start_with_zero() {
-        let text = text(&Metrics::new(1, REASONS));
+        let text = text(&Metrics::new(1, WORDS));
         assert_line(&text, r#"keygate_rejections_total{reason="rate_limited"} 0"#);
         assert_line(&text, r#"keygate_connections_total{scheme="http"} 0"#);
         assert_line(&text, r#"keygate_connections_refused_total{reason="draining"} 0"#);
@@ -291,7 +288,7 @@ mod tests {
     /// To `prometheus::CounterVec` the rows of each pair are one series, with the sum of both.
     #[test]
     fn label_values_that_read_the_same_when_joined_stay_apart() {
-        let metrics = Metrics::new(1, REASONS);
+        let metrics = Metrics::new(1, WORDS);
         let pair = Family { name: "keygate_pairs", help: "Pairs.", kind: Kind::Gauge, labels: &["a", "b"] };
         metrics.reader(pair, || vec![(vec!["ab".into(), "c".into()], 1.0), (vec!["a".into(), "bc".into()], 2.0)]);
         let shard = metrics.shard(0);
@@ -317,9 +314,8 @@ mod tests {
     #[test]
     fn the_sum_over_all_workers_is_exact_while_others_scrape() {
         const EACH: u64 = 20_000;
-        let metrics = Metrics::new(3, REASONS);
+        let metrics = Metrics::new(3, WORDS);
         let route = metrics.route("orders");
-        let upstream = metrics.upstream("orders");
         thread::scope(|scope| {
             // Two threads share a shard: that is slow, and right.
             for worker in 0..4 {
@@ -328,7 +324,6 @@ mod tests {
                     for n in 0..EACH {
                         shard.in_flight_add(1);
                         shard.rejected(1);
-                        shard.upstream_connection_reused(upstream);
                         shard.record(&Sample { status: if n % 2 == 0 { 200 } else { 201 }, ..sample(route) });
                         shard.in_flight_add(-1);
                     }
@@ -346,7 +341,6 @@ mod tests {
         equal(r#"keygate_requests_total{route="orders",method="GET",status="200""#, all / 2.0);
         equal(r#"keygate_requests_total{route="orders",method="GET",status="201""#, all / 2.0);
         equal(r#"keygate_rejections_total{reason="rate_limited"}"#, all);
-        equal(r#"keygate_upstream_connections_reused_total{upstream="orders"}"#, all);
         equal(r#"keygate_request_duration_seconds_count{route="orders",source="upstream"}"#, all);
         equal(r#"keygate_request_duration_seconds_sum{route="orders",source="upstream"}"#, all * 0.003);
         equal(r#"keygate_response_body_bytes_total{route="orders"}"#, all * 1000.0);
@@ -356,7 +350,7 @@ mod tests {
     /// A worker may see a request begin that ends on another.
     #[test]
     fn a_gauge_is_the_sum_of_its_shards_and_never_negative() {
-        let metrics = Metrics::new(2, REASONS);
+        let metrics = Metrics::new(2, WORDS);
         metrics.shard(0).in_flight_add(3);
         metrics.shard(1).in_flight_add(-1);
         metrics.shard(1).connections_add(ConnectionKind::Http, -1);
@@ -369,7 +363,7 @@ mod tests {
     /// An upstream that answers with every status on every route must not fill the memory of Prometheus.
     #[test]
     fn series_are_capped_and_no_request_is_lost() {
-        let metrics = Metrics::new(2, REASONS);
+        let metrics = Metrics::new(2, WORDS);
         let mut recorded = 0;
         for name in 0..600 {
             let route = metrics.route(&format!("route {name}"));
@@ -392,7 +386,7 @@ mod tests {
 
     #[test]
     fn rows_of_a_reader_are_capped() {
-        let metrics = Metrics::new(1, REASONS);
+        let metrics = Metrics::new(1, WORDS);
         let rows = || (0..2 * ROWS_MAX).map(|n| (vec![n.to_string()], 1.0)).collect();
         let many = |name, kind| Family { name, help: "Many.", kind, labels: &["n"] };
         metrics.reader(many("keygate_many_total", Kind::Counter), rows);
@@ -404,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_reader_can_neither_double_a_series_nor_break_the_format() {
-        let metrics = Metrics::new(1, REASONS);
+        let metrics = Metrics::new(1, WORDS);
         let family = |name| Family { name, help: "Odd.", kind: Kind::Gauge, labels: &["a"] };
         let rows =
             |value: f64| move || vec![(vec!["x".to_owned()], value), (vec!["x".to_owned()], 1.0), (Vec::new(), 9.0)];
@@ -420,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_reader_may_use_the_metrics_it_belongs_to() {
-        let metrics = Metrics::new(1, REASONS);
+        let metrics = Metrics::new(1, WORDS);
         let again = Arc::downgrade(&metrics);
         let family = Family { name: "keygate_inner", help: "Inner.", kind: Kind::Gauge, labels: &[] };
         metrics.reader(family, move || {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::histogram::{DURATIONS, Histogram, OVERHEADS};
 use super::labels::{
-    ConnectionKind, ConnectionRefusal, HandshakeFailure, MethodLabel, ROUTES_MAX, RouteLabel, Source, UPSTREAMS_MAX,
-    UpstreamLabel,
+    ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source,
 };
+use super::Words;
 use super::series::{Admitted, Combination};
 
 /// A finished request, as the metrics see it.
@@ -47,9 +47,8 @@ pub struct Shard {
     in_flight: AtomicI64,
     rejections: Box<[AtomicU64]>,
     connections: [Connections; ConnectionKind::ALL.len()],
-    connections_refused: [AtomicU64; ConnectionRefusal::ALL.len()],
-    handshakes_failed: [AtomicU64; HandshakeFailure::ALL.len()],
-    upstreams: Box<[UpstreamConnections]>,
+    connections_refused: Box<[AtomicU64]>,
+    handshakes_failed: Box<[AtomicU64]>,
 }
 
 /// Connections of one kind.
@@ -57,15 +56,6 @@ pub struct Shard {
 struct Connections {
     open: AtomicI64,
     opened: AtomicU64,
-}
-
-/// Connections to one upstream.
-#[derive(Default)]
-struct UpstreamConnections {
-    open: AtomicI64,
-    opened: AtomicU64,
-    reused: AtomicU64,
-    failed: AtomicU64,
 }
 
 /// Everything that is counted when a request is finished.
@@ -91,17 +81,16 @@ pub(super) struct RouteCells {
 }
 
 impl Shard {
-    /// An empty shard for as many rejections as there are `reasons`.
-    pub(super) fn new(reasons: usize, admitted: Arc<Admitted>) -> Self {
+    /// An empty shard with a counter for each of the words.
+    pub(super) fn new(words: &Words, admitted: Arc<Admitted>) -> Self {
         Self {
             requests: Mutex::default(),
             admitted,
             in_flight: AtomicI64::new(0),
-            rejections: (0..reasons).map(|_| AtomicU64::new(0)).collect(),
+            rejections: zeros(words.rejections),
             connections: Default::default(),
-            connections_refused: Default::default(),
-            handshakes_failed: Default::default(),
-            upstreams: (0..UPSTREAMS_MAX).map(|_| UpstreamConnections::default()).collect(),
+            connections_refused: zeros(words.refusals),
+            handshakes_failed: zeros(words.handshake_failures),
         }
     }
 
@@ -130,13 +119,9 @@ impl Shard {
         cells.response_bytes += sample.response_bytes;
     }
 
-    /// Counts a refusal for the reason with this index in the list that [`super::Metrics::new`] was given. An index
-    /// beyond that list is not counted.
+    /// Counts a refusal for the reason with this index in [`Words::rejections`]. An index beyond it is not counted.
     pub fn rejected(&self, reason: usize) {
-        debug_assert!(reason < self.rejections.len(), "reason {reason} is not in the list");
-        if let Some(count) = self.rejections.get(reason) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        count(&self.rejections, reason);
     }
 
     /// Changes the number of requests in flight: 1 when one begins, -1 when it ends in whatever way.
@@ -154,40 +139,29 @@ impl Shard {
         }
     }
 
-    /// Counts a client connection that was closed before a request could be read from it.
-    pub fn connection_refused(&self, reason: ConnectionRefusal) {
-        self.connections_refused[reason.index()].fetch_add(1, Ordering::Relaxed);
+    /// Counts a client connection that was turned away or cut, for the reason with this index in [`Words::refusals`].
+    pub fn connection_refused(&self, reason: usize) {
+        count(&self.connections_refused, reason);
     }
 
-    /// Counts a TLS handshake with a client that failed.
-    pub fn handshake_failed(&self, reason: HandshakeFailure) {
-        self.handshakes_failed[reason.index()].fetch_add(1, Ordering::Relaxed);
+    /// Counts a TLS handshake with a client that failed, for the reason with this index in
+    /// [`Words::handshake_failures`].
+    pub fn handshake_failed(&self, reason: usize) {
+        count(&self.handshakes_failed, reason);
     }
+}
 
-    /// Changes the number of open connections to `upstream`: 1 when one is established, -1 when it is gone. What is
-    /// positive is also counted as opened.
-    pub fn upstream_connections_add(&self, upstream: UpstreamLabel, change: i64) {
-        let connections = self.upstream(upstream);
-        connections.open.fetch_add(change, Ordering::Relaxed);
-        if let Ok(opened @ 1..) = u64::try_from(change) {
-            connections.opened.fetch_add(opened, Ordering::Relaxed);
-        }
+/// Adds one to the counter with this index.
+fn count(counters: &[AtomicU64], index: usize) {
+    debug_assert!(index < counters.len(), "{index} is not in the list");
+    if let Some(counter) = counters.get(index) {
+        counter.fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    /// Counts a request that went to `upstream` on a connection which had carried one before.
-    pub fn upstream_connection_reused(&self, upstream: UpstreamLabel) {
-        self.upstream(upstream).reused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts an attempt to connect to `upstream` that failed: refused, timed out, TLS included.
-    pub fn upstream_connect_failed(&self, upstream: UpstreamLabel) {
-        self.upstream(upstream).failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The cell of an upstream. A label of other metrics than ours would be counted as `other`.
-    fn upstream(&self, upstream: UpstreamLabel) -> &UpstreamConnections {
-        self.upstreams.get(upstream.0 as usize).unwrap_or(&self.upstreams[UpstreamLabel::OTHER.0 as usize])
-    }
+/// As many counters as there are words.
+fn zeros(words: &[&str]) -> Box<[AtomicU64]> {
+    words.iter().map(|_| AtomicU64::new(0)).collect()
 }
 
 impl Requests {
@@ -243,23 +217,20 @@ pub(super) struct Totals {
     pub(super) connections_opened: Vec<u64>,
     pub(super) connections_refused: Vec<u64>,
     pub(super) handshakes_failed: Vec<u64>,
-    /// By upstream label: open, opened, reused, failed.
-    pub(super) upstreams: Vec<(i64, u64, u64, u64)>,
 }
 
 impl Totals {
     /// Nothing counted yet.
-    pub(super) fn new(reasons: usize) -> Self {
+    pub(super) fn new(words: &Words) -> Self {
         Self {
             routes: Vec::new(),
             beyond_cap: [0; Source::ALL.len()],
             in_flight: 0,
-            rejections: vec![0; reasons],
+            rejections: vec![0; words.rejections.len()],
             connections_open: vec![0; ConnectionKind::ALL.len()],
             connections_opened: vec![0; ConnectionKind::ALL.len()],
-            connections_refused: vec![0; ConnectionRefusal::ALL.len()],
-            handshakes_failed: vec![0; HandshakeFailure::ALL.len()],
-            upstreams: vec![(0, 0, 0, 0); UPSTREAMS_MAX],
+            connections_refused: vec![0; words.refusals.len()],
+            handshakes_failed: vec![0; words.handshake_failures.len()],
         }
     }
 
@@ -295,12 +266,6 @@ impl Totals {
         for (kind, connections) in shard.connections.iter().enumerate() {
             self.connections_open[kind] += connections.open.load(Ordering::Relaxed);
             self.connections_opened[kind] += connections.opened.load(Ordering::Relaxed);
-        }
-        for (mine, theirs) in self.upstreams.iter_mut().zip(&shard.upstreams) {
-            mine.0 += theirs.open.load(Ordering::Relaxed);
-            mine.1 += theirs.opened.load(Ordering::Relaxed);
-            mine.2 += theirs.reused.load(Ordering::Relaxed);
-            mine.3 += theirs.failed.load(Ordering::Relaxed);
         }
     }
 }

@@ -1,0 +1,149 @@
+//! What the control plane shows in the metrics. Each value is read when it is asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::state::State;
+use crate::keys::Standing;
+use crate::moment::Moment;
+use crate::telemetry::metrics::{Family, Kind};
+
+/// A row: the values of the labels, and the number.
+type Row = (Vec<String>, f64);
+
+/// Adds every value of the control plane to the metrics.
+pub(super) fn install(state: &Arc<State>) {
+    install_reloads(state);
+    install_keys(state);
+    install_limits(state);
+    install_upstream(state);
+    let read = |state: &State| {
+        let stores = state.doors.iter().filter_map(|door| door.tls.as_ref());
+        stores.flat_map(|tls| tls.expiries()).map(|(name, expiry_s)| (vec![name], float(expiry_s))).collect()
+    };
+    add(
+        state,
+        "keygate_certificate_expiry_timestamp_seconds",
+        "When each certificate expires, in seconds since the Unix epoch.",
+        Kind::Gauge,
+        &["certificate"],
+        read,
+    );
+}
+
+fn install_reloads(state: &Arc<State>) {
+    add(state, "keygate_reloads_total", "Reloads by part and result.", Kind::Counter, &["part", "result"], |state| {
+        let rows = state.reloads.named().into_iter().flat_map(|(part, outcomes)| {
+            [("ok", &outcomes.succeeded), ("failed", &outcomes.failed)]
+                .map(|(result, count)| row(&[part, result], count.load(Ordering::Relaxed)))
+        });
+        rows.collect()
+    });
+    add(
+        state,
+        "keygate_reload_last_success_timestamp_seconds",
+        "When each part was last loaded, in seconds since the Unix epoch.",
+        Kind::Gauge,
+        &["part"],
+        |state| {
+            let rows = state.reloads.named().into_iter();
+            rows.map(|(part, outcomes)| row(&[part], outcomes.last_success_s.load(Ordering::Relaxed))).collect()
+        },
+    );
+    add(
+        state,
+        "keygate_reload_failing",
+        "Whether the files of a part cannot be loaded as they are now.",
+        Kind::Gauge,
+        &["part"],
+        |state| {
+            let rows = state.reloads.named().into_iter();
+            rows.map(|(part, outcomes)| row(&[part], u64::from(outcomes.is_failing()))).collect()
+        },
+    );
+}
+
+fn install_keys(state: &Arc<State>) {
+    add(state, "keygate_keys", "Keys by state.", Kind::Gauge, &["state"], |state| {
+        let counts = state.keys.count_by_state(Moment::now());
+        Standing::ALL.iter().map(|standing| row(&[standing.name()], counts.of(*standing) as u64)).collect()
+    });
+    add(
+        state,
+        "keygate_oldest_key_age_seconds",
+        "Age of the oldest active key of each environment.",
+        Kind::Gauge,
+        &["environment"],
+        |state| {
+            let oldest = state.keys.oldest_active_by_environment(Moment::now());
+            oldest.into_iter().map(|(environment, age_s)| row(&[environment.as_deref().unwrap_or("")], age_s)).collect()
+        },
+    );
+}
+
+fn install_limits(state: &Arc<State>) {
+    add(state, "keygate_limit_buckets", "Subjects that a limit keeps count of.", Kind::Gauge, &["limit"], |state| {
+        let mut rows = Vec::new();
+        state.limits.for_each(|limit| rows.push(row(&[limit.name()], limit.buckets() as u64)));
+        rows
+    });
+    add(
+        state,
+        "keygate_limit_overflow_total",
+        "Requests that shared one bucket because a limit kept count of as many subjects as it may.",
+        Kind::Counter,
+        &["limit"],
+        |state| {
+            let mut rows = Vec::new();
+            state.limits.for_each(|limit| rows.push(row(&[limit.name()], limit.overflowed())));
+            rows
+        },
+    );
+}
+
+fn install_upstream(state: &Arc<State>) {
+    add(
+        state,
+        "keygate_upstream_connections",
+        "Connections to the upstream that are open, used or not.",
+        Kind::Gauge,
+        &["upstream"],
+        |state| {
+            let upstream = state.upstream();
+            vec![row(&[&upstream.settings().endpoint.to_string()], upstream.connections_open() as u64)]
+        },
+    );
+    add(
+        state,
+        "keygate_upstream_connections_total",
+        "Connections to the upstream that were opened.",
+        Kind::Counter,
+        &["upstream"],
+        |state| {
+            let upstream = state.upstream();
+            vec![row(&[&upstream.settings().endpoint.to_string()], upstream.connections_opened())]
+        },
+    );
+}
+
+/// Adds one family. The metrics outlive nothing: the reader holds the state only weakly, because the state holds them.
+fn add(
+    state: &Arc<State>,
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    read: impl Fn(&State) -> Vec<Row> + Send + Sync + 'static,
+) {
+    let weak = Arc::downgrade(state);
+    let read = move || weak.upgrade().map(|state| read(&state)).unwrap_or_default();
+    state.metrics.reader(Family { name, help, kind, labels }, read);
+}
+
+fn row(labels: &[&str], value: u64) -> Row {
+    (labels.iter().map(|label| (*label).to_owned()).collect(), value as f64)
+}
+
+fn float(seconds: i64) -> f64 {
+    seconds as f64
+}

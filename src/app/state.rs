@@ -1,0 +1,365 @@
+//! What lives as long as the process, and how it takes on what was loaded anew.
+//!
+//! A reload has three independent parts: the configuration, the key files, the certificates. Each is loaded aside and
+//! checked whole before anything of it is put in force; if that fails, what was good stays.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+
+use super::assembly::{Assembly, Shutdown, Tls};
+use super::workers::Door;
+use crate::gateway::policy::Policy;
+use crate::gateway::rejection::Reason;
+use crate::gateway::upstream::Upstream;
+use crate::keys::{Fingerprint, KeyStore, Sources};
+use crate::limits::Limits;
+use crate::listener::{HandshakeFailure, Refusal, TlsStore};
+use crate::moment::Moment;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::log::LogControl;
+use crate::telemetry::metrics::{Metrics, Words};
+use crate::telemetry::readiness::{Condition, Readiness};
+
+/// Everything that outlives a reload.
+pub(super) struct State {
+    path: PathBuf,
+    log: LogControl,
+    /// Number of workers.
+    pub(super) workers: usize,
+    /// The listening addresses.
+    pub(super) doors: Vec<Door>,
+    /// Address of the admin door, if it is open.
+    pub(super) admin: Option<SocketAddr>,
+    /// The policy in force.
+    pub(super) policy: Arc<ArcSwap<Policy>>,
+    /// The keys in force.
+    pub(super) keys: Arc<KeyStore>,
+    /// The limits with their buckets.
+    pub(super) limits: Arc<Limits>,
+    /// All numbers.
+    pub(super) metrics: Arc<Metrics>,
+    /// The access log, if there is one.
+    pub(super) access_log: Option<Arc<AccessLog>>,
+    /// Whether requests should be sent here.
+    pub(super) readiness: Readiness,
+    /// Met when the sockets are open.
+    pub(super) listening: Condition,
+    /// Set when the process is about to end.
+    pub(super) draining: Arc<AtomicBool>,
+    /// How reloads went.
+    pub(super) reloads: Reloads,
+    current: Mutex<Current>,
+}
+
+/// What the present state was loaded from.
+struct Current {
+    text: Vec<u8>,
+    upstream: Arc<Upstream>,
+    sources: Sources,
+    keys: Fingerprint,
+    shutdown: Shutdown,
+}
+
+/// How the reloads of each part went.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    /// The configuration.
+    pub(super) configuration: Outcomes,
+    /// The key files.
+    pub(super) keys: Outcomes,
+    /// The certificates.
+    pub(super) certificates: Outcomes,
+}
+
+/// How one kind of reload went.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    /// How often something new was put in force.
+    pub(super) succeeded: AtomicU64,
+    /// How often it was not good.
+    pub(super) failed: AtomicU64,
+    /// When something was last put in force, or first loaded: seconds since the Unix epoch.
+    pub(super) last_success_s: AtomicU64,
+    /// What is wrong now, so that it is said once and not every time it is looked at.
+    problem: Mutex<Option<String>>,
+}
+
+/// Whether a reload has changed anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Applied {
+    /// Something new is in force.
+    pub(super) changed: bool,
+}
+
+impl State {
+    /// Takes over what was loaded at the start.
+    pub(super) fn new(path: &Path, assembly: Assembly, log: LogControl) -> anyhow::Result<Arc<Self>> {
+        let workers = assembly.workers;
+        let metrics = Metrics::new(
+            workers,
+            Words { rejections: Reason::WORDS, refusals: &Refusal::WORDS, handshake_failures: &HandshakeFailure::WORDS },
+        );
+        let limits = Arc::new(Limits::new());
+        let readiness = Readiness::new();
+        let listening = readiness.condition("listening");
+        let loaded = readiness.condition("keys");
+        let access_log = assembly
+            .access_log(workers)
+            .map(AccessLog::open)
+            .transpose()
+            .context("cannot open the access log; see `log.access` in the configuration")?;
+        if let Some(access_log) = &access_log {
+            access_log.export(&metrics);
+        }
+        let policy = Arc::new(ArcSwap::from_pointee(assembly.policy(&assembly.upstream, &limits, &metrics)));
+        let keys = Arc::new(KeyStore::new());
+        let doors = assembly
+            .doors
+            .into_iter()
+            .map(|(settings, tls)| Door {
+                settings: Arc::new(ArcSwap::from_pointee(settings)),
+                tls: tls.map(|tls| Arc::new(tls.store)),
+            })
+            .collect();
+        let current = Current {
+            text: assembly.text,
+            upstream: assembly.upstream,
+            sources: assembly.sources,
+            keys: assembly.fingerprint,
+            shutdown: assembly.shutdown,
+        };
+        keys.apply(assembly.keys);
+        loaded.met();
+        let reloads = Reloads::default();
+        for outcomes in reloads.all() {
+            outcomes.last_success_s.store(Moment::now().unix_seconds(), Ordering::Relaxed);
+        }
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            log,
+            workers,
+            doors,
+            admin: assembly.admin,
+            policy,
+            keys,
+            limits,
+            metrics,
+            access_log,
+            readiness,
+            listening,
+            draining: Arc::default(),
+            reloads,
+            current: Mutex::new(current),
+        }))
+    }
+
+    /// How the process ends.
+    pub(super) fn shutdown(&self) -> Shutdown {
+        self.current().shutdown
+    }
+
+    /// The upstream in force.
+    pub(super) fn upstream(&self) -> Arc<Upstream> {
+        Arc::clone(&self.current().upstream)
+    }
+
+    /// Every file and directory that decides about the state.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.path.clone()];
+        files.extend(self.current().sources.watched_directories());
+        files.extend(self.doors.iter().filter_map(|door| door.tls.as_ref()).flat_map(|tls| tls.files()));
+        files
+    }
+
+    /// Reads everything that may have changed; `forced` reads the configuration even if its text is the same.
+    pub(super) fn reload(&self, forced: bool) -> Applied {
+        let configuration = self.reload_configuration(forced);
+        let keys = self.reload_keys();
+        let certificates = self.doors.iter().filter_map(|door| door.tls.as_deref()).map(|tls| self.reload_tls(tls));
+        // Every store is asked, whatever the first says.
+        let certificates = certificates.filter(|changed| *changed).count() > 0;
+        if forced && let Some(access_log) = &self.access_log {
+            access_log.reopen();
+        }
+        Applied { changed: configuration || keys || certificates }
+    }
+
+    fn reload_configuration(&self, forced: bool) -> bool {
+        let text = std::fs::read(&self.path).unwrap_or_default();
+        if !forced && text == self.current().text {
+            self.reloads.configuration.nothing_new();
+            return false;
+        }
+        match Assembly::load(&self.path) {
+            Ok(assembly) => {
+                self.put_in_force(assembly);
+                self.reloads.configuration.succeeded();
+                tracing::info!(file = %self.path.display(), "the configuration was reloaded");
+                true
+            }
+            Err(problems) => {
+                self.reloads.configuration.failed("configuration", &problems);
+                false
+            }
+        }
+    }
+
+    /// Puts a configuration in force that was loaded and checked whole.
+    fn put_in_force(&self, assembly: Assembly) {
+        let mut current = self.current();
+        let same_upstream = current.upstream.settings() == assembly.upstream.settings();
+        let upstream = if same_upstream { Arc::clone(&current.upstream) } else { Arc::clone(&assembly.upstream) };
+        self.policy.store(Arc::new(assembly.policy(&upstream, &self.limits, &self.metrics)));
+        self.limits.retain(&assembly.limit_names());
+        self.log.set_level(assembly.log_level);
+        self.keys.apply(assembly.keys);
+        for problem in self.replace_doors(assembly.doors) {
+            tracing::warn!("{problem}");
+        }
+        if assembly.workers != self.workers || assembly.admin != self.admin {
+            tracing::warn!("`workers` and `admin.listen` take effect at the next start");
+        }
+        *current = Current {
+            text: assembly.text,
+            upstream,
+            sources: assembly.sources,
+            keys: assembly.fingerprint,
+            shutdown: assembly.shutdown,
+        };
+    }
+
+    /// Gives the open doors their new settings; says what has to wait for the next start.
+    fn replace_doors(&self, planned: Vec<(crate::listener::Settings, Option<Tls>)>) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut unopened = planned.len();
+        for door in &self.doors {
+            let address = door.settings.load().address;
+            let Some((settings, tls)) = planned.iter().find(|(settings, _)| settings.address == address) else {
+                problems.push(format!("{address} stays open until the next start"));
+                continue;
+            };
+            unopened -= 1;
+            door.settings.store(Arc::new(settings.clone()));
+            match (&door.tls, tls) {
+                (Some(store), Some(tls)) => {
+                    if let Err(failed) = store.apply(&tls.settings) {
+                        problems.extend(failed.iter().map(ToString::to_string));
+                    }
+                }
+                (None, None) => {}
+                _ => problems.push(format!("{address}: TLS is switched at the next start")),
+            }
+        }
+        if unopened > 0 {
+            problems.push(format!("{unopened} new listening addresses are opened at the next start"));
+        }
+        problems
+    }
+
+    fn reload_keys(&self) -> bool {
+        let mut current = self.current();
+        let contents = match current.sources.load() {
+            Ok(contents) if contents.fingerprint() == current.keys => {
+                self.reloads.keys.nothing_new();
+                return false;
+            }
+            Ok(contents) => contents,
+            Err(problems) => {
+                self.reloads.keys.failed("keys", &problems);
+                return false;
+            }
+        };
+        match contents.parse() {
+            Ok(keys) => {
+                let difference = self.keys.apply(keys);
+                current.keys = contents.fingerprint();
+                self.reloads.keys.succeeded();
+                tracing::info!(
+                    added = difference.added,
+                    changed = difference.changed,
+                    removed = difference.removed,
+                    "the keys were reloaded"
+                );
+                true
+            }
+            Err(problems) => {
+                self.reloads.keys.failed("keys", &problems);
+                false
+            }
+        }
+    }
+
+    fn reload_tls(&self, tls: &TlsStore) -> bool {
+        match tls.reload() {
+            Ok(false) => {
+                self.reloads.certificates.nothing_new();
+                false
+            }
+            Ok(true) => {
+                self.reloads.certificates.succeeded();
+                tracing::info!("the certificates were reloaded");
+                true
+            }
+            Err(problems) => {
+                let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                self.reloads.certificates.failed("certificates", &text.join("; "));
+                false
+            }
+        }
+    }
+
+    /// A panic while it was changed leaves either the old or the new value whole.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reloads {
+    /// All parts.
+    pub(super) const fn all(&self) -> [&Outcomes; 3] {
+        [&self.configuration, &self.keys, &self.certificates]
+    }
+
+    /// All parts with their names in the metrics.
+    pub(super) const fn named(&self) -> [(&'static str, &Outcomes); 3] {
+        [("configuration", &self.configuration), ("keys", &self.keys), ("certificates", &self.certificates)]
+    }
+}
+
+impl Outcomes {
+    /// Whether the files are in a state that cannot be loaded.
+    pub(super) fn is_failing(&self) -> bool {
+        self.problem().is_some()
+    }
+
+    fn succeeded(&self) {
+        self.succeeded.fetch_add(1, Ordering::Relaxed);
+        self.last_success_s.store(Moment::now().unix_seconds(), Ordering::Relaxed);
+        *self.problem() = None;
+    }
+
+    /// The files hold what is in force: a problem that was there is mended.
+    fn nothing_new(&self) {
+        *self.problem() = None;
+    }
+
+    fn failed(&self, what: &'static str, problems: &dyn std::fmt::Display) {
+        let text = problems.to_string();
+        let mut problem = self.problem();
+        if problem.as_ref() == Some(&text) {
+            return;
+        }
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(what, "a reload failed; what was good stays in force: {}", text.trim_end());
+        *problem = Some(text);
+    }
+
+    fn problem(&self) -> MutexGuard<'_, Option<String>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

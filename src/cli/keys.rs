@@ -1,0 +1,470 @@
+//! `keygate keys`: making keys, hashing secrets, listing what is in key files.
+//!
+//! A secret goes out on standard output and comes in on standard input, never by an argument: arguments are seen by
+//! everybody on the machine, and stay in the shell's history.
+//!
+//! Never in this file: reading from a terminal, and what the process ends with; both are the caller's.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::keys::{Digest, Entry, Key, SecretFormat, Sources, append, json_of, random_id, yaml_of};
+use crate::moment::Moment;
+
+/// Bytes a secret on standard input may have. No client could send a longer one in a field.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+/// Makes and lists keys.
+#[derive(Debug, clap::Args)]
+pub struct KeysArguments {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+/// What to do with keys.
+#[derive(Debug, clap::Subcommand)]
+enum KeysCommand {
+    /// Makes a key: prints its secret, this once, and its entry for a key file
+    Create(Box<CreateArguments>),
+    /// Reads a secret from standard input and prints its SHA-256
+    Hash,
+    /// Lists the keys of key files
+    List(ListArguments),
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct CreateArguments {
+    /// Public name of the key for machines, unique among all keys [default: random]
+    #[arg(long)]
+    id: Option<String>,
+    /// Name of the key for people
+    #[arg(long)]
+    name: Option<String>,
+    /// Environment the key is bound to
+    #[arg(long)]
+    environment: Option<String>,
+    /// Tenant the key acts in
+    #[arg(long)]
+    tenant: Option<String>,
+    /// User the key stands for
+    #[arg(long)]
+    user: Option<String>,
+    /// What the key may do, such as `orders:read`; can be repeated
+    #[arg(long = "permission", value_name = "PERMISSION")]
+    permissions: Vec<String>,
+    /// Named set of permissions; can be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// First instant at which the key is no longer good, such as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "RFC3339")]
+    expires_at: Option<Timestamp>,
+    /// Requests per window of the per-key limit, instead of the default
+    #[arg(long, value_name = "REQUESTS")]
+    rate_limit: Option<u64>,
+    /// What the secret begins with, such as `pk_test_` [default: `kg_<environment>_`]
+    #[arg(long, value_name = "PREFIX", conflicts_with = "hex")]
+    secret_prefix: Option<String>,
+    /// Makes the secret 64 hexadecimal digits
+    #[arg(long)]
+    hex: bool,
+    /// Adds the entry to this key file, and makes the file if it does not exist
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct ListArguments {
+    /// Key files
+    #[arg(value_name = "FILE", required_unless_present = "directories")]
+    files: Vec<PathBuf>,
+    /// Directory with key files; can be repeated
+    #[arg(long = "directory", value_name = "DIRECTORY")]
+    directories: Vec<PathBuf>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what `arguments` say, at `now`. `input` is read by `hash` alone.
+///
+/// # Errors
+///
+/// Whatever is wrong, in words for the operator; never a secret or a digest. A key was made, and is in the file, only if
+/// this is no error, or one of writing to `out`.
+pub fn run(
+    arguments: &KeysArguments,
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+    now: Moment,
+) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        KeysCommand::Create(arguments) => create(arguments, out, now)?,
+        KeysCommand::Hash => hash(input, out)?,
+        KeysCommand::List(arguments) => list(arguments, out, now)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create(arguments: &CreateArguments, out: &mut dyn Write, now: Moment) -> anyhow::Result<()> {
+    let created = Timestamp::from_second(i64::try_from(now.unix_seconds())?)?;
+    if let Some(expires) = arguments.expires_at {
+        ensure!(expires > created, "`--expires-at` is in the past");
+    }
+    let secret = format_of(arguments)?.generate(arguments.environment.as_deref())?;
+    let entry = Entry {
+        name: arguments.name.clone(),
+        prefix: Some(secret.display_prefix()),
+        tenant: arguments.tenant.clone(),
+        user: arguments.user.clone(),
+        environment: arguments.environment.clone(),
+        permissions: arguments.permissions.clone(),
+        roles: arguments.roles.clone(),
+        created: Some(created),
+        expires: arguments.expires_at,
+        rate_limit: arguments.rate_limit,
+        ..Entry::new(&arguments.id.clone().map_or_else(random_id, Ok)?, secret.digest())
+    };
+    // The file first: a secret that was shown and is not stored would be taken for a key.
+    let yaml = yaml_of(&entry, 2)?;
+    let file = arguments.to.as_deref().map(|path| append(path, &entry)).transpose()?;
+
+    if arguments.json {
+        // Not by way of a `Value`: the secret would be left behind in memory.
+        let id = Value::from(entry.id.as_str());
+        write!(out, "{{\"id\":{id},\"secret\":\"{}\",\"entry\":{}", secret.expose(), json_of(&entry)?)?;
+        if let Some(file) = file {
+            write!(out, ",\"file\":{}", Value::from(file.display().to_string()))?;
+        }
+        writeln!(out, "}}")?;
+    } else {
+        writeln!(out, "The secret of key {}. It is shown this once; keygate keeps only its SHA-256.\n", entry.id)?;
+        writeln!(out, "    {}\n", secret.expose())?;
+        match file {
+            Some(file) => writeln!(out, "The key was added to {}.", file.display())?,
+            None => write!(out, "Its entry, to paste into a key file below `keys:`\n\n{yaml}")?,
+        }
+    }
+    out.flush().context("the secret could not be written")
+}
+
+fn format_of(arguments: &CreateArguments) -> anyhow::Result<SecretFormat> {
+    if arguments.hex {
+        return Ok(SecretFormat::hex64());
+    }
+    let format = SecretFormat::default();
+    Ok(match &arguments.secret_prefix {
+        Some(prefix) => format.with_prefix(arguments.environment.as_deref().unwrap_or_default(), prefix)?,
+        None => format,
+    })
+}
+
+fn hash(input: &mut dyn Read, out: &mut dyn Write) -> anyhow::Result<()> {
+    // With its whole capacity from the start: a buffer that grows leaves copies of itself behind.
+    let mut secret = Zeroizing::new(Vec::with_capacity(usize::try_from(SECRET_BYTES_MAX)? + 2));
+    input.take(SECRET_BYTES_MAX + 2).read_to_end(&mut secret).context("standard input cannot be read")?;
+
+    let secret = secret.strip_suffix(b"\n").unwrap_or(&secret);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    ensure!(!secret.is_empty(), "there is no secret on standard input");
+    ensure!(secret.len() as u64 <= SECRET_BYTES_MAX, "the secret is longer than {SECRET_BYTES_MAX} bytes");
+    if !secret.iter().all(u8::is_ascii_graphic) {
+        bail!(
+            "the secret has spaces, line ends or other characters in it that no client could send: visible ASCII only"
+        );
+    }
+    writeln!(out, "{}", Digest::of(secret).to_hex())?;
+    Ok(())
+}
+
+fn list(arguments: &ListArguments, out: &mut dyn Write, now: Moment) -> anyhow::Result<()> {
+    let set = Sources::new(arguments.files.clone(), arguments.directories.clone()).read()?;
+    if arguments.json {
+        let keys: Vec<Value> = set.iter().map(|key| as_json(key, now)).collect();
+        writeln!(out, "{:#}", Value::from(keys))?;
+    } else {
+        let header = ["ID", "NAME", "PREFIX", "STATE", "ENVIRONMENT", "TENANT", "EXPIRES"].map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(header).chain(set.iter().map(|key| as_row(key, now))).collect();
+        write_table(out, &rows)?;
+    }
+    Ok(())
+}
+
+/// What is shown of a key; `state` is what the operator decided, `standing` what comes of it at `now`.
+fn as_json(key: &Key, now: Moment) -> Value {
+    json!({
+        "id": &*key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "state": key.state.name(),
+        "standing": key.standing(now).name(),
+        "environment": key.environment.as_deref(),
+        "tenant": key.tenant.as_deref(),
+        "user": key.user.as_deref(),
+        "permissions": key.permissions.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        "roles": key.roles.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        "created": key.created,
+        "expires": key.expires,
+        "not_before": key.not_before,
+        "lineage": &*key.lineage,
+        "rate_limit": key.rate_limit,
+    })
+}
+
+fn as_row(key: &Key, now: Moment) -> [String; 7] {
+    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    [
+        key.id.to_string(),
+        key.name.clone(),
+        or_dash(key.prefix.as_deref()),
+        key.standing(now).name().to_owned(),
+        or_dash(key.environment.as_deref()),
+        or_dash(key.tenant.as_deref()),
+        key.expires.map_or_else(|| "-".to_owned(), |expires| expires.to_string()),
+    ]
+}
+
+/// Writes columns as wide as their widest cell, with two spaces between and none at the end.
+fn write_table<const N: usize>(out: &mut dyn Write, rows: &[[String; N]]) -> std::io::Result<()> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        keys: KeysArguments,
+    }
+
+    /// 2026-11-22T00:00:00Z
+    const NOW: Moment = Moment { unix_ns: 1_795_305_600_000_000_000, monotonic_ns: 0 };
+
+    fn try_run(arguments: &[&str], input: &[u8]) -> anyhow::Result<String> {
+        let program = Program::try_parse_from([&["keys"], arguments].concat())?;
+        let mut out = Vec::new();
+        run(&program.keys, &mut &*input, &mut out, NOW)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    #[track_caller]
+    fn ran(arguments: &[&str]) -> String {
+        try_run(arguments, b"").unwrap()
+    }
+
+    #[track_caller]
+    fn refused(arguments: &[&str], input: &[u8]) -> String {
+        try_run(arguments, input).unwrap_err().to_string()
+    }
+
+    /// The line with the secret.
+    fn secret_in(output: &str) -> &str {
+        output.lines().find(|line| line.starts_with("    ")).unwrap().trim()
+    }
+
+    #[test]
+    fn a_key_that_was_made_can_be_pasted_and_opens_the_gate() {
+        let output =
+            ran(&["create", "--id", "key_1", "--environment", "live", "--permission", "a:b", "--permission", "c:*"]);
+        let secret = secret_in(&output);
+        assert!(secret.starts_with("kg_live_"));
+        let entry = &output[output.find("  - id").unwrap()..];
+        let digest = Digest::of(secret.as_bytes()).to_hex();
+        assert_eq!(
+            entry,
+            format!(
+                "  - id: key_1\n    sha256: {digest}\n    prefix: {}\n    environment: live\n    permissions:\n    - a:b\n    - c:*\n    created: 2026-11-22T00:00:00Z\n",
+                &secret[..16]
+            )
+        );
+        assert_eq!(output.matches(secret).count(), 1, "shown once");
+    }
+
+    #[test]
+    fn every_argument_reaches_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.yaml");
+        let file = path.to_str().unwrap();
+        let output = ran(&[
+            "create",
+            "--id",
+            "key_1",
+            "--name",
+            "Orders: \"live\"",
+            "--environment",
+            "live",
+            "--tenant",
+            "acme",
+            "--user",
+            "alice",
+            "--permission",
+            "orders:read",
+            "--role",
+            "auditor",
+            "--expires-at",
+            "2027-01-31T00:00:00Z",
+            "--rate-limit",
+            "600",
+            "--to",
+            file,
+        ]);
+        assert!(output.ends_with(&format!("The key was added to {file}.\n")));
+        assert!(!output.contains("sha256"));
+
+        let set = Sources::new(vec![path], vec![]).read().unwrap();
+        let key = set.iter().next().unwrap();
+        assert_eq!((&*key.id, key.name.as_str()), ("key_1", "Orders: \"live\""));
+        assert_eq!(key.environment.as_deref(), Some("live"));
+        assert_eq!(key.tenant.as_deref(), Some("acme"));
+        assert_eq!(key.user.as_deref(), Some("alice"));
+        assert_eq!(key.permissions, ["orders:read".into()]);
+        assert_eq!(key.roles, ["auditor".into()]);
+        assert_eq!(key.created, Some("2026-11-22T00:00:00Z".parse().unwrap()));
+        assert_eq!(key.expires, Some("2027-01-31T00:00:00Z".parse().unwrap()));
+        assert_eq!(key.rate_limit, Some(600));
+        assert_eq!(key.prefix.as_deref(), Some(&secret_in(&output)[..16]));
+    }
+
+    #[test]
+    fn json_has_the_secret_once_and_the_entry_to_store() {
+        let output = ran(&["create", "--hex", "--json"]);
+        let value: Value = serde_json::from_str(&output).unwrap();
+        let secret = value["secret"].as_str().unwrap();
+        assert_eq!(secret.len(), 64);
+        assert_eq!(value["entry"]["sha256"], Digest::of(secret.as_bytes()).to_hex());
+        assert_eq!(value["entry"]["id"], value["id"]);
+        assert!(value["id"].as_str().unwrap().starts_with("key_"));
+        assert_eq!(output.matches(secret).count(), 1);
+    }
+
+    #[test]
+    fn the_prefix_of_the_secret_can_be_chosen() {
+        assert!(
+            secret_in(&ran(&["create", "--secret-prefix", "pk_test_", "--environment", "sandbox"]))
+                .starts_with("pk_test_")
+        );
+        assert!(secret_in(&ran(&["create", "--secret-prefix", "pk_"])).starts_with("pk_"));
+        assert!(secret_in(&ran(&["create"])).starts_with("kg_"));
+        assert!(refused(&["create", "--secret-prefix", "p-k"], b"").starts_with("a prefix must be"));
+        assert!(refused(&["create", "--secret-prefix", "pk_", "--hex"], b"").contains("cannot be used with"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_stored_is_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.yaml");
+        fs::write(&path, "keys: [ # flow\n]\n").unwrap();
+        let mut out = Vec::new();
+        let program = Program::try_parse_from(["keys", "create", "--to", path.to_str().unwrap()]).unwrap();
+        let error = run(&program.keys, &mut &b""[..], &mut out, NOW).unwrap_err();
+        assert!(error.to_string().contains("paste the entry by hand"), "{error}");
+        assert!(out.is_empty());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "keys: [ # flow\n]\n");
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_in_words() {
+        assert_eq!(refused(&["create", "--expires-at", "2026-11-22T00:00:00Z"], b""), "`--expires-at` is in the past");
+        assert_eq!(
+            refused(&["create", "--tenant", "a b"], b""),
+            "the key is not valid: tenant: must be 1 to 128 visible ASCII characters without spaces"
+        );
+        let plain = refused(&["create", "--name", "xy_live_4eC39HqLyjWDarjtT1zdp7dc"], b"");
+        assert!(plain.contains("name: looks like a plain key") && !plain.contains("4eC39"), "{plain}");
+        for usage in
+            [&["create", "--expires-at", "tomorrow"][..], &["create", "--secret", "x"], &["hash", "x"], &["list"], &[]]
+        {
+            assert!(Program::try_parse_from([&["keys"], usage].concat()).is_err(), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_on_standard_input_is_hashed_without_its_line_end() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n";
+        for input in ["abc", "abc\n", "abc\r\n"] {
+            assert_eq!(try_run(&["hash"], input.as_bytes()).unwrap(), abc, "{input:?}");
+        }
+        let longest = vec![b'x'; 4096];
+        assert_eq!(
+            try_run(&["hash"], &[&longest[..], b"\r\n"].concat()).unwrap(),
+            Digest::of(&longest).to_hex() + "\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_a_secret_is_not_hashed() {
+        for input in ["", "\n", "\r\n"] {
+            assert_eq!(refused(&["hash"], input.as_bytes()), "there is no secret on standard input");
+        }
+        for input in [" abc", "abc ", "a\nb", "abc\n\n", "abc\0", "\u{e9}"] {
+            assert!(refused(&["hash"], input.as_bytes()).starts_with("the secret has spaces"), "{input:?}");
+        }
+        assert_eq!(refused(&["hash"], &[b'x'; 5000]), "the secret is longer than 4096 bytes");
+    }
+
+    fn two_keys() -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b) = (Digest::of(b"a").to_hex(), Digest::of(b"b").to_hex());
+        let text = format!(
+            "keys:\n  - {{id: key_1, sha256: {a}, name: Ordr\u{e9}s, prefix: kg_live_a1b2c3d4, environment: live, tenant: acme, expires: 2026-01-31T00:00:00Z}}\n  - {{id: k2, sha256: {b}, state: revoked}}\n"
+        );
+        fs::write(directory.path().join("keys.yaml"), text).unwrap();
+        let path = directory.path().to_str().unwrap().to_owned();
+        (directory, path)
+    }
+
+    #[test]
+    fn keys_are_listed_with_what_they_are_now_and_never_their_digest() {
+        let (_directory, path) = two_keys();
+        let table = ran(&["list", "--directory", &path]);
+        assert_eq!(
+            table,
+            "ID     NAME    PREFIX            STATE    ENVIRONMENT  TENANT  EXPIRES\n\
+             key_1  Ordr\u{e9}s  kg_live_a1b2c3d4  expired  live         acme    2026-01-31T00:00:00Z\n\
+             k2     k2      -                 revoked  -            -       -\n"
+        );
+        assert_eq!(ran(&["list", &format!("{path}/keys.yaml")]), table);
+
+        let json = ran(&["list", "--json", &format!("{path}/keys.yaml")]);
+        let value: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value[0]["state"], "active");
+        assert_eq!(value[0]["standing"], "expired");
+        assert_eq!(value[0]["expires"], "2026-01-31T00:00:00Z");
+        assert_eq!(value[1]["tenant"], Value::Null);
+        for digest in [Digest::of(b"a").to_hex(), Digest::of(b"b").to_hex()] {
+            assert!(!json.contains(&digest[..8]) && !table.contains(&digest[..8]));
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_listed_by_its_problems() {
+        let (directory, path) = two_keys();
+        fs::write(directory.path().join("other.yaml"), "kyes: []\n").unwrap();
+        let problems = refused(&["list", "--directory", &path], b"");
+        assert!(problems.contains("other.yaml:1:1: kyes: unknown field; did you mean `keys`?"), "{problems}");
+    }
+}

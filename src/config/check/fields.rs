@@ -1,0 +1,157 @@
+//! Rules of field names: where keys travel, what identity is told, what forwarding writes.
+//!
+//! Each of these names is taken out of requests, or written into them. So none may be one that HTTP itself needs, none
+//! may end at this hop, and no two may be the same.
+
+use http::HeaderName;
+
+use super::Checker;
+use crate::config::file::File;
+use crate::config::values::{ApiKeyValues, ForwardingValues, IdentityFieldValues};
+use crate::document::Path;
+
+/// Fields that end at this hop (RFC 9110, section 7.6.1).
+const CONNECTION_SPECIFIC: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that have a meaning of their own, which a key or an identity would destroy.
+const MEANINGFUL: [&str; 16] = [
+    "accept",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "origin",
+    "proxy-authorization",
+    "range",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "via",
+];
+
+impl Checker<'_> {
+    /// All three, or nothing if one name cannot be used.
+    pub(super) fn fields(&mut self, file: &File) -> Option<(ApiKeyValues, IdentityFieldValues, ForwardingValues)> {
+        let mut names = Names { checker: self, taken: Vec::new() };
+        let root = Path::root();
+
+        let path = root.field("identity_fields");
+        let identity = &file.identity_fields;
+        let key_id = names.take(&identity.key_id, &path.field("key_id"));
+        let tenant = names.take(&identity.tenant, &path.field("tenant"));
+        let user = names.take(&identity.user, &path.field("user"));
+        let environment = names.take(&identity.environment, &path.field("environment"));
+        let permissions = names.take(&identity.permissions, &path.field("permissions"));
+
+        let path = root.field("forwarding");
+        let request_id_field = names.take(&file.forwarding.request_id_field, &path.field("request_id_field"));
+
+        let path = root.field("credentials").field("api_key");
+        let written = &file.credentials.api_key;
+        let mut fields = Vec::new();
+        for (index, name) in written.fields.iter().enumerate() {
+            fields.push(names.take_for_key(name, &path.field("fields").index(index)));
+        }
+        if written.fields.is_empty() && !written.bearer {
+            let message = "lets a key travel nowhere; name a field, or write `bearer: true`";
+            self.refuse(&path, message);
+        }
+
+        let forwarding = self.forwarding(file, request_id_field)?;
+        let fields = fields.into_iter().collect::<Option<Vec<_>>>()?;
+        let api_key = ApiKeyValues { fields, bearer: written.bearer, forward: written.forward };
+        let (key_id, tenant, user) = (key_id?, tenant?, user?);
+        let identity =
+            IdentityFieldValues { key_id, tenant, user, environment: environment?, permissions: permissions? };
+        Some((api_key, identity, forwarding))
+    }
+
+    fn forwarding(&mut self, file: &File, request_id_field: Option<HeaderName>) -> Option<ForwardingValues> {
+        let (forwarding, path) = (&file.forwarding, Path::root().field("forwarding"));
+        self.not_everybody(&forwarding.trusted_proxies, &path.field("trusted_proxies"));
+        // A token is exactly what can be the name of a field (RFC 9110, sections 5.1 and 7.6.3).
+        if HeaderName::try_from(&forwarding.via).is_err() {
+            self.refuse(&path.field("via"), "must be a name without spaces, such as `keygate`");
+        }
+        Some(ForwardingValues {
+            trusted_proxies: forwarding.trusted_proxies.clone(),
+            forwarded: forwarding.forwarded,
+            via: forwarding.via.clone(),
+            request_id_field: request_id_field?,
+        })
+    }
+}
+
+/// The names in use so far.
+struct Names<'a, 'c> {
+    checker: &'a mut Checker<'c>,
+    taken: Vec<(HeaderName, Path)>,
+}
+
+impl Names<'_, '_> {
+    /// Takes a name, or notes why it cannot be taken.
+    fn take(&mut self, name: &str, path: &Path) -> Option<HeaderName> {
+        let Ok(name) = HeaderName::try_from(name) else {
+            self.checker.refuse(path, "is not the name of an HTTP field");
+            return None;
+        };
+        if let Some(message) = objection(name.as_str()) {
+            self.checker.refuse(path, message);
+            return None;
+        }
+        if let Some((_, other)) = self.taken.iter().find(|(other, _)| same(other.as_str(), name.as_str())) {
+            let message = format!("is the name of `{other}` already; names must differ");
+            self.checker.refuse(path, message);
+            return None;
+        }
+        self.taken.push((name.clone(), path.clone()));
+        Some(name)
+    }
+
+    /// Takes a name for keys: additionally not one that we keep for ourselves.
+    fn take_for_key(&mut self, name: &str, path: &Path) -> Option<HeaderName> {
+        let lower = name.to_ascii_lowercase().replace('_', "-");
+        if lower.starts_with(IdentityFieldValues::RESERVED_PREFIX) {
+            let message = "begins with `X-Keygate-`, which is taken out of every request before keys are looked for; \
+                           choose another name";
+            self.checker.refuse(path, message);
+            return None;
+        }
+        if lower == "authorization" {
+            self.checker.refuse(path, "is not read as a field of its own; write `bearer: true` instead");
+            return None;
+        }
+        self.take(name, path)
+    }
+}
+
+/// Why a name cannot be used at all.
+fn objection(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    if CONNECTION_SPECIFIC.contains(&name.as_str()) {
+        return Some("belongs to one connection and is never forwarded (RFC 9110, section 7.6.1); choose another name");
+    }
+    if name.starts_with("x-forwarded-") || name.starts_with("x-ratelimit-") {
+        return Some("is a name that keygate writes itself; choose another name");
+    }
+    (MEANINGFUL.contains(&name.as_str()) || name == "authorization")
+        .then_some("has a meaning of its own in HTTP; choose another name")
+}
+
+/// Whether an application behind us could take one name for the other: many make `_` of `-`.
+fn same(one: &str, other: &str) -> bool {
+    one.replace('_', "-").eq_ignore_ascii_case(&other.replace('_', "-"))
+}

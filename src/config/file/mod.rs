@@ -1,0 +1,75 @@
+//! The YAML shape: exactly what an operator may write, with its defaults.
+//!
+//! The doc comments of this folder are the descriptions in the JSON Schema, so they speak to the operator. Every field
+//! that is not required has a safe default, and no empty or zero value stands for "off": what can be switched off is
+//! switched off by a word.
+//!
+//! Never in this folder: what goes together with what. That is [`super::check`].
+
+mod doors;
+mod listen;
+mod road;
+mod shapes;
+mod upstream;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
+pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion};
+pub(super) use self::road::{
+    Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, KeyFormat, KeyShape, Keys, Limit, Maxima,
+    Per, RateLimitFields, Reset, Timeouts,
+};
+pub(super) use self::upstream::{HostField, Protocol, Upstream};
+
+/// The configuration of keygate. Three fields are enough: `listen`, `upstream` and `keys`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// Where clients connect: an address such as `0.0.0.0:8080`, a mapping, or a list of both.
+    #[serde(deserialize_with = "listen::deserialize")]
+    #[schemars(schema_with = "listen::schema")]
+    pub(super) listen: Vec<Listener>,
+    /// The API that is guarded: a URL such as `http://127.0.0.1:9000` or `unix:/run/api.sock`, or a mapping.
+    #[serde(deserialize_with = "upstream::deserialize")]
+    #[schemars(schema_with = "upstream::schema")]
+    pub(super) upstream: Upstream,
+    /// Where the keys are; at least one of `file`, `files` and `directory`.
+    pub(super) keys: Keys,
+    /// Where in a request a credential travels.
+    #[serde(default)]
+    pub(super) credentials: Credentials,
+    /// How many requests are allowed. All limits that fit a request count it. Without any, nothing is limited.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub(super) limits: Vec<Limit>,
+    /// The fields that tell clients how much of a limit is left.
+    #[serde(default)]
+    pub(super) rate_limit_fields: RateLimitFields,
+    /// The fields that tell the upstream who is asking. Whatever a client sends under these names, or under any other
+    /// name that begins with `X-Keygate-`, is removed.
+    #[serde(default)]
+    pub(super) identity_fields: IdentityFields,
+    /// What is passed on about the way of a request.
+    #[serde(default)]
+    pub(super) forwarding: Forwarding,
+    /// How long anybody may take.
+    #[serde(default)]
+    pub(super) timeouts: Timeouts,
+    /// How much anybody may send or have open.
+    #[serde(default)]
+    pub(super) maxima: Maxima,
+    /// The door for operators: `/livez`, `/readyz`, `/metrics`. `off` closes it.
+    #[serde(default)]
+    pub(super) admin: Admin,
+    /// Threads that serve requests: `auto` is one for each processor this process may use.
+    #[serde(default)]
+    pub(super) workers: Workers,
+    /// How the process ends when it is told to (SIGTERM).
+    #[serde(default)]
+    pub(super) shutdown: Shutdown,
+    /// What is written down.
+    #[serde(default)]
+    pub(super) log: Log,
+}

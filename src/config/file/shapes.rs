@@ -1,0 +1,122 @@
+//! Schemas of single values, and the visitor for "this text, or that mapping".
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+/// A file or folder; relative to the folder of the configuration file.
+pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1 })
+}
+
+/// A list of such paths.
+pub(super) fn paths(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "minItems": 1, "maxItems": 1024, "items": { "type": "string", "minLength": 1 } })
+}
+
+/// Text that is not empty.
+pub(super) fn text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 1024 })
+}
+
+/// An IP address with a port.
+pub(super) fn socket_address(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "socket-address", "minLength": 1 })
+}
+
+/// The name of an HTTP field.
+pub(super) fn field_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "http-field-name", "minLength": 1, "maxLength": 64 })
+}
+
+/// Some such names.
+pub(super) fn field_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 8,
+        "items": { "type": "string", "format": "http-field-name", "minLength": 1, "maxLength": 64 }
+    })
+}
+
+/// Networks, possibly none.
+pub(super) fn networks(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 1024,
+        "items": { "type": "string", "format": "network", "minLength": 1 }
+    })
+}
+
+/// Networks, at least one.
+pub(super) fn some_networks(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 1024,
+        "items": { "type": "string", "format": "network", "minLength": 1 }
+    })
+}
+
+/// What can be written as text instead of as a mapping. No buffering: errors inside the mapping keep their place.
+pub(super) trait FromText: Sized {
+    /// What is expected, for an error.
+    const EXPECTED: &'static str;
+
+    /// Understands the text; nothing if it is not understood.
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+/// Takes text, or the mapping `M`.
+pub(super) struct TextOrMap<T, M>(PhantomData<(T, M)>);
+
+impl<T, M> TextOrMap<T, M> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, T, M> Visitor<'de> for TextOrMap<T, M>
+where
+    T: FromText + From<M>,
+    M: Deserialize<'de>,
+{
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        T::from_text(text).ok_or_else(|| E::custom(format_args!("expected {}", T::EXPECTED)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        M::deserialize(MapAccessDeserializer::new(map)).map(T::from)
+    }
+}
+
+/// For types whose text form is one word and whose other form is a number.
+pub(super) fn number_or_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromText + From<u64>,
+{
+    struct NumberOrText<T>(PhantomData<T>);
+
+    impl<T: FromText + From<u64>> Visitor<'_> for NumberOrText<T> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str(T::EXPECTED)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            T::from_text(text).ok_or_else(|| E::custom(format_args!("expected {}", T::EXPECTED)))
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<T, E> {
+            Ok(T::from(number))
+        }
+    }
+
+    deserializer.deserialize_any(NumberOrText(PhantomData))
+}

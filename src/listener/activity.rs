@@ -1,0 +1,338 @@
+//! What happens on a connection, noted down where it happens.
+//!
+//! hyper hides its state, so we watch it from three sides: the bytes below it ([`Watched`]), the calls of the service
+//! above it, and the end of each response body. The notes are a few numbers that the [`watchdog`](super::watchdog) reads
+//! when hyper has nothing more to do. Taking them costs plain loads and stores; the clock is read once for a request,
+//! when the connection becomes idle.
+//!
+//! The numbers are atomic because HTTP/2 streams are tasks of their own. All tasks of a connection run on one thread,
+//! so no ordering between the numbers is asked for.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::moment::monotonic_ns;
+
+/// Bytes of an HTTP/2 preface and of the smallest SETTINGS frame that must follow it (RFC 9113, section 3.4).
+const PREFACE_BYTES: u64 = 24 + 9;
+
+/// The notes about one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// Requests that were begun, from 0 on.
+    requests: AtomicU64,
+    /// Requests whose response body still exists.
+    in_flight: AtomicU32,
+    /// Response bodies that have given a frame and were not asked for the next one.
+    waiting_for_client: AtomicU32,
+    /// Frames that response bodies have given.
+    frames: AtomicU64,
+    /// When the last request ended, or the connection began. Monotonic nanoseconds.
+    idle_since: AtomicU64,
+    /// Bytes were read while no request was in flight.
+    head_bytes: AtomicBool,
+    /// The last request announced a body.
+    last_had_body: AtomicBool,
+    /// Bytes read so far; not counted beyond the length of an HTTP/2 preface.
+    first_bytes: AtomicU64,
+    /// Writes that made progress.
+    writes: AtomicU64,
+    /// The last write made none.
+    write_blocked: AtomicBool,
+    /// The peer has closed its side, or the network has failed.
+    ended: AtomicBool,
+}
+
+impl Activity {
+    /// Notes about a connection that began at `opened`, in monotonic nanoseconds.
+    pub(super) fn new(opened: u64) -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            waiting_for_client: AtomicU32::new(0),
+            frames: AtomicU64::new(0),
+            idle_since: AtomicU64::new(opened),
+            head_bytes: AtomicBool::new(false),
+            last_had_body: AtomicBool::new(false),
+            first_bytes: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            write_blocked: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+    }
+
+    pub(super) fn idle_since(&self) -> u64 {
+        self.idle_since.load(Relaxed)
+    }
+
+    pub(super) fn has_head_bytes(&self) -> bool {
+        self.head_bytes.load(Relaxed)
+    }
+
+    /// Whether bytes read since the last request can only belong to a new head. After a request with a body they may
+    /// be the rest of it, if the response came early.
+    pub(super) fn head_is_certain(&self) -> bool {
+        self.has_head_bytes() && !self.last_had_body.load(Relaxed)
+    }
+
+    pub(super) fn preface_is_complete(&self) -> bool {
+        self.first_bytes.load(Relaxed) >= PREFACE_BYTES
+    }
+
+    /// Whether anything at all was read.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.first_bytes.load(Relaxed) > 0
+    }
+
+    /// If the peer does not take our bytes: how many writes made progress before that.
+    pub(super) fn blocked_after_writes(&self) -> Option<u64> {
+        self.write_blocked.load(Relaxed).then(|| self.writes.load(Relaxed))
+    }
+
+    /// If all responses wait for the client to take a frame: how many frames were given before that.
+    pub(super) fn stalled_after_frames(&self) -> Option<u64> {
+        let waiting = self.waiting_for_client.load(Relaxed);
+        (waiting > 0 && waiting == self.in_flight.load(Relaxed)).then(|| self.frames.load(Relaxed))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    fn add_read(&self, bytes: usize) {
+        let before = self.first_bytes.load(Relaxed);
+        if before < PREFACE_BYTES {
+            self.first_bytes.store(before.saturating_add(bytes as u64), Relaxed);
+        }
+        if !self.is_busy() {
+            self.head_bytes.store(true, Relaxed);
+        }
+    }
+
+    fn add_write(&self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(Ok(_)) => {
+                self.writes.store(self.writes.load(Relaxed).wrapping_add(1), Relaxed);
+                self.write_blocked.store(false, Relaxed);
+            }
+            Poll::Ready(Err(_)) => self.ended.store(true, Relaxed),
+            Poll::Pending => self.write_blocked.store(true, Relaxed),
+        }
+    }
+
+    fn add_flush(&self, result: &Poll<io::Result<()>>) {
+        match result {
+            Poll::Ready(Ok(())) => self.write_blocked.store(false, Relaxed),
+            Poll::Ready(Err(_)) => self.ended.store(true, Relaxed),
+            Poll::Pending => self.write_blocked.store(true, Relaxed),
+        }
+    }
+}
+
+/// A request that is being answered, from the call of the service to the end of the response body.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    waits_for_client: bool,
+}
+
+impl InFlight {
+    pub(super) fn begin(activity: &Arc<Activity>, has_body: bool) -> Self {
+        activity.requests.store(activity.requests.load(Relaxed).wrapping_add(1), Relaxed);
+        activity.in_flight.fetch_add(1, Relaxed);
+        activity.head_bytes.store(false, Relaxed);
+        activity.last_had_body.store(has_body, Relaxed);
+        Self { activity: Arc::clone(activity), waits_for_client: false }
+    }
+
+    /// The response body is asked for a frame: the client has taken what was there.
+    pub(super) fn asked_for_frame(&mut self) {
+        if self.waits_for_client {
+            self.waits_for_client = false;
+            self.activity.waiting_for_client.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// The response body has given a frame. Now the client must take it.
+    pub(super) fn gave_frame(&mut self) {
+        self.activity.frames.fetch_add(1, Relaxed);
+        if !self.waits_for_client {
+            self.waits_for_client = true;
+            self.activity.waiting_for_client.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.asked_for_frame();
+        if self.activity.in_flight.fetch_sub(1, Relaxed) == 1 {
+            self.activity.head_bytes.store(false, Relaxed);
+            self.activity.idle_since.store(monotonic_ns(), Relaxed);
+        }
+    }
+}
+
+/// A stream whose reads and writes are noted.
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    wire: T,
+    activity: Arc<Activity>,
+}
+
+impl<T> Watched<T> {
+    pub(super) fn new(wire: T, activity: Arc<Activity>) -> Self {
+        Self { wire, activity }
+    }
+
+    pub(super) fn into_inner(self) -> T {
+        self.wire
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.wire).poll_read(context, buffer);
+        match &result {
+            Poll::Ready(Ok(())) => match buffer.filled().len() - before {
+                0 if buffer.remaining() > 0 => self.activity.ended.store(true, Relaxed),
+                0 => {}
+                bytes => self.activity.add_read(bytes),
+            },
+            Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),
+            Poll::Pending => {}
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.wire).poll_write(context, bytes);
+        self.activity.add_write(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.wire).poll_write_vectored(context, slices);
+        self.activity.add_write(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.wire).poll_flush(context);
+        self.activity.add_flush(&result);
+        result
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.wire).poll_shutdown(context);
+        self.activity.add_flush(&result);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn a_request_is_in_flight_until_its_guard_is_dropped() {
+        let activity = Arc::new(Activity::new(7));
+        assert_eq!((activity.is_busy(), activity.idle_since()), (false, 7));
+        let first = InFlight::begin(&activity, false);
+        let second = InFlight::begin(&activity, true);
+        drop(first);
+        assert_eq!((activity.is_busy(), activity.idle_since(), activity.requests()), (true, 7, 2));
+        drop(second);
+        assert!(!activity.is_busy());
+        assert!(activity.idle_since() > 7);
+    }
+
+    #[test]
+    fn a_connection_is_stalled_when_every_response_waits_for_the_client() {
+        let activity = Arc::new(Activity::new(0));
+        let mut first = InFlight::begin(&activity, false);
+        let mut second = InFlight::begin(&activity, false);
+        first.gave_frame();
+        assert_eq!(activity.stalled_after_frames(), None);
+        second.gave_frame();
+        assert_eq!(activity.stalled_after_frames(), Some(2));
+        second.asked_for_frame();
+        assert_eq!(activity.stalled_after_frames(), None);
+        drop(second);
+        assert_eq!(activity.stalled_after_frames(), Some(2));
+        drop(first);
+        assert_eq!(activity.stalled_after_frames(), None);
+    }
+
+    #[tokio::test]
+    async fn reads_between_requests_are_a_head_and_reads_within_are_not() {
+        let activity = Arc::new(Activity::new(0));
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut server = Watched::new(server, Arc::clone(&activity));
+
+        client.write_all(b"GET").await.unwrap();
+        server.read_exact(&mut [0; 3]).await.unwrap();
+        assert!(activity.has_head_bytes() && activity.head_is_certain());
+
+        let request = InFlight::begin(&activity, true);
+        assert!(!activity.has_head_bytes());
+        client.write_all(b"body").await.unwrap();
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        assert!(!activity.has_head_bytes());
+        drop(request);
+
+        client.write_all(b"more").await.unwrap();
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        assert!(activity.has_head_bytes() && !activity.head_is_certain());
+
+        assert!(!activity.has_ended());
+        drop(client);
+        assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(activity.has_ended());
+    }
+
+    #[tokio::test]
+    async fn a_full_peer_blocks_and_a_reading_one_does_not() {
+        let activity = Arc::new(Activity::new(0));
+        let (mut client, server) = tokio::io::duplex(8);
+        let mut server = Watched::new(server, Arc::clone(&activity));
+
+        server.write_all(&[0; 8]).await.unwrap();
+        assert_eq!(activity.blocked_after_writes(), None);
+        let blocked = tokio::time::timeout(std::time::Duration::from_millis(1), server.write_all(&[0; 1]));
+        assert!(blocked.await.is_err());
+        assert_eq!(activity.blocked_after_writes(), Some(1));
+        client.read_exact(&mut [0; 8]).await.unwrap();
+        server.write_all(&[0; 1]).await.unwrap();
+        assert_eq!(activity.blocked_after_writes(), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! One connection, step by step: PROXY header, TLS, choice of the protocol, HTTP, goodbye.
+//!
+//! One deadline covers the PROXY header and the TLS handshake; from there on the [`watchdog`](super::watchdog) counts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::HeaderValue;
+use bytes::{BufMut, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::accept::Door;
+use super::activity::Activity;
+use super::http::{Protocols, Requests, Respond, answered_by_hyper, take_back};
+use super::proxy_protocol::{canonical, client_behind};
+use super::socket::{Socket, Wire};
+use super::tls::{TlsStore, failure, tls_info};
+use super::watchdog::{Ending, Watchdog};
+use super::{ConnectionInfo, HandshakeFailure, Observer, Refusal, goodbye};
+use crate::moment::monotonic_ns;
+
+/// What every HTTP/2 client says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that was accepted.
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) protocols: Arc<Protocols>,
+}
+
+/// A connection on which HTTP can begin.
+struct Ready<T> {
+    wire: T,
+    info: Arc<ConnectionInfo>,
+    protocols: Arc<Protocols>,
+    /// When it was ready, in monotonic nanoseconds.
+    opened: u64,
+}
+
+/// Serves a connection to its end. Whatever goes wrong is the observer's to hear, and nobody else's.
+pub(super) async fn converse<S: Respond, O: Observer>(door: Arc<Door<S, O>>, arrival: Arrival) {
+    let Arrival { stream, peer, protocols } = arrival;
+    // Fails only on a connection that is gone already.
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let deadline = after(protocols.settings.timeouts.tls_handshake);
+    let mut socket = Socket::new(stream);
+
+    let client = match introduce(&mut socket, peer, &protocols, deadline).await {
+        Ok(client) => client,
+        Err(refusal) => return door.observer.refused(refusal),
+    };
+    let client_text = text_of(client.ip());
+    let info = ConnectionInfo { peer, client, client_text, local: canonical(local), tls: None, worker: door.worker };
+
+    // Boxed, so that an idle connection holds no more than its own branch needs.
+    match door.tls.clone() {
+        None => Box::pin(converse_in_the_clear(door, socket, info, protocols)).await,
+        Some(store) => Box::pin(converse_over_tls(door, (store, deadline), socket, info, protocols)).await,
+    }
+}
+
+/// The client behind the peer.
+async fn introduce(
+    socket: &mut Socket,
+    peer: SocketAddr,
+    protocols: &Protocols,
+    deadline: Instant,
+) -> Result<SocketAddr, Refusal> {
+    match &protocols.settings.proxy_protocol {
+        None => Ok(peer),
+        Some(allowed) => {
+            timeout_at(deadline, client_behind(socket, peer, allowed)).await.unwrap_or(Err(Refusal::ProxyTimeout))
+        }
+    }
+}
+
+async fn converse_in_the_clear<S: Respond, O: Observer>(
+    door: Arc<Door<S, O>>,
+    mut socket: Socket,
+    info: ConnectionInfo,
+    protocols: Arc<Protocols>,
+) {
+    let opened = monotonic_ns();
+    let mut is_http2 = false;
+    if protocols.settings.prior_knowledge {
+        let deadline = after(protocols.settings.timeouts.request_head);
+        let mut read = BytesMut::with_capacity(PREFACE.len());
+        let in_time = timeout_at(deadline, read_preface(&mut socket, &mut read)).await.is_ok();
+        if !in_time && read.is_empty() {
+            return door.observer.refused(Refusal::Silent);
+        }
+        if !in_time {
+            door.observer.refused(Refusal::HeadTimeout);
+            return goodbye::request_timeout(&mut socket).await;
+        }
+        is_http2 = read[..] == PREFACE[..];
+        socket.keep(read.freeze());
+    }
+    let ready = Ready { wire: socket, info: Arc::new(info), protocols, opened };
+    if is_http2 { speak_http2(&door, ready).await } else { speak_http1(&door, ready).await }
+}
+
+async fn converse_over_tls<S: Respond, O: Observer>(
+    door: Arc<Door<S, O>>,
+    (store, deadline): (Arc<TlsStore>, Instant),
+    socket: Socket,
+    mut info: ConnectionInfo,
+    protocols: Arc<Protocols>,
+) {
+    let handshake = store.acceptor(protocols.settings.http2).accept(socket);
+    let wire = match timeout_at(deadline, handshake).await {
+        Ok(Ok(wire)) => wire,
+        Ok(Err(error)) => return door.observer.handshake_failed(failure(&error)),
+        Err(_) => return door.observer.handshake_failed(HandshakeFailure::Timeout),
+    };
+    let session = wire.get_ref().1;
+    info.tls = Some(tls_info(session));
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+
+    let ready = Ready { wire, info: Arc::new(info), protocols, opened: monotonic_ns() };
+    if is_http2 { speak_http2(&door, ready).await } else { speak_http1(&door, ready).await }
+}
+
+/// Reads as far as it takes to tell whether a client speaks HTTP/2 without having asked.
+async fn read_preface(socket: &mut Socket, read: &mut BytesMut) {
+    while read.len() < PREFACE.len() && PREFACE.starts_with(read) {
+        let missing = PREFACE.len() - read.len();
+        // An error will show itself again to the next reader.
+        match socket.read_buf(&mut (&mut *read).limit(missing)).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, ready: Ready<T>) {
+    let Ready { wire, info, protocols, opened } = ready;
+    let activity = Arc::new(Activity::new(opened));
+    let requests = Requests { door: Arc::clone(door), info: Arc::clone(&info), activity: Arc::clone(&activity) };
+    let mut conversation = protocols.http1(wire, requests);
+
+    let timeouts = &protocols.settings.timeouts;
+    let ending = Watchdog::new(&activity, &door.drain, timeouts, opened).watch(&mut conversation).await;
+    let mut wire = take_back(conversation);
+    match ending {
+        Ending::Finished { result, idle } => {
+            report(&door.observer, result, &info);
+            if !idle && !activity.has_ended() {
+                goodbye::linger(&mut wire).await;
+            }
+        }
+        Ending::HeadTimeout => {
+            door.observer.refused(Refusal::HeadTimeout);
+            if activity.head_is_certain() {
+                goodbye::request_timeout(&mut wire).await;
+            }
+        }
+        Ending::Silent => {
+            door.observer.refused(Refusal::Silent);
+            goodbye::close(&mut wire).await;
+        }
+        Ending::WriteTimeout => {
+            door.observer.refused(Refusal::WriteTimeout);
+            goodbye::reset(&mut wire);
+        }
+        Ending::Overdue => {}
+    }
+}
+
+async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, ready: Ready<T>) {
+    let Ready { wire, info, protocols, opened } = ready;
+    let activity = Arc::new(Activity::new(opened));
+    let requests = Requests { door: Arc::clone(door), info, activity: Arc::clone(&activity) };
+    let mut conversation = protocols.http2(wire, requests);
+
+    let timeouts = &protocols.settings.timeouts;
+    match Watchdog::new(&activity, &door.drain, timeouts, opened).watch(&mut conversation).await {
+        Ending::Finished { result: Ok(()), .. } | Ending::Overdue => {}
+        Ending::Finished { result: Err(error), .. } => tracing::debug!(%error, "HTTP/2 connection failed"),
+        Ending::HeadTimeout => door.observer.refused(Refusal::HeadTimeout),
+        Ending::Silent => door.observer.refused(Refusal::Silent),
+        Ending::WriteTimeout => door.observer.refused(Refusal::WriteTimeout),
+    }
+}
+
+/// Tells the observer of an HTTP/1.1 connection that hyper has ended by itself.
+fn report(observer: &impl Observer, result: hyper::Result<()>, info: &ConnectionInfo) {
+    let Err(error) = result else {
+        return;
+    };
+    if error.is_parse_version_h2() {
+        observer.refused(Refusal::UnexpectedHttp2);
+    } else if let Some((status, reason)) = answered_by_hyper(&error) {
+        observer.hyper_refused(status, reason, info);
+    } else {
+        tracing::debug!(%error, "HTTP/1.1 connection failed");
+    }
+}
+
+fn after(duration: Duration) -> Instant {
+    let now = Instant::now();
+    // A duration that no clock can hold is as good as a year.
+    now.checked_add(duration).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
+}
+
+/// An address as a field value. Addresses have only digits, letters, dots and colons.
+fn text_of(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}

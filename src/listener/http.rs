@@ -1,0 +1,266 @@
+//! HTTP: hyper, told how much it may take, and the service behind it.
+//!
+//! `hyper::server::conn` is used directly. hyper-util's `auto` builder would guess the version of the protocol for as
+//! long as a client likes; here it is known before hyper sees a byte.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+
+use super::accept::Door;
+use super::activity::{Activity, InFlight, Watched};
+use super::socket::Wire;
+use super::watchdog::Conversation;
+use super::{ConnectionInfo, Observer, Settings};
+
+/// Receive window of a stream: what a client may send of one body before we have read it (RFC 9113, section 5.2).
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Receive window of a connection. h2 grants small DATA frames a budget of half of it, and ends connections that use it
+/// up; honest gRPC streams need this much.
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// What we hold back for one stream that does not read. Times the streams of a connection it is what a client can make
+/// us hold.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Streams that were reset before we looked at them (CVE-2023-44487), at most.
+const PENDING_RESETS_MAX: usize = 20;
+
+/// Streams that we had to reset for the client's mistakes (CVE-2025-8671), at most.
+const OWN_RESETS_MAX: usize = 256;
+
+/// The number of fields for which hyper needs no allocation.
+const FIELDS_WITHOUT_ALLOCATION: usize = 100;
+
+/// The least read buffer hyper accepts.
+const READ_BUFFER_BYTES_MIN: usize = 8192;
+
+/// The read buffer we give at least, so that bodies come in good pieces even where heads must be small.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The settings of a listener, and both protocols made ready with them. Made once for each change of the settings.
+pub(super) struct Protocols {
+    pub(super) settings: Arc<Settings>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        let head_bytes = settings.maxima.head_bytes as usize;
+
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .half_close(false)
+            .keep_alive(true)
+            .max_header_size(head_bytes)
+            .max_buf_size(head_bytes.max(READ_BUFFER_BYTES).max(READ_BUFFER_BYTES_MIN));
+        if settings.maxima.fields != FIELDS_WITHOUT_ALLOCATION {
+            http1.max_headers(settings.maxima.fields);
+        }
+
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .adaptive_window(false)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(settings.maxima.streams)
+            .max_header_list_size(settings.maxima.head_bytes)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(OWN_RESETS_MAX);
+
+        Self { settings, http1, http2 }
+    }
+
+    /// Speaks HTTP/1.1 on `wire`.
+    pub(super) fn http1<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http1<T, S, O> {
+        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        self.http1.serve_connection(TokioIo::new(watched), requests)
+    }
+
+    /// Speaks HTTP/2 on `wire`.
+    pub(super) fn http2<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http2<T, S, O> {
+        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        self.http2.serve_connection(TokioIo::new(watched), requests)
+    }
+}
+
+type Http1<T, S, O> = http1::Connection<TokioIo<Watched<T>>, Requests<S, O>>;
+type Http2<T, S, O> = http2::Connection<TokioIo<Watched<T>>, Requests<S, O>, TokioExecutor>;
+
+/// Takes the stream back from an HTTP/1.1 conversation that has ended.
+pub(super) fn take_back<T: Wire, S: Respond, O: Observer>(conversation: Http1<T, S, O>) -> T {
+    conversation.into_parts().io.into_inner().into_inner()
+}
+
+impl<T: Wire, S: Respond, O: Observer> Conversation for Http1<T, S, O> {
+    const MULTIPLEXED: bool = false;
+
+    fn leave(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+impl<T: Wire, S: Respond, O: Observer> Conversation for Http2<T, S, O> {
+    const MULTIPLEXED: bool = true;
+
+    fn leave(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+/// What answers requests: the rest of the program.
+///
+/// Every fitting function is one. The trait only gives names to its future and its body.
+pub(super) trait Respond: Send + Sync + 'static {
+    /// The body of a response.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    /// The answer, on its way.
+    type Future: Future<Output = Response<Self::Body>> + Send + 'static;
+
+    /// Begins to answer `request`.
+    fn respond(&self, request: Request<Incoming>, connection: &Arc<ConnectionInfo>) -> Self::Future;
+}
+
+impl<S, F, B> Respond for S
+where
+    S: Fn(Request<Incoming>, &Arc<ConnectionInfo>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Body = B;
+    type Future = F;
+
+    fn respond(&self, request: Request<Incoming>, connection: &Arc<ConnectionInfo>) -> F {
+        self(request, connection)
+    }
+}
+
+/// The service of one connection, as hyper wants it.
+pub(super) struct Requests<S, O> {
+    pub(super) door: Arc<Door<S, O>>,
+    pub(super) info: Arc<ConnectionInfo>,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<S: Respond, O: Observer> Service<Request<Incoming>> for Requests<S, O> {
+    type Response = Response<Tracked<S::Body>>;
+    type Error = Infallible;
+    type Future = Answer<S, O, S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let in_flight = InFlight::begin(&self.activity, !request.body().is_end_stream());
+        let is_http1 = request.version() < Version::HTTP_2;
+        Answer {
+            future: self.door.service.respond(request, &self.info),
+            in_flight: Some(in_flight),
+            door: is_http1.then(|| Arc::clone(&self.door)),
+        }
+    }
+}
+
+pin_project! {
+    /// The answer to one request, on its way.
+    pub(super) struct Answer<S, O, F> {
+        #[pin]
+        future: F,
+        in_flight: Option<InFlight>,
+        // Only HTTP/1.1 must be told in the response that there will be no more.
+        door: Option<Arc<Door<S, O>>>,
+    }
+}
+
+impl<S, O, F, B> Future for Answer<S, O, F>
+where
+    F: Future<Output = Response<B>>,
+{
+    type Output = Result<Response<Tracked<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.future.poll(context));
+        if this.door.as_ref().is_some_and(|door| door.drain.is_draining()) {
+            // RFC 9112, section 9.6.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let in_flight = this.in_flight.take();
+        Poll::Ready(Ok(response.map(|body| Tracked { body, in_flight })))
+    }
+}
+
+pin_project! {
+    /// A response body that keeps its request in flight.
+    pub(super) struct Tracked<B> {
+        #[pin]
+        body: B,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<B: Body> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        if let Some(in_flight) = this.in_flight {
+            in_flight.asked_for_frame();
+        }
+        let frame = this.body.poll_frame(context);
+        if let (Some(in_flight), Poll::Ready(Some(Ok(_)))) = (this.in_flight, &frame) {
+            in_flight.gave_frame();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The answer hyper has given by itself, if this error says so, and a stable word for its reason.
+///
+/// hyper tells no more than a text about which part was wrong. An unknown text only makes the word less precise.
+pub(super) fn answered_by_hyper(error: &hyper::Error) -> Option<(StatusCode, &'static str)> {
+    if !error.is_parse() || error.is_parse_version_h2() || error.is_parse_status() {
+        return None;
+    }
+    let text = error.to_string();
+    Some(match text.as_str() {
+        "message head is too large" => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large"),
+        "URI too long" => (StatusCode::URI_TOO_LONG, "uri_too_long"),
+        "invalid URI" => (StatusCode::BAD_REQUEST, "uri"),
+        "invalid HTTP method parsed" => (StatusCode::BAD_REQUEST, "method"),
+        "invalid HTTP version parsed" => (StatusCode::BAD_REQUEST, "version"),
+        "invalid content-length parsed" => (StatusCode::BAD_REQUEST, "content_length"),
+        "invalid transfer-encoding parsed" | "unexpected transfer-encoding parsed" => {
+            (StatusCode::BAD_REQUEST, "transfer_encoding")
+        }
+        "invalid HTTP header parsed" => (StatusCode::BAD_REQUEST, "field"),
+        _ => (StatusCode::BAD_REQUEST, "head"),
+    })
+}

@@ -1,0 +1,153 @@
+//! What a listener tells about connections that never became a request.
+//!
+//! All reasons are closed sets of words, so that they can be metric labels without growing with traffic.
+
+use http::StatusCode;
+
+use super::ConnectionInfo;
+
+/// Hears what happens to connections. Called on the worker's thread: it must not wait.
+pub trait Observer: Send + Sync + 'static {
+    /// A connection was accepted and is within the maximum.
+    fn connection_opened(&self);
+
+    /// A connection that was opened is gone. Called exactly once for each [`Observer::connection_opened`].
+    fn connection_closed(&self);
+
+    /// The listener turned a connection away, or cut it.
+    fn refused(&self, refusal: Refusal);
+
+    /// A TLS handshake did not come to its end.
+    fn handshake_failed(&self, failure: HandshakeFailure);
+
+    /// hyper has answered a request head by itself, so that no service ever saw it.
+    ///
+    /// `reason` is one of a few fixed words, such as `head_too_large`.
+    fn hyper_refused(&self, status: StatusCode, reason: &'static str, connection: &ConnectionInfo);
+}
+
+/// Why the listener turned a connection away, or cut it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// More connections than the maximum. A plain connection was answered 503.
+    ConnectionsMax,
+    /// The PROXY protocol is on and this peer may not speak it.
+    ProxyUntrusted,
+    /// No PROXY header, or a broken one, or one of a version that is off.
+    ProxyMalformed,
+    /// The PROXY header did not arrive in time.
+    ProxyTimeout,
+    /// Nothing was sent before the first head was due.
+    Silent,
+    /// A request head came too slowly. Answered 408 on HTTP/1.1.
+    HeadTimeout,
+    /// An HTTP/2 preface where HTTP/2 is off, or was not negotiated.
+    UnexpectedHttp2,
+    /// The client did not read what it asked for.
+    WriteTimeout,
+}
+
+impl Refusal {
+    /// All of them, for a metric that has every series from the start.
+    pub const ALL: [Self; 8] = [
+        Self::ConnectionsMax,
+        Self::ProxyUntrusted,
+        Self::ProxyMalformed,
+        Self::ProxyTimeout,
+        Self::Silent,
+        Self::HeadTimeout,
+        Self::UnexpectedHttp2,
+        Self::WriteTimeout,
+    ];
+
+    /// The words of all of them, in the order of the variants.
+    pub const WORDS: [&'static str; 8] = {
+        let mut words = [""; 8];
+        let mut index = 0;
+        while index < words.len() {
+            words[index] = Self::ALL[index].word();
+            index += 1;
+        }
+        words
+    };
+
+    /// The stable word for it, in metrics and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ConnectionsMax => "connections_max",
+            Self::ProxyUntrusted => "proxy_untrusted",
+            Self::ProxyMalformed => "proxy_malformed",
+            Self::ProxyTimeout => "proxy_timeout",
+            Self::Silent => "silent",
+            Self::HeadTimeout => "head_timeout",
+            Self::UnexpectedHttp2 => "unexpected_http2",
+            Self::WriteTimeout => "write_timeout",
+        }
+    }
+}
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// It took too long.
+    Timeout,
+    /// The peer closed the connection in the middle.
+    Eof,
+    /// A client certificate is required and none was shown.
+    NoCertificate,
+    /// The client's certificate does not verify.
+    BadCertificate,
+    /// No version, cipher suite, group or signature scheme in common.
+    Incompatible,
+    /// No application protocol in common (RFC 7301, section 3.2).
+    Alpn,
+    /// The client sent an alert; most often it does not trust our certificate.
+    Alert,
+    /// What arrived is not TLS, or is broken TLS.
+    Protocol,
+    /// The network failed.
+    Io,
+}
+
+impl HandshakeFailure {
+    /// All of them, for a metric that has every series from the start.
+    pub const ALL: [Self; 9] = [
+        Self::Timeout,
+        Self::Eof,
+        Self::NoCertificate,
+        Self::BadCertificate,
+        Self::Incompatible,
+        Self::Alpn,
+        Self::Alert,
+        Self::Protocol,
+        Self::Io,
+    ];
+
+    /// The words of all of them, in the order of the variants.
+    pub const WORDS: [&'static str; 9] = {
+        let mut words = [""; 9];
+        let mut index = 0;
+        while index < words.len() {
+            words[index] = Self::ALL[index].word();
+            index += 1;
+        }
+        words
+    };
+
+    /// The stable word for it, in metrics and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Eof => "eof",
+            Self::NoCertificate => "no_certificate",
+            Self::BadCertificate => "bad_certificate",
+            Self::Incompatible => "incompatible",
+            Self::Alpn => "alpn",
+            Self::Alert => "alert",
+            Self::Protocol => "protocol",
+            Self::Io => "io",
+        }
+    }
+}

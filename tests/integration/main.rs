@@ -1,0 +1,20 @@
+//! The promises of keygate, kept by the real binary over real sockets.
+//!
+//! One program, one module a topic. Each test starts a gateway of its own on ports of its own; when it stops, everything
+//! that the gateway wrote is searched for every secret that the test used.
+
+mod client;
+mod gate;
+mod key;
+mod upstream;
+
+mod access;
+mod admin;
+mod command_line;
+mod drain;
+mod failures;
+mod fields;
+mod limits;
+mod programs;
+mod reload;
+mod transport;
