@@ -1,0 +1,62 @@
+# The two commands of this repository are `make run` and `make test`. Plain `make` lists them all.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+
+# A shell of a CI has often neither cargo's folder nor the system's in its path.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+# What the tests and the benchmark run, as COMMAND=PACKAGE of Debian.
+TOOLS := curl=curl openssl=openssl python3=python3 nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus
+
+# The gate, in this order: what fails fastest comes first. Lint and documentation share one check of all dependencies.
+STAGES := packages format lint documentation build tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fmt bench clean $(STAGES)
+
+help: ## List these commands.
+	@sed -n 's/^\([a-z][a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+
+# A debug build: it is ready in half the time of a release build, and `make test` uses what it has compiled.
+run: ## Build keygate and start its demo: an upstream, a certificate and a key, with a line for curl.
+	@$(CARGO) run --locked -- demo
+
+test: ## Run the gate: everything that must pass before a change goes in.
+	@table=; for stage in $(STAGES); do \
+	    printf '\n== %s\n' "$$stage"; \
+	    start=$$SECONDS; \
+	    $(MAKE) --no-print-directory "$$stage" || { \
+	        printf '\nmake test: stage "%s" failed after %d s\n' "$$stage" $$((SECONDS - start)) >&2; exit 1; }; \
+	    table+=$$(printf '%-15s%5d s' "$$stage" $$((SECONDS - start)))$$'\n'; \
+	done; \
+	printf '\n%s%-15s%5d s\n' "$$table" total $$SECONDS
+
+packages: ## Install what the tests need and this machine lacks.
+	@.ci/packages $(TOOLS)
+
+fmt: ## Format the sources.
+	@$(CARGO) fmt
+
+format: ## Check the format of the sources.
+	$(CARGO) fmt --check
+
+lint: ## Check the sources with clippy; a warning is an error.
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+documentation: ## Build the documentation; a broken link is an error.
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+build: ## Compile the program and its tests, with debug assertions.
+	$(CARGO) test --locked --no-run
+
+# Examples in the documentation come first, so that the results of the tests stand last.
+tests: ## Run the tests: unit, integration and end-to-end.
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --lib --bins --tests
+
+bench: packages ## Measure CPU time per request beside nginx (about two minutes; bench/README.md).
+	@bench/run.py $(ARGS)
+
+clean: ## Remove everything that was built.
+	@$(CARGO) clean
