@@ -160,6 +160,7 @@ async fn watch_files(state: Arc<State>, again: Arc<Notify>) {
         match applied {
             Ok(Applied { changed: true }) => tracing::debug!("reloaded"),
             Ok(Applied { changed: false }) => {}
+            Err(error) if error.is_cancelled() => return,
             Err(error) => tracing::error!("a reload has panicked; what was good stays in force: {error}"),
         }
     }

@@ -101,6 +101,9 @@ impl Observer for Counting {
 
     fn refused(&self, refusal: Refusal) {
         self.shard.connection_refused(refusal as usize);
+        if refusal == Refusal::HeadTimeout {
+            self.shard.rejected(Reason::HeadTimeout as usize);
+        }
     }
 
     fn handshake_failed(&self, failure: HandshakeFailure) {
