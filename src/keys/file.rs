@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::digest::Digest;
-use super::key::{Entry, Fault, PLAIN_KEY, RATE_LIMIT_MAX, State};
+use super::entry::{Entry, Fault, PLAIN_KEY, RATE_LIMIT_MAX, State};
 use super::plain::plain_keys_in;
 use crate::document::{Document, Path, Problem, Problems, schema_of};
 
