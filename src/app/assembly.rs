@@ -342,9 +342,8 @@ fn forwarding(road: &RoadValues, response_body_timeout: Duration) -> Result<Forw
     };
     let values = &road.forwarding;
     let trusted_proxies = TrustedProxies::new(values.trusted_proxies.clone());
-    let fields =
-        FieldRules::new(&identity, &road.api_key.fields, values.forwarded, &values.via, trusted_proxies)
-            .map_err(|error| of_file(Path::new("forwarding.via"), error.to_string()))?;
+    let fields = FieldRules::new(&identity, &road.api_key.fields, values.forwarded, &values.via, trusted_proxies)
+        .map_err(|error| of_file(Path::new("forwarding.via"), error.to_string()))?;
     Ok(Forwarding {
         fields,
         identity,

@@ -140,7 +140,9 @@ fn start_workers(
             draining: Arc::clone(&state.draining),
             desk,
         });
-        Worker { index, doors, gateway, drain: drain.watch(), stop: stopped.clone() }.start().context("no worker thread")
+        Worker { index, doors, gateway, drain: drain.watch(), stop: stopped.clone() }
+            .start()
+            .context("no worker thread")
     };
     sockets.into_iter().enumerate().map(start).collect()
 }

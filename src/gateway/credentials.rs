@@ -163,7 +163,8 @@ mod tests {
                     assert!(map.is_empty(), "{row}: something is left of the key: {map:?}");
                 }
             }
-            (Err(CredentialsError::Conflict), Err("conflict")) | (Err(CredentialsError::Malformed), Err("malformed")) => {}
+            (Err(CredentialsError::Conflict), Err("conflict"))
+            | (Err(CredentialsError::Malformed), Err("malformed")) => {}
             _ => panic!("{row}: {got:?}"),
         }
     }

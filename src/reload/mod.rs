@@ -65,7 +65,16 @@ impl Watcher {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         read.set_missed_tick_behavior(MissedTickBehavior::Delay);
         read.reset();
-        Self { events, arrived, watched: BTreeSet::new(), paths: Vec::new(), seen: Glance::default(), unread: false, look, read }
+        Self {
+            events,
+            arrived,
+            watched: BTreeSet::new(),
+            paths: Vec::new(),
+            seen: Glance::default(),
+            unread: false,
+            look,
+            read,
+        }
     }
 
     /// Watches `paths`, files and directories, in place of those before. If they are others, it is worth reading them
