@@ -30,3 +30,4 @@ pub mod cli;
 pub mod document;
 pub mod moment;
 pub mod telemetry;
+pub mod template;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::credentials::{Credentials, CredentialsError};
+use super::environment::Environment;
 use super::rejection::Rejection;
 use super::route::Access;
 use crate::keys::{Digest, Key, KeyStore, SecretFormat, Standing};
@@ -60,7 +61,8 @@ impl Principal {
     }
 }
 
-/// Finds out whom `credentials` stand for, if that is needed for a route with this `access`.
+/// Finds out whom `credentials` stand for, if that is needed for a route with this `access`. A key of another environment
+/// is unknown in this one.
 ///
 /// # Errors
 ///
@@ -68,6 +70,7 @@ impl Principal {
 pub fn authenticate(
     credentials: &Credentials,
     access: Access,
+    environment: &Environment,
     keys: &KeyStore,
     format: &SecretFormat,
     now: Moment,
@@ -76,7 +79,8 @@ pub fn authenticate(
         Access::Public => Ok(Principal(Who::Anonymous)),
         Access::ApiKey => {
             let secret = credentials.secret().ok_or(CredentialsError::Missing)?;
-            let key = keys.find(&Digest::of(secret)).ok_or_else(|| unknown(secret, format))?;
+            let key = keys.find(&Digest::of(secret)).filter(|key| environment.accepts(key, secret));
+            let key = key.ok_or_else(|| unknown(secret, format))?;
             let id = || Arc::clone(&key.id);
             match key.standing(now) {
                 Standing::Good => {

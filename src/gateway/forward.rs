@@ -52,7 +52,7 @@ pub async fn forward(
         return Err(Rejection::ContentTooLarge { bytes_max });
     }
     let permit = admission.permit();
-    let upstream = &permit.route().upstream;
+    let upstream = permit.upstream();
 
     let wants_trailers = request.headers().get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     forwarding.fields.strip_request(request.headers_mut());

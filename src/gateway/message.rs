@@ -4,9 +4,13 @@
 //! not an authority, a `Transfer-Encoding` other than exactly `chunked`. What was decided here is what is forwarded:
 //! the [`Target`] holds the authority and the path that every later step uses.
 
+use std::borrow::Cow;
+
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, Request, Version};
+use http::{Method, Request, Uri, Version};
+
+use super::path::normal_form;
 
 /// The request could be read in more than one way, or not at all.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +22,7 @@ pub struct MalformedMessage(pub &'static str);
 pub struct Target {
     /// The authority: of the target itself if it is absolute (RFC 9112, section 3.2.2) or HTTP/2, else of `Host`.
     pub authority: Option<Authority>,
-    /// Path and query in origin form; `*` for `OPTIONS *`.
+    /// Path and query in origin form, the path in its normal form (see [`super::path`]).
     pub path_and_query: PathAndQuery,
 }
 
@@ -51,8 +55,20 @@ impl Target {
         if authority.is_none() && request.version() != Version::HTTP_10 {
             return Err(MalformedMessage("Host is missing"));
         }
-        let path_and_query = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self { authority, path_and_query })
+        Ok(Self { authority, path_and_query: normal_target(uri)? })
+    }
+}
+
+/// The path in its normal form, and the query as it came.
+fn normal_target(uri: &Uri) -> Result<PathAndQuery, MalformedMessage> {
+    let Some(path_and_query) = uri.path_and_query() else { return Ok(PathAndQuery::from_static("/")) };
+    match normal_form(path_and_query.path())? {
+        Cow::Borrowed(_) => Ok(path_and_query.clone()),
+        Cow::Owned(path) => match path_and_query.query() {
+            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+            None => PathAndQuery::try_from(path),
+        }
+        .map_err(|_| MalformedMessage("the target is malformed")),
     }
 }
 

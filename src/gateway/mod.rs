@@ -1,24 +1,26 @@
 //! The road: every step of a request, in order.
 //!
 //! ```text
-//! message → client address → route → credentials → authentication → authorization → rate limit → forward
+//! message → client address → environment → route → credentials → authentication → authorization → rate limit → forward
 //! ```
 //!
 //! Each step is one file and leaves a value that the next one takes: [`credentials::Credentials`],
 //! [`authentication::Principal`], [`authorization::Permit`], [`rate_limit::Admission`]. Only the step itself can make
 //! its value, and [`forward::forward`] demands the last one. A step that says no returns a [`rejection::Rejection`].
 
+pub mod message;
+pub mod client_address;
+pub mod environment;
+pub mod route;
+pub mod credentials;
 pub mod authentication;
 pub mod authorization;
-pub mod client_address;
-pub mod credentials;
-pub mod forward;
-pub mod message;
 pub mod rate_limit;
-pub mod route;
+pub mod forward;
 
-pub mod refusal;
 pub mod rejection;
+pub mod refusal;
+pub mod cors;
 
 pub mod policy;
 
@@ -26,6 +28,9 @@ pub mod body;
 pub mod correlation;
 pub mod fields;
 pub mod identity;
+pub mod path;
+pub mod pattern;
+pub mod permission;
 pub mod record;
 pub mod upstream;
 
@@ -33,7 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, ORIGIN};
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 
@@ -52,7 +57,9 @@ use message::Target;
 use policy::Policy;
 use rate_limit::{admit, charge_unauthenticated, peek};
 use record::{Desk, Record};
+use refusal::is_grpc;
 use rejection::Rejection;
+use route::Access;
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
 pub struct Gateway {
@@ -79,14 +86,15 @@ impl Gateway {
         let now = Moment::now();
         // One policy for the whole request: a reload in the middle must not mix old routes with new limits.
         let policy = self.policy.load_full();
-        let version = request.version();
+        let asked = Asked::of(&request, &policy);
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
 
         let (mut response, source) = match self.serve(request, &connection, &policy, now, &mut record).await {
             Ok(response) => (response, Source::Upstream),
             Err(rejection) => {
+                let rejection = charge(rejection, &policy, now, &mut record);
                 record.refused(&rejection);
-                (policy.refusals.write(&rejection), Source::Keygate)
+                (asked.refuse(&rejection, &policy, record.request_id()), Source::Keygate)
             }
         };
 
@@ -97,7 +105,7 @@ impl Gateway {
         if let Some(request_id) = record.request_id() {
             fields.insert(&policy.forwarding.request_id, request_id.clone());
         }
-        if version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) {
+        if asked.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.responded(response.status(), source);
@@ -122,27 +130,18 @@ impl Gateway {
         let peer = connection.client.ip();
         let client = policy.forwarding.fields.trusted_proxies.client_address(peer, request.headers())?;
         record.from_client(client);
-        let route = policy.routes.find(&target)?;
+        let environment = policy.environments.find(target.authority.as_ref(), connection.local)?;
+        let route = policy.routes.find(request.method(), &target)?;
         record.routed(route.label, &route.name);
 
-        let principal = Credentials::take_from(request.headers_mut(), &policy.api_key_fields)
-            .map_err(Rejection::from)
-            .and_then(|credentials| authenticate(&credentials, route.access, &self.keys, &policy.secret_format, now));
-        let principal = match principal {
-            Ok(principal) => principal,
-            Err(rejection) => return Err(unauthenticated(rejection, client, policy, now, record)),
-        };
-        if let Some(key) = principal.key() {
-            record.authenticated(key);
-        }
+        let preflight = policy.cors.as_ref().is_some_and(|cors| cors.lets_pass(request.method(), request.headers()));
+        let access = if preflight { Access::Public } else { route.access };
+        let credentials = Credentials::take_from(request.headers_mut(), &policy.api_key_fields)?;
+        let principal = authenticate(&credentials, access, environment, &self.keys, &policy.secret_format, now)?;
+        record.authenticated(principal.key());
 
-        let permit = match authorize(principal.clone(), route, client) {
-            Ok(permit) => permit,
-            Err(error) => {
-                record.counted(peek(&route.limits, &principal, client, now));
-                return Err(error.into());
-            }
-        };
+        let permit = authorize(principal.clone(), route, environment, client, &policy.roles)
+            .inspect_err(|_| record.counted(peek(&route.limits, &principal, client, now)))?;
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
@@ -157,16 +156,41 @@ impl Gateway {
     }
 }
 
-/// Counts a request without good credentials against its address. Once that allowance is spent, the answer is that
-/// and no longer what was wrong with the credentials.
-fn unauthenticated(
-    rejection: Rejection,
-    client: client_address::ClientAddress,
-    policy: &Policy,
-    now: Moment,
-    record: &mut Record,
-) -> Rejection {
-    match charge_unauthenticated(&policy.unauthenticated, client, now) {
+/// What of a request decides how a refusal is written: it is gone by then.
+struct Asked {
+    version: Version,
+    grpc: bool,
+    origin: Option<HeaderValue>,
+}
+
+impl Asked {
+    fn of<B>(request: &Request<B>, policy: &Policy) -> Self {
+        let fields = request.headers();
+        let origin = policy.cors.as_ref().and_then(|_| fields.get(ORIGIN).cloned());
+        Self { version: request.version(), grpc: is_grpc(fields), origin }
+    }
+
+    fn refuse(
+        &self,
+        rejection: &Rejection,
+        policy: &Policy,
+        request_id: Option<&HeaderValue>,
+    ) -> Response<ResponseBody> {
+        let mut response = policy.refusals.write(rejection, request_id, self.grpc);
+        if let (Some(cors), Some(origin)) = (&policy.cors, &self.origin) {
+            cors.open(origin, response.headers_mut());
+        }
+        response
+    }
+}
+
+/// Counts a request that was refused before anybody knew whom it was from against its address. Once that allowance is
+/// spent, the answer is that and no longer what was wrong.
+fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Record) -> Rejection {
+    if record.is_authenticated() {
+        return rejection;
+    }
+    match charge_unauthenticated(&policy.unauthenticated, record.client(), now) {
         Ok(quota) => {
             record.counted(quota);
             rejection

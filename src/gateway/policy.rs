@@ -3,8 +3,11 @@
 //! A request takes one policy and keeps it to its end; a reload puts a new one beside it. So old routes never meet new
 //! limits.
 
+use super::cors::Cors;
 use super::credentials::ApiKeyFields;
+use super::environment::Environments;
 use super::forward::Forwarding;
+use super::permission::Roles;
 use super::rate_limit::RateLimitFields;
 use super::refusal::Refusals;
 use super::route::{RouteLimit, Routes};
@@ -12,8 +15,12 @@ use crate::keys::SecretFormat;
 
 /// One immutable policy.
 pub struct Policy {
+    /// Which hosts are answered for, with whose keys.
+    pub environments: Environments,
     /// Where requests lead, and what each way asks for.
     pub routes: Routes,
+    /// What roles may do.
+    pub roles: Roles,
     /// Where keys travel.
     pub api_key_fields: ApiKeyFields,
     /// What our own keys look like.
@@ -24,6 +31,8 @@ pub struct Policy {
     pub rate_limit_fields: RateLimitFields,
     /// How requests are passed on.
     pub forwarding: Forwarding,
+    /// What browsers may do; `None`: nothing that the upstream does not allow them.
+    pub cors: Option<Cors>,
     /// How refusals are written.
     pub refusals: Refusals,
 }

@@ -5,6 +5,7 @@
 //!
 //! Never in this file: how is counted. The `limits` part does that.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -90,12 +91,12 @@ pub fn peek(limits: &[RouteLimit], principal: &Principal, client: ClientAddress,
 /// [`RateLimited`] if that is spent. Guessing keys is then answered with 429, not 401.
 pub fn charge_unauthenticated(
     limits: &[RouteLimit],
-    client: ClientAddress,
+    client: IpAddr,
     now: Moment,
 ) -> Result<Option<Quota>, RateLimited> {
     let mut tightest = None;
     for applied in limits.iter().filter(|applied| applied.counts == Counts::UnauthenticatedAddress) {
-        let quota = applied.take(Subject::address(client.ip()), &applied.allowance, now)?;
+        let quota = applied.take(Subject::address(client), &applied.allowance, now)?;
         tightest = Some(tighter(tightest, quota));
     }
     Ok(tightest)

@@ -45,6 +45,7 @@ pub struct Record {
     route: Option<(RouteLabel, Arc<str>)>,
     request_id: Option<HeaderValue>,
     key: Option<Arc<Key>>,
+    authenticated: bool,
     refused_key: Option<Arc<str>>,
     quota: Option<Quota>,
     status: u16,
@@ -71,6 +72,7 @@ impl Record {
             route: None,
             request_id: None,
             key: None,
+            authenticated: false,
             refused_key: None,
             quota: None,
             status: CLIENT_GONE,
@@ -118,9 +120,22 @@ impl Record {
         self.route = Some((label, Arc::clone(name)));
     }
 
-    /// Notes the key.
-    pub fn authenticated(&mut self, key: &Arc<Key>) {
-        self.key = Some(Arc::clone(key));
+    /// Notes that it is known whom the request is from: a key, or nobody where nobody need be known.
+    pub fn authenticated(&mut self, key: Option<&Arc<Key>>) {
+        self.authenticated = true;
+        self.key = key.cloned();
+    }
+
+    /// Whether it is known whom the request is from.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Who is held responsible: the peer, until more is known.
+    #[must_use]
+    pub const fn client(&self) -> std::net::IpAddr {
+        self.client
     }
 
     /// Notes what is left of the most constrained limit.

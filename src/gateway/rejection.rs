@@ -13,6 +13,7 @@ use super::authorization::AuthorizationError;
 use super::body::{Upload, UploadFailure};
 use super::client_address::AddressUnreadable;
 use super::credentials::CredentialsError;
+use super::environment::Misdirected;
 use super::message::MalformedMessage;
 use super::rate_limit::RateLimited;
 use super::route::NoRoute;
@@ -27,7 +28,10 @@ pub enum Rejection {
     /// A trusted proxy passed on something that is not an address.
     #[error(transparent)]
     Address(#[from] AddressUnreadable),
-    /// Nothing is configured for this path.
+    /// No environment answers under this host.
+    #[error(transparent)]
+    Environment(#[from] Misdirected),
+    /// Nothing is configured for this path, or not for this method.
     #[error(transparent)]
     Route(#[from] NoRoute),
     /// The credentials are missing, malformed or contradictory.
@@ -74,7 +78,7 @@ pub struct Row {
 macro_rules! reasons {
     ($($variant:ident $word:literal,)*) => {
         /// Why a request was refused, as one word. The words are stable: they stand in bodies, logs and metrics.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $(#[doc = concat!("`", $word, "`")] $variant,)*
         }
@@ -82,6 +86,15 @@ macro_rules! reasons {
         impl Reason {
             /// All words, in the order of the variants.
             pub const WORDS: &'static [&'static str] = &[$($word,)*];
+
+            /// All reasons, in the same order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The reason of a word.
+            #[must_use]
+            pub fn of_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.word() == word)
+            }
 
             /// The word.
             #[must_use]
@@ -97,7 +110,9 @@ macro_rules! reasons {
 reasons! {
     BadRequest "bad_request",
     ClientAddress "client_address",
+    Misdirected "misdirected",
     NoRoute "no_route",
+    MethodNotAllowed "method_not_allowed",
     CredentialsMissing "credentials_missing",
     CredentialsMalformed "credentials_malformed",
     CredentialsConflict "credentials_conflict",
@@ -107,6 +122,7 @@ reasons! {
     KeyInactive "key_inactive",
     KeyRevoked "key_revoked",
     AddressNotAllowed "address_not_allowed",
+    PermissionMissing "permission_missing",
     RateLimited "rate_limited",
     ContentTooLarge "content_too_large",
     ContentTimeout "content_timeout",
@@ -140,6 +156,7 @@ impl Rejection {
             Self::Upstream(UpstreamError::Overloaded) => Some(1),
             Self::Message(_)
             | Self::Address(_)
+            | Self::Environment(_)
             | Self::Route(_)
             | Self::Credentials(_)
             | Self::Authentication(_)
@@ -174,9 +191,21 @@ impl Rejection {
                 StatusCode::BAD_REQUEST,
                 "The client's address was passed on in a malformed field",
             ),
-            Self::Route(_) => row(Reason::NoRoute, StatusCode::NOT_FOUND, "Nothing answers at this path"),
+            // RFC 9110, section 15.5.20.
+            Self::Environment(_) => {
+                row(Reason::Misdirected, StatusCode::MISDIRECTED_REQUEST, "Nothing answers under this host here")
+            }
+            Self::Route(NoRoute::Method { .. }) => {
+                row(Reason::MethodNotAllowed, StatusCode::METHOD_NOT_ALLOWED, "This path has other methods")
+            }
+            Self::Route(NoRoute::Path) => row(Reason::NoRoute, StatusCode::NOT_FOUND, "Nothing answers at this path"),
             Self::Credentials(error) => credentials_row(error),
             Self::Authentication(error) => authentication_row(error),
+            Self::Authorization(AuthorizationError::PermissionMissing(_)) => row(
+                Reason::PermissionMissing,
+                StatusCode::FORBIDDEN,
+                "The credentials do not have the permission that this needs",
+            ),
             Self::Authorization(AuthorizationError::AddressNotAllowed(_)) => {
                 row(Reason::AddressNotAllowed, StatusCode::FORBIDDEN, "The key may not be used from this address")
             }

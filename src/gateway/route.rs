@@ -1,18 +1,35 @@
 //! Which route a request takes.
 //!
-//! A route says which credentials it accepts, which limits count it, and where it leads.
+//! A route has a pattern of paths, and may be for some hosts and some methods only. It says which credentials it
+//! accepts, which permission it demands, which limits count it, and where it leads. The most specific route wins: by
+//! host first, then by pattern (see [`super::pattern`]), then by method.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
+use http::uri::Authority;
+
 use super::message::Target;
+use super::pattern::{Found, Pattern, Table};
+use super::permission::Permission;
 use super::upstream::Upstream;
 use crate::limits::{Allowance, Limit};
 use crate::telemetry::metrics::RouteLabel;
 
-/// Nothing is configured for this request.
+/// Why a request takes no route.
 #[derive(Debug, thiserror::Error)]
-#[error("no route matches")]
-pub struct NoRoute;
+pub enum NoRoute {
+    /// Nothing is configured for its path.
+    #[error("no route matches")]
+    Path,
+    /// Its path has routes, for other methods.
+    #[error("no route matches the method")]
+    Method {
+        /// The methods that there are, as `Allow` lists them (RFC 9110, section 10.2.1).
+        allow: String,
+    },
+}
 
 /// What a route asks of a request before it lets it through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +74,67 @@ pub struct Route {
     pub label: RouteLabel,
     /// What it asks for.
     pub access: Access,
+    /// What its principal must be allowed to do.
+    pub permission: Option<Permission>,
     /// What counts its requests.
     pub limits: Vec<RouteLimit>,
-    /// Where it leads.
-    pub upstream: Arc<Upstream>,
+    /// Where it leads, if not where its environment does.
+    pub upstream: Option<Arc<Upstream>>,
 }
 
+/// Two routes are for the same requests.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the same requests as route `{0}`")]
+pub struct SameRequests(pub String);
+
 /// All routes of a policy.
-pub struct Routes(Vec<Route>);
+#[derive(Default)]
+pub struct Routes {
+    routes: Vec<Route>,
+    by_host: HashMap<String, Table<usize>>,
+    any_host: Table<usize>,
+}
 
 impl Routes {
-    /// One route for everything.
-    #[must_use]
-    pub fn everything(route: Route) -> Self {
-        Self(vec![route])
+    /// Adds a route for these patterns, hosts and methods; without hosts for all of them, and so with methods.
+    ///
+    /// # Errors
+    ///
+    /// [`SameRequests`] if another route takes the very same ones.
+    pub fn add(
+        &mut self,
+        route: Route,
+        hosts: &[String],
+        methods: &[Method],
+        patterns: &[Pattern],
+    ) -> Result<(), SameRequests> {
+        let index = self.routes.len();
+        let mut tables: Vec<&mut Table<usize>> = Vec::new();
+        if hosts.is_empty() {
+            tables.push(&mut self.any_host);
+        }
+        for host in hosts {
+            self.by_host.entry(host.to_ascii_lowercase()).or_default();
+        }
+        tables.extend(
+            self.by_host
+                .iter_mut()
+                .filter(|(name, _)| hosts.iter().any(|host| host.eq_ignore_ascii_case(name)))
+                .map(|(_, table)| table),
+        );
+        for table in tables {
+            for pattern in patterns {
+                let methods: Vec<_> =
+                    if methods.is_empty() { vec![None] } else { methods.iter().cloned().map(Some).collect() };
+                for method in methods {
+                    table.insert(pattern, method, index).map_err(|other| {
+                        SameRequests(self.routes.get(other).map_or_else(String::new, |other| other.name.to_string()))
+                    })?;
+                }
+            }
+        }
+        self.routes.push(route);
+        Ok(())
     }
 
     /// Finds the route of a request.
@@ -78,12 +142,42 @@ impl Routes {
     /// # Errors
     ///
     /// [`NoRoute`] if none matches: what is not configured is refused.
-    pub fn find(&self, _target: &Target) -> Result<&Route, NoRoute> {
-        self.0.first().ok_or(NoRoute)
+    pub fn find(&self, method: &Method, target: &Target) -> Result<&Route, NoRoute> {
+        let path = target.path_and_query.path();
+        let mut other_methods = false;
+        let tables = [self.table_of(target.authority.as_ref()), Some(&self.any_host)];
+        for table in tables.into_iter().flatten() {
+            match table.find(method, path) {
+                Found::Value(index) => return self.routes.get(index).ok_or(NoRoute::Path),
+                Found::OtherMethods => other_methods = true,
+                Found::Nothing => {}
+            }
+        }
+        if other_methods { Err(NoRoute::Method { allow: self.allowed(target) }) } else { Err(NoRoute::Path) }
     }
 
     /// Every route.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.0.iter()
+        self.routes.iter()
+    }
+
+    fn table_of(&self, authority: Option<&Authority>) -> Option<&Table<usize>> {
+        if self.by_host.is_empty() {
+            return None;
+        }
+        let host = authority?.host().to_ascii_lowercase();
+        self.by_host.get(host.strip_suffix('.').unwrap_or(&host))
+    }
+
+    /// The methods that a path has, for a refusal. Slow, and only on the way out.
+    fn allowed(&self, target: &Target) -> String {
+        let path = target.path_and_query.path();
+        let methods =
+            [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+        let tables = [self.table_of(target.authority.as_ref()), Some(&self.any_host)];
+        let has = |method: &Method| {
+            tables.iter().flatten().any(|table| matches!(table.find(method, path), Found::Value(_)))
+        };
+        methods.iter().filter(|method| has(method)).map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 }

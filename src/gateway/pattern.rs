@@ -1,0 +1,339 @@
+//! Patterns of paths, and the table that finds the most specific one.
+//!
+//! A pattern is a path in which a segment may be a parameter, `/v1/orders/{id}`, and the last one a rest,
+//! `/v1/{*rest}`. Segment by segment from the left, text is more specific than a parameter and a parameter more than a
+//! rest. A pattern that has no value for the request's method is passed over for a less specific one that has.
+//!
+//! The table is a tree of segments, built once. Finding a path costs a look-up a segment, however many patterns there
+//! are.
+//!
+//! Never in this file: what a pattern leads to.
+
+use std::collections::HashMap;
+
+use http::Method;
+
+/// Segments a path may have to be looked at. More is no path of any API, and bounds the work of a look-up.
+const SEGMENTS_MAX: usize = 64;
+
+/// Why a pattern cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// It does not begin with a slash, or has an empty segment, or one that paths never have.
+    #[error("a pattern is a path such as `/v1/orders/{{id}}`, in the form in which paths are matched: {0}")]
+    Path(&'static str),
+    /// Braces are not around a whole segment, or hold no name.
+    #[error("a parameter is a whole segment: `{{name}}`, or `{{*name}}` at the end")]
+    Parameter,
+    /// A name occurs twice.
+    #[error("the parameter `{0}` occurs twice")]
+    Twice(String),
+}
+
+/// A pattern, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Text(String),
+    Parameter(String),
+    Rest(String),
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    ///
+    /// [`PatternError`].
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let path = text.strip_prefix('/').ok_or(PatternError::Path("it begins with a slash"))?;
+        let mut segments = Vec::new();
+        let mut names: Vec<&str> = Vec::new();
+        let mut parts = path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            let last = parts.peek().is_none();
+            let segment = read_segment(part, last)?;
+            if let Segment::Parameter(name) | Segment::Rest(name) = &segment {
+                if names.contains(&name.as_str()) {
+                    return Err(PatternError::Twice(name.clone()));
+                }
+                names.push(part.trim_matches(['{', '}', '*']));
+            }
+            segments.push(segment);
+        }
+        Ok(Self { segments })
+    }
+
+    /// The names of its parameters, from the left.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Text(_) => None,
+            Segment::Parameter(name) | Segment::Rest(name) => Some(name.as_str()),
+        })
+    }
+}
+
+fn read_segment(part: &str, last: bool) -> Result<Segment, PatternError> {
+    if let Some(name) = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        let (rest, name) = name.strip_prefix('*').map_or((false, name), |name| (true, name));
+        let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        return match (named, rest, last) {
+            (true, true, true) => Ok(Segment::Rest(name.to_owned())),
+            (true, false, _) => Ok(Segment::Parameter(name.to_owned())),
+            _ => Err(PatternError::Parameter),
+        };
+    }
+    if part.contains(['{', '}']) {
+        return Err(PatternError::Parameter);
+    }
+    if part.is_empty() && !last {
+        return Err(PatternError::Path("it has no empty segment but the last"));
+    }
+    if !super::path::normal_form(&format!("/{part}")).is_ok_and(|normal| normal[1..] == *part) {
+        return Err(PatternError::Path("it has no dot segments and no needless escapes"));
+    }
+    Ok(Segment::Text(part.to_owned()))
+}
+
+/// What a path was found to be, and the values of its parameters from the left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<T> {
+    /// A pattern with a value for the method.
+    Value(T),
+    /// Patterns fit, but none has a value for the method.
+    OtherMethods,
+    /// No pattern fits.
+    Nothing,
+}
+
+/// Values by pattern and method.
+#[derive(Clone, Debug)]
+pub struct Table<T> {
+    root: Node<T>,
+}
+
+#[derive(Clone, Debug)]
+struct Node<T> {
+    text: HashMap<Box<str>, Node<T>>,
+    parameter: Option<Box<Node<T>>>,
+    here: Methods<T>,
+    rest: Methods<T>,
+}
+
+/// Values by method. A handful at most: a list is faster than a map.
+#[derive(Clone, Debug)]
+struct Methods<T> {
+    each: Vec<(Method, T)>,
+    any: Option<T>,
+}
+
+impl<T> Default for Methods<T> {
+    fn default() -> Self {
+        Self { each: Vec::new(), any: None }
+    }
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self { text: HashMap::new(), parameter: None, here: Methods::default(), rest: Methods::default() }
+    }
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { root: Node::default() }
+    }
+}
+
+impl<T: Copy> Methods<T> {
+    fn of(&self, method: &Method) -> Option<T> {
+        self.each.iter().find(|(each, _)| each == method).map(|(_, value)| *value).or(self.any)
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.each.is_empty() && self.any.is_none()
+    }
+
+    /// Adds a value; gives back the one that was there for the same method.
+    fn insert(&mut self, method: Option<Method>, value: T) -> Option<T> {
+        match method {
+            None => self.any.replace(value),
+            Some(method) => match self.each.iter_mut().find(|(each, _)| *each == method) {
+                Some((_, old)) => Some(std::mem::replace(old, value)),
+                None => {
+                    self.each.push((method, value));
+                    None
+                }
+            },
+        }
+    }
+}
+
+impl<T: Copy> Table<T> {
+    /// Adds a value for a pattern and a method, or for every method that has none of its own.
+    ///
+    /// # Errors
+    ///
+    /// The value that stands there already: two patterns that differ only in the names of their parameters are one.
+    pub fn insert(&mut self, pattern: &Pattern, method: Option<Method>, value: T) -> Result<(), T> {
+        let mut node = &mut self.root;
+        for segment in &pattern.segments {
+            match segment {
+                Segment::Text(text) => node = node.text.entry(text.as_str().into()).or_default(),
+                Segment::Parameter(_) => node = node.parameter.get_or_insert_default(),
+                Segment::Rest(_) => return node.rest.insert(method, value).map_or(Ok(()), Err),
+            }
+        }
+        node.here.insert(method, value).map_or(Ok(()), Err)
+    }
+
+    /// Finds the most specific pattern that fits a path in its normal form and has a value for `method`.
+    #[must_use]
+    pub fn find(&self, method: &Method, path: &str) -> Found<T> {
+        let mut search = Search { method, other_methods: false };
+        let path = path.strip_prefix('/').unwrap_or(path);
+        match search.below(&self.root, Some(path), SEGMENTS_MAX) {
+            Some(value) => Found::Value(value),
+            None if search.other_methods => Found::OtherMethods,
+            None => Found::Nothing,
+        }
+    }
+}
+
+/// One look-up.
+struct Search<'m> {
+    method: &'m Method,
+    other_methods: bool,
+}
+
+impl Search<'_> {
+    /// Looks below `node` for what is left of the path; `None` is left when the path ends here.
+    fn below<T: Copy>(&mut self, node: &Node<T>, left: Option<&str>, segments_left: usize) -> Option<T> {
+        let Some(left) = left else { return self.value(&node.here) };
+        if segments_left == 0 {
+            return None;
+        }
+        let (segment, behind) = match left.split_once('/') {
+            Some((segment, behind)) => (segment, Some(behind)),
+            None => (left, None),
+        };
+        if let Some(child) = node.text.get(segment)
+            && let Some(value) = self.below(child, behind, segments_left - 1)
+        {
+            return Some(value);
+        }
+        if !segment.is_empty()
+            && let Some(child) = &node.parameter
+            && let Some(value) = self.below(child, behind, segments_left - 1)
+        {
+            return Some(value);
+        }
+        self.value(&node.rest)
+    }
+
+    fn value<T: Copy>(&mut self, methods: &Methods<T>) -> Option<T> {
+        let value = methods.of(self.method);
+        self.other_methods |= value.is_none() && !methods.is_empty();
+        value
+    }
+}
+
+/// The values of a pattern's parameters in a path that it fits, by name.
+#[must_use]
+pub fn parameters<'p>(pattern: &'p Pattern, path: &'p str) -> Vec<(&'p str, &'p str)> {
+    let mut left = path.strip_prefix('/').unwrap_or(path);
+    let mut values = Vec::new();
+    for segment in &pattern.segments {
+        let (this, behind) = left.split_once('/').unwrap_or((left, ""));
+        match segment {
+            Segment::Text(_) => {}
+            Segment::Parameter(name) => values.push((name.as_str(), this)),
+            Segment::Rest(name) => values.push((name.as_str(), left)),
+        }
+        left = behind;
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(patterns: &[(&str, &str)]) -> Table<usize> {
+        let mut table = Table::default();
+        for (value, (method, pattern)) in patterns.iter().enumerate() {
+            let method = (*method != "*").then(|| Method::from_bytes(method.as_bytes()).expect("a method"));
+            table.insert(&Pattern::parse(pattern).expect(pattern), method, value).expect(pattern);
+        }
+        table
+    }
+
+    #[test]
+    fn the_most_specific_pattern_wins() {
+        let table = table(&[
+            ("*", "/{*rest}"),
+            ("*", "/v1/orders"),
+            ("*", "/v1/orders/{id}"),
+            ("*", "/v1/orders/new"),
+            ("*", "/v1/{kind}/new"),
+            ("*", "/v1/orders/{id}/lines/{*rest}"),
+            ("*", "/"),
+        ]);
+        for (path, expected) in [
+            ("/", 6),
+            ("/v2", 0),
+            ("/v1/orders", 1),
+            ("/v1/orders/", 0),
+            ("/v1/orders/7", 2),
+            ("/v1/orders/new", 3),
+            ("/v1/users/new", 4),
+            ("/v1/users/7", 0),
+            ("/v1/orders/7/lines/a/b", 5),
+            ("/v1/orders/7/lines/", 5),
+            ("/v1/orders/7/lines", 0),
+        ] {
+            assert_eq!(table.find(&Method::GET, path), Found::Value(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_without_the_method_makes_way_for_a_less_specific_one() {
+        let table = table(&[("POST", "/keys"), ("*", "/{*rest}"), ("GET", "/{name}")]);
+        assert_eq!(table.find(&Method::POST, "/keys"), Found::Value(0));
+        assert_eq!(table.find(&Method::GET, "/keys"), Found::Value(2));
+        assert_eq!(table.find(&Method::DELETE, "/keys"), Found::Value(1));
+    }
+
+    #[test]
+    fn another_method_and_nothing_at_all_are_told_apart() {
+        let table = table(&[("POST", "/keys"), ("GET", "/users/{id}")]);
+        assert_eq!(table.find(&Method::GET, "/keys"), Found::OtherMethods);
+        assert_eq!(table.find(&Method::GET, "/users/"), Found::Nothing);
+        assert_eq!(table.find(&Method::GET, "/else"), Found::Nothing);
+    }
+
+    #[test]
+    fn patterns_that_differ_only_in_names_are_one() {
+        let mut table = table(&[("GET", "/a/{x}")]);
+        assert_eq!(table.insert(&Pattern::parse("/a/{y}").expect("good"), Some(Method::GET), 7), Err(0));
+        assert_eq!(table.insert(&Pattern::parse("/a/{y}").expect("good"), Some(Method::POST), 7), Ok(()));
+    }
+
+    #[test]
+    fn parameters_have_their_values() {
+        let pattern = Pattern::parse("/v1/{provider}/hooks/{*rest}").expect("good");
+        assert_eq!(parameters(&pattern, "/v1/stripe/hooks/a/b"), [("provider", "stripe"), ("rest", "a/b")]);
+        assert_eq!(pattern.parameters().collect::<Vec<_>>(), ["provider", "rest"]);
+    }
+
+    #[test]
+    fn a_bad_pattern_is_told_why() {
+        for bad in ["", "a", "//", "/a//b", "/a/../b", "/%61", "/{", "/{}", "/a{b}", "/{*rest}/b", "/{a}/{a}", "/{a b}"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

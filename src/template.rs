@@ -1,0 +1,268 @@
+//! JSON with holes: the shape of a body as an operator writes it, to be filled in for each response.
+//!
+//! A string that is exactly `{{name}}` becomes the value itself, a number where it is a number; inside a longer string
+//! the value is text. A template is read once, into pieces of finished JSON with holes between them, so that filling it
+//! in is copying.
+//!
+//! Never in this file: which names there are. Whoever fills a template in says so when it is read, and a template that
+//! asks for another name is refused then.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde_json::Value as Json;
+
+/// What a hole can be filled with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'v> {
+    /// A string.
+    Text(Cow<'v, str>),
+    /// A number.
+    Number(u64),
+    /// Nothing: `null` as a whole value, no characters inside a string.
+    Absent,
+}
+
+impl<'v> From<&'v str> for Value<'v> {
+    fn from(text: &'v str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+/// Why a template cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// It asks for a name that nobody can fill in.
+    #[error("`{{{{{name}}}}}` cannot be filled in here; there are {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names that there are, separated by commas.
+        known: String,
+    },
+    /// Braces open and do not close.
+    #[error("`{{{{` without `}}}}`")]
+    Open,
+}
+
+/// A template, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    /// Finished JSON.
+    Json(String),
+    /// A whole value: the index of its name.
+    Whole(usize),
+    /// Text inside a string: the index of its name.
+    Inside(usize),
+}
+
+impl Template {
+    /// Reads a template for these names.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError`], with the path of the string that it is about, such as `error.message`.
+    pub fn read(shape: &Json, names: &[&str]) -> Result<Self, (String, TemplateError)> {
+        let mut reader = Reader { names, pieces: Vec::new(), text: String::new(), path: Vec::new() };
+        match reader.value(shape) {
+            Ok(()) => Ok(Self { pieces: reader.finish() }),
+            Err(error) => Err((reader.path.join("."), error)),
+        }
+    }
+
+    /// Fills the template in. `value` answers with the value of the name at this index.
+    #[must_use]
+    pub fn fill<'v>(&self, value: &dyn Fn(usize) -> Value<'v>) -> String {
+        let mut text = String::with_capacity(256);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Json(json) => text.push_str(json),
+                Piece::Whole(index) => match value(*index) {
+                    Value::Text(found) => push_string(&mut text, &found),
+                    Value::Number(number) => push_number(&mut text, number),
+                    Value::Absent => text.push_str("null"),
+                },
+                Piece::Inside(index) => match value(*index) {
+                    Value::Text(found) => push_escaped(&mut text, &found),
+                    Value::Number(number) => push_number(&mut text, number),
+                    Value::Absent => {}
+                },
+            }
+        }
+        text
+    }
+}
+
+/// Turns a shape into pieces.
+struct Reader<'n> {
+    names: &'n [&'n str],
+    pieces: Vec<Piece>,
+    /// The JSON since the last hole.
+    text: String,
+    /// Where we are, for errors. Not taken back when an error passes.
+    path: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn value(&mut self, shape: &Json) -> Result<(), TemplateError> {
+        match shape {
+            Json::Object(members) => {
+                self.text.push('{');
+                for (number, (name, member)) in members.iter().enumerate() {
+                    if number > 0 {
+                        self.text.push(',');
+                    }
+                    push_string(&mut self.text, name);
+                    self.text.push(':');
+                    self.path.push(name.clone());
+                    self.value(member)?;
+                    self.path.pop();
+                }
+                self.text.push('}');
+            }
+            Json::Array(items) => {
+                self.text.push('[');
+                for (number, item) in items.iter().enumerate() {
+                    if number > 0 {
+                        self.text.push(',');
+                    }
+                    self.path.push(number.to_string());
+                    self.value(item)?;
+                    self.path.pop();
+                }
+                self.text.push(']');
+            }
+            Json::String(text) => self.string(text)?,
+            Json::Null | Json::Bool(_) | Json::Number(_) => self.text.push_str(&shape.to_string()),
+        }
+        Ok(())
+    }
+
+    fn string(&mut self, text: &str) -> Result<(), TemplateError> {
+        let whole = text.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+        if let Some(name) = whole.filter(|name| !name.contains("{{")) {
+            let index = self.index(name)?;
+            self.hole(Piece::Whole(index));
+            return Ok(());
+        }
+        self.text.push('"');
+        let mut left = text;
+        while let Some((before, behind)) = left.split_once("{{") {
+            push_escaped(&mut self.text, before);
+            let (name, rest) = behind.split_once("}}").ok_or(TemplateError::Open)?;
+            let index = self.index(name)?;
+            self.hole(Piece::Inside(index));
+            left = rest;
+        }
+        push_escaped(&mut self.text, left);
+        self.text.push('"');
+        Ok(())
+    }
+
+    fn index(&self, name: &str) -> Result<usize, TemplateError> {
+        let name = name.trim();
+        self.names.iter().position(|known| *known == name).ok_or_else(|| TemplateError::Unknown {
+            name: name.to_owned(),
+            known: self.names.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    fn hole(&mut self, piece: Piece) {
+        if !self.text.is_empty() {
+            self.pieces.push(Piece::Json(std::mem::take(&mut self.text)));
+        }
+        self.pieces.push(piece);
+    }
+
+    fn finish(mut self) -> Vec<Piece> {
+        if !self.text.is_empty() {
+            self.pieces.push(Piece::Json(self.text));
+        }
+        self.pieces
+    }
+}
+
+fn push_number(text: &mut String, number: u64) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{number}");
+}
+
+fn push_string(json: &mut String, text: &str) {
+    json.push('"');
+    push_escaped(json, text);
+    json.push('"');
+}
+
+/// Writes text as it stands inside a JSON string (RFC 8259, section 7).
+fn push_escaped(json: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\n' => json.push_str("\\n"),
+            '\r' => json.push_str("\\r"),
+            '\t' => json.push_str("\\t"),
+            control if control < ' ' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(control));
+            }
+            other => json.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+    use serde_json::json;
+
+    use super::*;
+
+    const NAMES: &[&str] = &["code", "seconds", "nothing"];
+
+    fn fill(shape: &Json) -> String {
+        let template = Template::read(shape, NAMES).expect("a good template");
+        template.fill(&|index| match index {
+            0 => "say \"no\"".into(),
+            1 => Value::Number(30),
+            _ => Value::Absent,
+        })
+    }
+
+    #[test]
+    fn holes_have_types() {
+        let shape = json!({
+            "error": { "code": "{{code}}", "message": "Retry after {{seconds}} seconds", "retry_after": "{{seconds}}" },
+            "none": "{{nothing}}", "text": "[{{ nothing }}]", "list": [1, true, null, "{{seconds}}{{seconds}}"]
+        });
+        let filled: Json = serde_json::from_str(&fill(&shape)).expect("JSON");
+        let expected = json!({
+            "error": { "code": "say \"no\"", "message": "Retry after 30 seconds", "retry_after": 30 },
+            "none": null, "text": "[]", "list": [1, true, null, "3030"]
+        });
+        assert_eq!(filled, expected);
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_told_with_its_place() {
+        let (path, error) = Template::read(&json!({ "a": ["x", "{{cod}}"] }), NAMES).expect_err("unknown");
+        assert_eq!(path, "a.1");
+        assert_eq!(error.to_string(), "`{{cod}}` cannot be filled in here; there are `code`, `seconds`, `nothing`");
+        assert_eq!(Template::read(&json!("{{code"), NAMES).expect_err("open").1, TemplateError::Open);
+    }
+
+    proptest! {
+        /// Whatever a value holds, what comes out is JSON and the value comes back from it.
+        #[test]
+        fn no_value_breaks_out_of_its_string(value in any::<String>()) {
+            let template = Template::read(&json!({ "a": "{{code}}", "b": "<{{code}}>" }), NAMES).expect("good");
+            let filled = template.fill(&|_| Value::Text(Cow::Borrowed(&value)));
+            let json: Json = serde_json::from_str(&filled).expect("JSON");
+            assert_eq!(json, json!({ "a": value.clone(), "b": format!("<{value}>") }));
+        }
+    }
+}
