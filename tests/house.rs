@@ -163,9 +163,9 @@ fn a_proof_is_made_of_the_one_before() {
     }
 }
 
-/// The one file that declares this struct.
+/// The one file of the road that declares this struct.
 fn home_of(proof: &str) -> Source {
-    let mut homes = sources("src");
+    let mut homes = sources("src/gateway");
     homes.retain(|file| contains_words(&file.code, &format!("struct {proof}")));
     assert_eq!(homes.len(), 1, "{proof} must be a struct of one file");
     homes.remove(0)
