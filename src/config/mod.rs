@@ -17,6 +17,8 @@ mod values;
 
 use std::path::Path;
 
+use serde_json::Value;
+
 pub use self::values::{
     AccessOutput, AdminValues, AlgorithmValue, ApiKeyValues, CertificatePaths, ClientCertificateValues, Config,
     CountedRequests, FormatValue, ForwardingValues, IdentityFieldValues, KeyShapeValue, KeysValues, LevelValue,
@@ -63,24 +65,31 @@ impl Config {
         let mut document = document.showing_values();
         let mut problems = document.expand(variable);
         problems.extend(document.check(&schema()));
-        match document.decode::<file::File>() {
-            Ok(file) => check::check(&document, &file, folder, problems),
-            // What is left cannot be decoded because a required field is faulty, and that has been said.
-            Err(_) if !problems.is_empty() => {
-                problems.sort();
-                Err(problems)
-            }
-            Err(undecodable) => Err(undecodable),
+        if problems.is_empty() {
+            // Strictly: here nothing may be left out.
+            let file = document.decode::<file::File>()?;
+            return check::check(&document, &file, folder, problems);
+        }
+        match document.decode_rest::<file::File>() {
+            Some(file) => check::check(&document, &file, folder, problems),
+            // Not a mapping at all, and that has been said.
+            None => Err(problems),
         }
     }
 }
 
 /// The JSON Schema (draft 2020-12) of the configuration, for editors.
 #[must_use]
-pub fn schema() -> serde_json::Value {
+pub fn schema() -> Value {
     let mut schema = schema_of::<file::File>();
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("title".to_owned(), "keygate".into());
+        schema.insert("required".to_owned(), file::REQUIRED.into_iter().collect());
+    }
+    for name in file::REQUIRED {
+        if let Some(property) = schema.pointer_mut(&format!("/properties/{name}")).and_then(Value::as_object_mut) {
+            property.remove("default");
+        }
     }
     schema
 }

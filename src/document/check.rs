@@ -11,9 +11,10 @@ use super::node::Node;
 use super::path::Path;
 use super::place::Aim;
 use super::suggest::suggestion;
+use super::wording::{MISSING, has_type, is_plain_text, one_of, unknown_field, wanted, whole, words};
 
-/// What is said of a field that must be there and is not.
-pub(super) const MISSING: &str = "is missing, and has no default";
+/// The end of advice that is good for fields with a default only.
+const LEAVE_OUT: &str = ", or leave the field out";
 
 /// More problems than this are not listed: nobody reads them, and each costs memory.
 const FAULTS_MAX: usize = 100;
@@ -34,35 +35,6 @@ pub(super) fn check(root: &mut Node, schema: &Value, values_shown: bool) -> Vec<
     faults
 }
 
-/// What is said of a field that nobody knows.
-pub(super) fn unknown_field(field: &str, known: &[&str]) -> String {
-    if let Some(meant) = suggestion(field, known.iter().copied()) {
-        return format!("unknown field; did you mean `{meant}`?");
-    }
-    if known.is_empty() {
-        return "unknown field".to_owned();
-    }
-    format!("unknown field; there are {}", listed(known, "and"))
-}
-
-/// "`a`, `b` or `c`".
-pub(super) fn one_of(words: &[&str]) -> String {
-    listed(words, "or")
-}
-
-fn listed(words: &[&str], last: &str) -> String {
-    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    joined(&words, last)
-}
-
-fn joined(words: &[String], last: &str) -> String {
-    match words {
-        [] => "nothing".to_owned(),
-        [only] => only.clone(),
-        [first @ .., end] => format!("{} {last} {end}", first.join(", ")),
-    }
-}
-
 struct Checker<'s> {
     /// The whole schema, for references.
     schema: &'s Value,
@@ -80,7 +52,7 @@ impl<'s> Checker<'s> {
         }
         let schema = self.resolved(schema);
         if matches!(node, Node::Null) && !self.branches(schema).iter().any(|branch| accepts(branch, node)) {
-            return self.fault(path, "has no value; write one, or leave the field out");
+            return self.fault(path, format!("has no value; write one{LEAVE_OUT}"));
         }
         for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             self.node(node, part, path);
@@ -123,10 +95,17 @@ impl<'s> Checker<'s> {
     fn fields(&mut self, fields: &mut [(Box<str>, Node)], schema: &'s Value, path: &Path) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties");
+        let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         for (name, value) in fields.iter_mut() {
             let property = properties.and_then(|properties| properties.get(&**name));
             match (property, others) {
-                (Some(property), _) => self.node(value, property, &path.field(name)),
+                (Some(property), _) => {
+                    let (path, before) = (path.field(name), self.faults.len());
+                    self.node(value, property, &path);
+                    if required.iter().any(|required| *required == **name) {
+                        self.cannot_be_left_out(before, &path);
+                    }
+                }
                 (None, Some(Value::Bool(false))) => {
                     let known: Vec<&str> =
                         properties.into_iter().flat_map(|map| map.keys()).map(String::as_str).collect();
@@ -137,10 +116,18 @@ impl<'s> Checker<'s> {
                 (None, None) => {}
             }
         }
-        let required = schema.get("required").and_then(Value::as_array);
-        for name in required.into_iter().flatten().filter_map(Value::as_str) {
+        for name in required.iter().filter_map(Value::as_str) {
             if !fields.iter().any(|(other, _)| **other == *name) {
                 self.fault(&path.field(name), MISSING);
+            }
+        }
+    }
+
+    /// Takes back the advice to leave out a required field, in the faults that are new since there were `before`.
+    fn cannot_be_left_out(&mut self, before: usize, path: &Path) {
+        for fault in self.faults.iter_mut().skip(before).filter(|fault| fault.path == *path) {
+            if let Some(message) = fault.message.strip_suffix(LEAVE_OUT) {
+                fault.message = message.to_owned();
             }
         }
     }
@@ -148,7 +135,7 @@ impl<'s> Checker<'s> {
     fn length(&mut self, length: usize, schema: &Value, path: &Path) {
         let bound = |name: &str| schema.get(name).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
         if length == 0 && bound("minItems").is_some_and(|least| least > 0) {
-            self.fault(path, "is an empty list; write at least one item, or leave the field out");
+            self.fault(path, format!("is an empty list; write at least one item{LEAVE_OUT}"));
         } else if let Some(least) = bound("minItems").filter(|least| length < *least) {
             self.fault(path, format!("must have at least {least} items"));
         } else if let Some(most) = bound("maxItems").filter(|most| length > *most) {
@@ -177,7 +164,7 @@ impl<'s> Checker<'s> {
         }
         let bound = |name: &str| schema.get(name).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
         if text.trim().is_empty() && bound("minLength").is_some() {
-            return Some("is empty; write a value, or leave the field out".to_owned());
+            return Some(format!("is empty; write a value{LEAVE_OUT}"));
         }
         if let Some(most) = bound("maxLength").filter(|most| text.chars().count() > *most) {
             return Some(format!("must not be longer than {most} characters"));
@@ -191,6 +178,9 @@ impl<'s> Checker<'s> {
 
     fn no_word(&self, text: &str, expanded: bool, words: &[&str]) -> String {
         let known = one_of(words);
+        if text.is_empty() {
+            return format!("is empty; write {known}");
+        }
         match (self.shown(text, expanded), suggestion(text, words.iter().copied())) {
             (Some(shown), Some(meant)) if words.len() > 2 => {
                 format!("{shown} is not {known}; did you mean `{meant}`?")
@@ -215,7 +205,20 @@ impl<'s> Checker<'s> {
             if !tried.is_empty() && branches.iter().any(|branch| retype(node, branch)) {
                 return self.choice(node, branches, path);
             }
-            return self.faults.extend(tried);
+            return match node {
+                Node::Text { text, expanded } if !tried.is_empty() && !words(only).is_empty() => {
+                    self.fault(path, self.no_choice(text, *expanded, branches));
+                }
+                Node::Null
+                | Node::Boolean(_)
+                | Node::Unsigned(_)
+                | Node::Signed(_)
+                | Node::Float(_)
+                | Node::Text { .. }
+                | Node::List(_)
+                | Node::Map(_)
+                | Node::SetAside => self.faults.extend(tried),
+            };
         }
         let mut best: Option<Vec<Fault>> = None;
         for branch in &fitting {
@@ -255,6 +258,9 @@ impl<'s> Checker<'s> {
             return self.no_word(text, expanded, &all);
         }
         let wanted = wanted(fitting);
+        if text.is_empty() {
+            return format!("is empty; write {wanted}");
+        }
         match self.shown(text, expanded) {
             Some(shown) => format!("{shown} is not {wanted}"),
             None => format!("must be {wanted}"),
@@ -268,13 +274,24 @@ impl<'s> Checker<'s> {
     }
 
     fn mismatch(&self, node: &Node, branches: &[&Value]) -> String {
-        let found = node.kind();
-        let number = matches!(node, Node::Boolean(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_));
-        let plain_text = branches
-            .iter()
-            .any(|branch| has_type(branch, "string") && branch.get("format").is_none() || !words(branch).is_empty());
-        let hint = if number && plain_text { "; put it into quotes" } else { "" };
-        format!("expected {}, found {found}{hint}", wanted(branches))
+        let hint = match node {
+            Node::Boolean(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_)
+                if branches.iter().all(|branch| is_plain_text(branch)) =>
+            {
+                "; put it into quotes"
+            }
+            Node::Map(_) if branches.iter().all(|branch| has_type(branch, "array")) => "; begin each item with `- `",
+            Node::Null
+            | Node::Boolean(_)
+            | Node::Unsigned(_)
+            | Node::Signed(_)
+            | Node::Float(_)
+            | Node::Text { .. }
+            | Node::List(_)
+            | Node::Map(_)
+            | Node::SetAside => "",
+        };
+        format!("expected {}, found {}{hint}", wanted(branches), node.kind())
     }
 
     fn fault(&mut self, path: &Path, message: impl Into<String>) {
@@ -319,14 +336,6 @@ fn accepts(schema: &Value, node: &Node) -> bool {
     }
 }
 
-fn has_type(schema: &Value, wanted: &str) -> bool {
-    match schema.get("type") {
-        Some(Value::String(name)) => name == wanted,
-        Some(Value::Array(names)) => names.iter().any(|name| name == wanted),
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => false,
-    }
-}
-
 /// Makes a number or a boolean of text that came out of a variable, if the schema wants one; says whether it did.
 fn retype(node: &mut Node, schema: &Value) -> bool {
     let Node::Text { text, expanded: true } = &*node else { return false };
@@ -347,52 +356,6 @@ fn retype(node: &mut Node, schema: &Value) -> bool {
     true
 }
 
-/// The words a schema allows, if it allows only some.
-fn words(schema: &Value) -> Vec<&str> {
-    let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-    schema.get("const").into_iter().chain(listed).filter_map(Value::as_str).collect()
-}
-
-/// What some schemas want, in words.
-fn wanted(branches: &[&Value]) -> String {
-    let mut wishes: Vec<String> = Vec::new();
-    for branch in branches {
-        for wish in wishes_of(branch) {
-            if !wishes.contains(&wish) {
-                wishes.push(wish);
-            }
-        }
-    }
-    joined(&wishes, "or")
-}
-
-fn wishes_of(schema: &Value) -> Vec<String> {
-    let words = words(schema);
-    if !words.is_empty() {
-        return words.iter().map(|word| format!("`{word}`")).collect();
-    }
-    let of_format = match schema.get("format").and_then(Value::as_str) {
-        Some("human-duration") => Some("a duration such as `30s`"),
-        Some("byte-size") => Some("a size such as `10MiB`"),
-        Some("socket-address") => Some("an address such as `127.0.0.1:8080`"),
-        Some("network") => Some("a network such as `10.0.0.0/8`"),
-        Some("http-field-name") => Some("the name of an HTTP field"),
-        Some(_) | None => None,
-    };
-    if let Some(wish) = of_format {
-        return vec![wish.to_owned()];
-    }
-    let kinds = [
-        ("string", "text"),
-        ("integer", "a whole number"),
-        ("number", "a number"),
-        ("boolean", "`true` or `false`"),
-        ("array", "a list"),
-        ("object", "a mapping"),
-    ];
-    kinds.iter().filter(|(name, _)| has_type(schema, name)).map(|(_, wish)| (*wish).to_owned()).collect()
-}
-
 /// The largest value of an integer type.
 fn largest(format: &str) -> Option<u64> {
     match format {
@@ -402,9 +365,4 @@ fn largest(format: &str) -> Option<u64> {
         "int32" => Some(2_147_483_647),
         _ => None,
     }
-}
-
-/// A bound without a fraction that it does not have.
-fn whole(bound: &Value) -> String {
-    bound.as_f64().map_or_else(|| bound.to_string(), |bound| format!("{bound}"))
 }

@@ -11,7 +11,7 @@ use serde_path_to_error::Segment;
 
 use super::Fault;
 use super::node::Node;
-use super::path::Path;
+use super::path::{Path, Step};
 use super::place::Aim;
 
 /// Decodes the tree.
@@ -21,7 +21,7 @@ pub(super) fn decode<T: DeserializeOwned>(root: &Node) -> Result<T, Fault> {
     }
     // Keeping the path costs time for every value, so it is only kept once we know that somebody will read it.
     serde_path_to_error::deserialize(Decoder(root)).map_err(|error| {
-        let outer = path_of(error.path());
+        let outer = path_of(root, error.path());
         let DecodeError { message, field } = error.into_inner();
         let (path, aim) = match field {
             None => (outer, Aim::Value),
@@ -33,11 +33,19 @@ pub(super) fn decode<T: DeserializeOwned>(root: &Node) -> Result<T, Fault> {
     })
 }
 
-fn path_of(path: &serde_path_to_error::Path) -> Path {
+/// The path in the document. Items that were set aside do not count for serde, but they do for an operator.
+fn path_of(root: &Node, path: &serde_path_to_error::Path) -> Path {
+    let mut node = Some(root);
     path.iter().fold(Path::root(), |path, segment| match segment {
-        Segment::Seq { index } => path.index(*index),
-        Segment::Map { key } => path.field(key),
-        Segment::Enum { variant } => path.field(variant),
+        Segment::Seq { index } => {
+            let index = node.map_or(*index, |node| node.item(*index));
+            node = node.and_then(|node| node.at(&[Step::Index(index)]));
+            path.index(index)
+        }
+        Segment::Map { key: name } | Segment::Enum { variant: name } => {
+            node = node.and_then(|node| node.at(&[Step::Field(name.clone())]));
+            path.field(name)
+        }
         Segment::Unknown => path,
     })
 }
@@ -72,21 +80,21 @@ impl serde::de::Error for DecodeError {
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::custom(format_args!("expected {}", super::check::one_of(expected)))
+        Self::custom(format_args!("expected {}", super::wording::one_of(expected)))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self { message: super::check::unknown_field(field, expected), field: Some(field.to_owned()) }
+        Self { message: super::wording::unknown_field(field, expected), field: Some(field.to_owned()) }
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { message: super::check::MISSING.to_owned(), field: Some(field.to_owned()) }
+        Self { message: super::wording::MISSING.to_owned(), field: Some(field.to_owned()) }
     }
 }
 
 fn kind(found: Unexpected<'_>) -> &'static str {
     match found {
-        Unexpected::Bool(_) => "true or false",
+        Unexpected::Bool(_) => "a boolean",
         Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a whole number",
         Unexpected::Float(_) => "a number",
         Unexpected::Char(_) | Unexpected::Str(_) => "text",
@@ -120,7 +128,8 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
             Node::Float(value) => visitor.visit_f64(*value),
             Node::Text { text, .. } => visitor.visit_borrowed_str(text),
             Node::List(items) => {
-                let mut items = SeqDeserializer::new(items.iter().map(Decoder));
+                let items = items.iter().filter(|node| !matches!(node, Node::SetAside));
+                let mut items = SeqDeserializer::new(items.map(Decoder));
                 let value = visitor.visit_seq(&mut items)?;
                 items.end().map(|()| value)
             }

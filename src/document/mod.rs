@@ -23,6 +23,7 @@ mod problem;
 mod schema;
 pub mod size;
 mod suggest;
+mod wording;
 
 use std::io::Read;
 use std::sync::OnceLock;
@@ -123,14 +124,37 @@ impl Document {
     ///
     /// Understands `$ref` to `$defs`, `type`, `properties`, `required`, `additionalProperties`, `items`, the minima and
     /// maxima, `enum`, `const`, `anyOf`, `oneOf`, `allOf`, and the formats of this part (`human-duration`, `byte-size`,
-    /// `socket-address`, `network`, `http-field-name`). Text that came out of a variable becomes a number or a boolean
+    /// `socket-address`, `network`, `http-field-name`, and `service-url`, which is only asked for by its name). Text that came out of a variable becomes a number or a boolean
     /// where the schema wants one and it is one.
     ///
-    /// Faulty fields are set aside, here and in [`Document::expand`]: whatever looks at the document afterwards finds
+    /// Faulty values are set aside, here and in [`Document::expand`]: whatever looks at the document afterwards finds
     /// them left out, so that the rest can still be decoded and looked at. [`Document::is_faulty`] knows them.
     pub fn check(&mut self, schema: &serde_json::Value) -> Problems {
         let faults = check::check(&mut self.root, schema, self.values_shown);
         self.set_aside(faults)
+    }
+
+    /// Decodes what is left of a faulty document: mappings that miss a required field are left out as well. Only to find
+    /// more problems; what comes out must never be used.
+    ///
+    /// Nothing if the whole document misses one. An item of a list may be at another index than in the document, see
+    /// [`Document::item`].
+    pub fn decode_rest<T: DeserializeOwned>(&mut self) -> Option<T> {
+        loop {
+            let fault = match decode::decode(&self.root) {
+                Ok(value) => return Some(value),
+                Err(fault) => fault,
+            };
+            if !self.leave_out(fault.path) {
+                return None;
+            }
+        }
+    }
+
+    /// The path of the item of `list` that [`Document::decode_rest`] found at `index`.
+    #[must_use]
+    pub fn item(&self, list: &Path, index: usize) -> Path {
+        list.index(self.root.at(list.steps()).map_or(index, |list| list.item(index)))
     }
 
     /// Whether a problem was found at this path, on the way to it, or inside of it.
@@ -181,13 +205,20 @@ impl Document {
 
     fn set_aside(&mut self, faults: Vec<Fault>) -> Problems {
         let paths: Vec<Path> = faults.iter().map(|fault| fault.path.clone()).collect();
-        // Places first: they are found by the shape which the tree has in the text.
         let problems = self.placed(faults);
-        for path in &paths {
-            self.root.set_aside(path.steps());
+        for path in paths {
+            self.leave_out(path);
         }
-        self.faulty.extend(paths);
         problems
+    }
+
+    /// Sets aside what is at `path`; says whether there was something.
+    fn leave_out(&mut self, path: Path) -> bool {
+        // Places first: they are found by the shape which the tree has in the text.
+        self.places();
+        let there = self.root.set_aside(path.steps());
+        self.faulty.push(path);
+        there
     }
 
     fn placed(&self, faults: Vec<Fault>) -> Problems {
@@ -202,7 +233,11 @@ impl Document {
     }
 
     fn place(&self, path: &Path, aim: Aim) -> Place {
-        self.places.get_or_init(|| Places::collect(&self.text, &self.root)).find(&self.root, path, aim)
+        self.places().find(&self.root, path, aim)
+    }
+
+    fn places(&self) -> &Places {
+        self.places.get_or_init(|| Places::collect(&self.text, &self.root))
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Node {
     List(Vec<Self>),
     /// Fields in the order of the document. Names are unique once [`Node::duplicates`] was found empty.
     Map(Vec<(Box<str>, Self)>),
-    /// A field that was found faulty and is no longer looked at: what decodes finds it left out.
+    /// A field or an item that was found faulty and is no longer looked at: what decodes finds it left out.
     SetAside,
 }
 
@@ -36,10 +36,11 @@ impl Node {
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Boolean(_) => "true or false",
+            Self::Boolean(_) => "a boolean",
             Self::Unsigned(_) | Self::Signed(_) => "a whole number",
             Self::Float(_) => "a number",
-            Self::Text { .. } => "text",
+            Self::Text { expanded: true, .. } => "text that came out of a variable",
+            Self::Text { expanded: false, .. } => "text",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
             Self::SetAside => "something faulty",
@@ -57,36 +58,32 @@ impl Node {
         inner.at(rest)
     }
 
-    /// Sets aside the innermost field on the way to `steps`. An item of a list takes the list with it, because the
-    /// numbers of the others would change.
-    pub(super) fn set_aside(&mut self, steps: &[Step]) {
-        let Some((step, rest)) = steps.split_first() else { return };
-        match (self, step) {
-            (Self::Map(fields), Step::Field(name)) => {
-                let Some((_, value)) = fields.iter_mut().find(|(other, _)| **other == **name) else { return };
-                if rest.iter().any(|step| matches!(step, Step::Field(_))) && value.holds_field(rest) {
-                    value.set_aside(rest);
-                } else {
-                    *value = Self::SetAside;
-                }
-            }
-            (Self::List(items), Step::Index(index)) => {
-                if let Some(item) = items.get_mut(*index) {
-                    item.set_aside(rest);
-                }
-            }
-            (_, Step::Field(_) | Step::Index(_)) => {}
-        }
+    /// The index of the item that is at `index` once those set aside are left out.
+    pub(super) fn item(&self, index: usize) -> usize {
+        let Self::List(items) = self else { return index };
+        let left = items.iter().enumerate().filter(|(_, item)| !matches!(item, Self::SetAside));
+        left.map(|(position, _)| position).nth(index).unwrap_or(index)
     }
 
-    /// Whether on the way there is at least one field that exists and can be set aside instead of this whole value.
-    fn holds_field(&self, steps: &[Step]) -> bool {
-        match (self, steps) {
-            (Self::Map(fields), [Step::Field(name), ..]) => fields.iter().any(|(other, _)| **other == **name),
-            (Self::List(items), [Step::Index(index), rest @ ..]) => {
-                items.get(*index).is_some_and(|item| item.holds_field(rest))
+    /// Sets aside the value at a path, or the nearest one around it that exists; says whether it did. The whole document
+    /// cannot be set aside.
+    pub(super) fn set_aside(&mut self, steps: &[Step]) -> bool {
+        let Some((step, rest)) = steps.split_first() else { return false };
+        let inner = match (self, step) {
+            (Self::Map(fields), Step::Field(name)) => {
+                fields.iter_mut().find(|(other, _)| **other == **name).map(|(_, value)| value)
             }
-            (_, _) => false,
+            (Self::List(items), Step::Index(index)) => items.get_mut(*index),
+            (_, Step::Field(_) | Step::Index(_)) => None,
+        };
+        match inner {
+            None | Some(Self::SetAside) => false,
+            Some(inner) => {
+                if !inner.set_aside(rest) {
+                    *inner = Self::SetAside;
+                }
+                true
+            }
         }
     }
 
@@ -226,8 +223,18 @@ fn explanation(error: &serde_yaml::Error, text: &str) -> String {
     {
         return "is not YAML: lines are indented with spaces, not with tabs".to_owned();
     }
+    let context = PARSER_WORDS.iter().fold(context.to_owned(), |context, (word, ours)| context.replace(word, ours));
     if context.is_empty() { format!("is not YAML: {what}") } else { format!("is not YAML: {what}, {context}") }
 }
+
+/// Words of the parser, and what they mean to those who do not know how YAML is specified.
+const PARSER_WORDS: [(&str, &str); 5] = [
+    ("flow sequence", "list in brackets"),
+    ("flow mapping", "mapping in braces"),
+    ("block mapping", "mapping"),
+    ("block sequence", "list"),
+    ("block collection", "list"),
+];
 
 /// Builds nodes from what the parser reports. Nothing it says contains a value.
 struct Builder {

@@ -2,8 +2,8 @@
 
 /// The word among `known` that somebody who wrote `written` most likely meant, if one is near enough.
 ///
-/// Near enough is a third of the letters changed, added, lost or swapped with their neighbour; case and the difference
-/// between `-` and `_` do not count.
+/// Near enough is a third of the letters changed, added, lost or swapped with their neighbour, or one word being the
+/// beginning of the other; case and the difference between `-` and `_` do not count.
 #[must_use]
 pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = folded(written);
@@ -14,13 +14,19 @@ pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -
         let folded = folded(word);
         let distance = distance(&written, &folded);
         let allowed = (written.len().max(folded.len()) / 3).max(1);
-        (distance <= allowed && distance < folded.len()).then_some((distance, word))
+        let near = distance <= allowed && distance < folded.len();
+        (near || is_beginning(&written, &folded)).then_some((distance, word))
     });
     near.min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
 }
 
 /// Longer words are nobody's misspelling, and would cost time.
 const LETTERS_MAX: usize = 40;
+
+/// Whether one is the beginning of the other, and long enough for that to be no accident.
+fn is_beginning(one: &[char], other: &[char]) -> bool {
+    one.len().min(other.len()) >= 4 && (one.starts_with(other) || other.starts_with(one))
+}
 
 fn folded(word: &str) -> Vec<char> {
     word.chars().flat_map(char::to_lowercase).map(|letter| if letter == '-' { '_' } else { letter }).collect()
@@ -63,6 +69,7 @@ mod tests {
         check("Limits", Some("limits"));
         check("trusted-proxies", Some("trusted_proxies"));
         check("trustedproxies", Some("trusted_proxies"));
+        check("trusted", Some("trusted_proxies"));
         check("banana", None);
         check("", None);
         check(&"x".repeat(100), None);

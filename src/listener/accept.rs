@@ -92,7 +92,7 @@ pub async fn serve<S, F, B, O>(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                complaints.log(&error);
+                complaints.log(&error, monotonic_ns());
                 tokio::select! {
                     () = tokio::time::sleep(SHORTAGE_PAUSE) => {}
                     () = &mut draining => break,
@@ -210,8 +210,8 @@ struct Complaints {
 }
 
 impl Complaints {
-    fn log(&mut self, error: &io::Error) {
-        let now = monotonic_ns();
+    /// `now` is in monotonic nanoseconds.
+    fn log(&mut self, error: &io::Error, now: u64) {
         if self.last.is_some_and(|last| now.saturating_sub(last) < LOG_INTERVAL_NS) {
             self.unlogged += 1;
             return;
@@ -219,5 +219,33 @@ impl Complaints {
         tracing::warn!(%error, repeated = self.unlogged, "Cannot accept connections");
         self.last = Some(now);
         self.unlogged = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_logged_once_a_second() {
+        let mut complaints = Complaints::default();
+        let shortage = io::Error::from_raw_os_error(24);
+        for now in [7, 8, LOG_INTERVAL_NS + 6] {
+            complaints.log(&shortage, now);
+        }
+        assert_eq!(complaints.unlogged, 2);
+        complaints.log(&shortage, LOG_INTERVAL_NS + 7);
+        assert_eq!(complaints.unlogged, 0);
+    }
+
+    #[test]
+    fn a_lost_connection_is_no_shortage() {
+        for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::Interrupted] {
+            assert!(concerns_one_connection(&kind.into()), "{kind}");
+        }
+        // EMFILE, ENFILE, ENOMEM, ENOBUFS.
+        for code in [24, 23, 12, 105] {
+            assert!(!concerns_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+        }
     }
 }

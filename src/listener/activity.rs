@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
+use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::moment::monotonic_ns;
@@ -38,6 +39,10 @@ pub(super) struct Activity {
     head_bytes: AtomicBool,
     /// The last request announced a body.
     last_had_body: AtomicBool,
+    /// The last request was of a version that knows no framing but the end of the connection.
+    last_was_http10: AtomicBool,
+    /// The connection takes no further HTTP/1.1 request after the ones in flight.
+    leaving: AtomicBool,
     /// Bytes read so far; not counted beyond the length of an HTTP/2 preface.
     first_bytes: AtomicU64,
     /// Writes that made progress.
@@ -59,6 +64,8 @@ impl Activity {
             idle_since: AtomicU64::new(opened),
             head_bytes: AtomicBool::new(false),
             last_had_body: AtomicBool::new(false),
+            last_was_http10: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             first_bytes: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
@@ -86,6 +93,16 @@ impl Activity {
     /// be the rest of it, if the response came early.
     pub(super) fn head_is_certain(&self) -> bool {
         self.has_head_bytes() && !self.last_had_body.load(Relaxed)
+    }
+
+    /// Whether only a reset can tell the client that a response was cut (RFC 9112, section 8).
+    pub(super) fn cut_needs_reset(&self) -> bool {
+        self.last_was_http10.load(Relaxed)
+    }
+
+    /// From now on each HTTP/1.1 response says that it is the last.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Relaxed);
     }
 
     pub(super) fn preface_is_complete(&self) -> bool {
@@ -146,16 +163,23 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct InFlight {
     activity: Arc<Activity>,
+    is_http1: bool,
     waits_for_client: bool,
 }
 
 impl InFlight {
-    pub(super) fn begin(activity: &Arc<Activity>, has_body: bool) -> Self {
+    pub(super) fn begin(activity: &Arc<Activity>, version: Version, has_body: bool) -> Self {
         activity.requests.store(activity.requests.load(Relaxed).wrapping_add(1), Relaxed);
         activity.in_flight.fetch_add(1, Relaxed);
         activity.head_bytes.store(false, Relaxed);
         activity.last_had_body.store(has_body, Relaxed);
-        Self { activity: Arc::clone(activity), waits_for_client: false }
+        activity.last_was_http10.store(version < Version::HTTP_11, Relaxed);
+        Self { activity: Arc::clone(activity), is_http1: version < Version::HTTP_2, waits_for_client: false }
+    }
+
+    /// Whether its response must say that no other will follow on this connection.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_http1 && self.activity.leaving.load(Relaxed)
     }
 
     /// The response body is asked for a frame: the client has taken what was there.
@@ -267,8 +291,8 @@ mod tests {
     fn a_request_is_in_flight_until_its_guard_is_dropped() {
         let activity = Arc::new(Activity::new(7));
         assert_eq!((activity.is_busy(), activity.idle_since()), (false, 7));
-        let first = InFlight::begin(&activity, false);
-        let second = InFlight::begin(&activity, true);
+        let first = InFlight::begin(&activity, Version::HTTP_11, false);
+        let second = InFlight::begin(&activity, Version::HTTP_11, true);
         drop(first);
         assert_eq!((activity.is_busy(), activity.idle_since(), activity.requests()), (true, 7, 2));
         drop(second);
@@ -279,8 +303,8 @@ mod tests {
     #[test]
     fn a_connection_is_stalled_when_every_response_waits_for_the_client() {
         let activity = Arc::new(Activity::new(0));
-        let mut first = InFlight::begin(&activity, false);
-        let mut second = InFlight::begin(&activity, false);
+        let mut first = InFlight::begin(&activity, Version::HTTP_11, false);
+        let mut second = InFlight::begin(&activity, Version::HTTP_11, false);
         first.gave_frame();
         assert_eq!(activity.stalled_after_frames(), None);
         second.gave_frame();
@@ -303,7 +327,7 @@ mod tests {
         server.read_exact(&mut [0; 3]).await.unwrap();
         assert!(activity.has_head_bytes() && activity.head_is_certain());
 
-        let request = InFlight::begin(&activity, true);
+        let request = InFlight::begin(&activity, Version::HTTP_11, true);
         assert!(!activity.has_head_bytes());
         client.write_all(b"body").await.unwrap();
         server.read_exact(&mut [0; 4]).await.unwrap();

@@ -150,9 +150,13 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     let mut wire = take_back(conversation);
     match ending {
         Ending::Finished { result, idle } => {
+            let was_cut = result.as_ref().is_err_and(hyper::Error::is_user);
             report(&door.observer, result, &info);
-            if !idle && !activity.has_ended() {
-                goodbye::linger(&mut wire).await;
+            match (was_cut, idle || activity.has_ended()) {
+                // The response is not complete, and must not look as if it were: no close_notify, no orderly end.
+                (true, _) if activity.cut_needs_reset() => goodbye::reset(&mut wire),
+                (true, _) | (false, true) => {}
+                (false, false) => goodbye::linger(&mut wire).await,
             }
         }
         Ending::HeadTimeout => {

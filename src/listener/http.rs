@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -163,31 +163,24 @@ pub(super) struct Requests<S, O> {
 impl<S: Respond, O: Observer> Service<Request<Incoming>> for Requests<S, O> {
     type Response = Response<Tracked<S::Body>>;
     type Error = Infallible;
-    type Future = Answer<S, O, S::Future>;
+    type Future = Answer<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let in_flight = InFlight::begin(&self.activity, !request.body().is_end_stream());
-        let is_http1 = request.version() < Version::HTTP_2;
-        Answer {
-            future: self.door.service.respond(request, &self.info),
-            in_flight: Some(in_flight),
-            door: is_http1.then(|| Arc::clone(&self.door)),
-        }
+        let in_flight = InFlight::begin(&self.activity, request.version(), !request.body().is_end_stream());
+        Answer { future: self.door.service.respond(request, &self.info), in_flight: Some(in_flight) }
     }
 }
 
 pin_project! {
     /// The answer to one request, on its way.
-    pub(super) struct Answer<S, O, F> {
+    pub(super) struct Answer<F> {
         #[pin]
         future: F,
         in_flight: Option<InFlight>,
-        // Only HTTP/1.1 must be told in the response that there will be no more.
-        door: Option<Arc<Door<S, O>>>,
     }
 }
 
-impl<S, O, F, B> Future for Answer<S, O, F>
+impl<F, B> Future for Answer<F>
 where
     F: Future<Output = Response<B>>,
 {
@@ -196,11 +189,11 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.future.poll(context));
-        if this.door.as_ref().is_some_and(|door| door.drain.is_draining()) {
-            // RFC 9112, section 9.6.
+        let in_flight = this.in_flight.take();
+        if in_flight.as_ref().is_some_and(InFlight::is_last) {
+            // RFC 9112, section 9.6. HTTP/2 says GOAWAY by itself.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let in_flight = this.in_flight.take();
         Poll::Ready(Ok(response.map(|body| Tracked { body, in_flight })))
     }
 }

@@ -50,7 +50,7 @@ pub(super) trait Conversation: Future<Output = hyper::Result<()>> + Unpin {
 /// How a conversation ended.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// hyper is done. `polite` if it was us who wanted to.
+    /// hyper is done.
     Finished {
         /// What hyper says about it.
         result: hyper::Result<()>,
@@ -145,15 +145,15 @@ impl<'c> Watchdog<'c> {
         mut alarm: Pin<&mut Sleep>,
     ) -> Poll<Ending> {
         loop {
-            if let Poll::Ready(result) = Pin::new(&mut *conversation).poll(context) {
-                return Poll::Ready(Ending::Finished { result, idle: self.leaving_since != 0 });
-            }
             if self.draining_since == 0 && self.drain.is_draining() {
                 self.draining_since = monotonic_ns();
+                self.activity.leave();
                 if self.multiplexed || self.activity.is_busy() {
                     conversation.leave();
-                    continue;
                 }
+            }
+            if let Poll::Ready(result) = Pin::new(&mut *conversation).poll(context) {
+                return Poll::Ready(Ending::Finished { result, idle: self.leaving_since != 0 });
             }
             let (due_at, due) = self.due();
             if due_at < self.alarm_at {

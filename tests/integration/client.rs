@@ -9,26 +9,26 @@ use std::time::Duration;
 use crate::gate::PATIENCE;
 
 /// One connection, plain HTTP/1.1.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 /// A response.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     /// Its status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Its fields in the order in which they came, names in lower case.
-    pub fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
     /// Its content.
-    pub content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 impl Response {
     /// The value of a field that may stand once at most.
     #[track_caller]
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
         let value = values.next();
         assert!(values.next().is_none(), "{name} stands more than once: {self:?}");
@@ -37,25 +37,25 @@ impl Response {
 
     /// A field as a number.
     #[track_caller]
-    pub fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         self.field(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).parse().unwrap()
     }
 
     /// The content as text.
     #[track_caller]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.content.clone()).unwrap()
     }
 
     /// The content as JSON.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.content).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The machine code of a refusal.
     #[track_caller]
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
@@ -81,7 +81,7 @@ impl Response {
 impl Client {
     /// Opens a connection.
     #[track_caller]
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -90,13 +90,13 @@ impl Client {
 
     /// Sends a request and reads its response.
     #[track_caller]
-    pub fn request(&mut self, method: &str, path: &str, fields: &[(&str, &str)], content: &[u8]) -> Response {
+    pub(crate) fn request(&mut self, method: &str, path: &str, fields: &[(&str, &str)], content: &[u8]) -> Response {
         self.send(method, path, fields, content);
         self.response(method)
     }
 
     /// Sends a request. `Host` and `Content-Length` are added unless `fields` has them.
-    pub fn send(&mut self, method: &str, path: &str, fields: &[(&str, &str)], content: &[u8]) {
+    pub(crate) fn send(&mut self, method: &str, path: &str, fields: &[(&str, &str)], content: &[u8]) {
         let has = |name: &str| fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
         let mut head = format!("{method} {path} HTTP/1.1\r\n");
         if !has("host") {
@@ -114,13 +114,13 @@ impl Client {
     }
 
     /// Sends bytes as they are. A server that has closed already is not an error here: it shows in the response.
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// Reads one response to a request of this method.
     #[track_caller]
-    pub fn response(&mut self, method: &str) -> Response {
+    pub(crate) fn response(&mut self, method: &str) -> Response {
         let head = self.read_head().expect("the connection was closed before a response");
         let mut lines = head.split("\r\n");
         let status: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -170,7 +170,7 @@ impl Client {
 
     /// Reads exactly so many bytes.
     #[track_caller]
-    pub fn take(&mut self, bytes: usize) -> Vec<u8> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Vec<u8> {
         while self.unread.len() < bytes {
             assert!(self.fill() > 0, "the connection was closed in the middle of a response");
         }
@@ -178,13 +178,13 @@ impl Client {
     }
 
     /// Reads until the other side closes.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.fill() > 0 {}
         std::mem::take(&mut self.unread)
     }
 
     /// Whether the other side closes within `wait`.
-    pub fn closes_within(&mut self, wait: Duration) -> bool {
+    pub(crate) fn closes_within(&mut self, wait: Duration) -> bool {
         self.stream.set_read_timeout(Some(wait)).unwrap();
         let mut byte = [0];
         let closed = match self.stream.read(&mut byte) {

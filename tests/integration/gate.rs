@@ -14,10 +14,10 @@ use crate::client::{Client, Response};
 use crate::key::TestKey;
 
 /// How long anything may take that should take no time. Generous: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A configuration to be run.
-pub struct Setup {
+pub(crate) struct Setup {
     directory: TempDir,
     listen: String,
     upstream: String,
@@ -27,7 +27,7 @@ pub struct Setup {
 }
 
 /// A configuration that forwards to `upstream`, with no key yet.
-pub fn gate(upstream: impl std::fmt::Display) -> Setup {
+pub(crate) fn gate(upstream: impl std::fmt::Display) -> Setup {
     Setup {
         directory: tempfile::tempdir().unwrap(),
         listen: "listen: 127.0.0.1:0".to_owned(),
@@ -40,38 +40,38 @@ pub fn gate(upstream: impl std::fmt::Display) -> Setup {
 
 impl Setup {
     /// Knows this key.
-    pub fn key(mut self, key: &TestKey) -> Self {
+    pub(crate) fn key(mut self, key: &TestKey) -> Self {
         self.keys.push(key.clone());
         self
     }
 
     /// Watches for one more secret in everything that is written.
-    pub fn secret(mut self, secret: &str) -> Self {
+    pub(crate) fn secret(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
         self
     }
 
     /// Adds lines to the configuration.
-    pub fn with(mut self, yaml: &str) -> Self {
+    pub(crate) fn with(mut self, yaml: &str) -> Self {
         self.rest.push_str(yaml);
         self.rest.push('\n');
         self
     }
 
     /// Replaces how it listens.
-    pub fn listen(mut self, yaml: &str) -> Self {
+    pub(crate) fn listen(mut self, yaml: &str) -> Self {
         yaml.clone_into(&mut self.listen);
         self
     }
 
     /// Replaces the upstream with a mapping.
-    pub fn upstream(mut self, yaml: &str) -> Self {
+    pub(crate) fn upstream(mut self, yaml: &str) -> Self {
         yaml.clone_into(&mut self.upstream);
         self
     }
 
     /// Serves TLS with a certificate for `localhost`.
-    pub fn tls(self) -> Self {
+    pub(crate) fn tls(self) -> Self {
         make_certificate(self.directory.path(), "tls", &["localhost"]);
         self.listen(
             "listen:\n  address: 127.0.0.1:0\n  tls: { certificates: [{ certificate: tls.crt, key: tls.key }] }",
@@ -79,13 +79,13 @@ impl Setup {
     }
 
     /// Where the configuration lies.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// Writes the files and starts the gateway; returns when it is ready.
     #[track_caller]
-    pub fn start(self) -> Gate {
+    pub(crate) fn start(self) -> Gate {
         let directory = self.directory.path();
         let mut secrets = self.secrets;
         secrets.extend(self.keys.iter().flat_map(|key| [key.secret.clone(), key.digest()]));
@@ -102,14 +102,14 @@ impl Setup {
 }
 
 /// A gateway that runs.
-pub struct Gate {
+pub(crate) struct Gate {
     child: Child,
     directory: TempDir,
     secrets: Vec<String>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Where its admin door is.
-    pub admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     ended: bool,
 }
 
@@ -151,25 +151,25 @@ impl Gate {
     }
 
     /// A client with one connection.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
     }
 
     /// `GET` on a connection of its own.
     #[track_caller]
-    pub fn get(&self, path: &str, fields: &[(&str, &str)]) -> Response {
+    pub(crate) fn get(&self, path: &str, fields: &[(&str, &str)]) -> Response {
         self.client().request("GET", path, fields, b"")
     }
 
     /// `GET` at the admin door.
     #[track_caller]
-    pub fn admin(&self, path: &str) -> Response {
+    pub(crate) fn admin(&self, path: &str) -> Response {
         Client::connect(self.admin).request("GET", path, &[], b"")
     }
 
     /// The value of a metric's only line that bears all of `labels`; 0 if there is none.
     #[track_caller]
-    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let page = self.admin("/metrics").text();
         page.lines()
             .filter(|line| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']))
@@ -180,7 +180,7 @@ impl Gate {
 
     /// Waits until `condition` holds.
     #[track_caller]
-    pub fn eventually(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+    pub(crate) fn eventually(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self) {
             assert!(Instant::now() < deadline, "never: {what}\n{}", self.stderr());
@@ -189,45 +189,45 @@ impl Gate {
     }
 
     /// A file in the gateway's directory.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Replaces a file as a careful writer does: beside it, then by rename.
-    pub fn replace(&self, name: &str, content: &str) {
+    pub(crate) fn replace(&self, name: &str, content: &str) {
         let aside = self.file(&format!(".{name}.new"));
         fs::write(&aside, content).unwrap();
         fs::rename(aside, self.file(name)).unwrap();
     }
 
     /// Adds to the secrets that must not be written anywhere.
-    pub fn watch_for(&mut self, key: &TestKey) {
+    pub(crate) fn watch_for(&mut self, key: &TestKey) {
         self.secrets.extend([key.secret.clone(), key.digest()]);
     }
 
     /// What it said on standard error so far.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.file("stderr")).unwrap_or_default()
     }
 
     /// The access log so far.
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(self.file("stdout")).unwrap_or_default()
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends it a signal, by name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Bytes of memory that it holds (resident set).
-    pub fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
@@ -235,7 +235,7 @@ impl Gate {
 
     /// Waits for it to end by itself.
     #[track_caller]
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -249,7 +249,7 @@ impl Gate {
 
     /// Ends it, and looks for secrets in everything it has written.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.finish();
     }
 
@@ -293,7 +293,7 @@ fn listening(log: &str, door: &str) -> Option<SocketAddr> {
 }
 
 /// A key file with these keys.
-pub fn key_file(keys: &[TestKey]) -> String {
+pub(crate) fn key_file(keys: &[TestKey]) -> String {
     if keys.is_empty() {
         return "keys: []\n".to_owned();
     }
@@ -301,7 +301,7 @@ pub fn key_file(keys: &[TestKey]) -> String {
 }
 
 /// Makes `NAME.crt` and `NAME.key`, self-signed.
-pub fn make_certificate(directory: &Path, name: &str, hosts: &[&str]) {
+pub(crate) fn make_certificate(directory: &Path, name: &str, hosts: &[&str]) {
     let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(hosts).unwrap();
     fs::write(directory.join(format!("{name}.crt")), made.cert.pem()).unwrap();

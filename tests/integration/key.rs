@@ -6,16 +6,16 @@ use sha2::{Digest as _, Sha256};
 
 /// A key that a gate may know.
 #[derive(Clone)]
-pub struct TestKey {
+pub(crate) struct TestKey {
     /// Its public id.
-    pub id: String,
+    pub(crate) id: String,
     /// What the client sends.
-    pub secret: String,
+    pub(crate) secret: String,
     extra: String,
 }
 
 /// A key of this id with a secret that no other test uses.
-pub fn key(id: &str) -> TestKey {
+pub(crate) fn key(id: &str) -> TestKey {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let secret = format!("secret-of-{id}-{number}-{}", std::process::id());
@@ -24,23 +24,23 @@ pub fn key(id: &str) -> TestKey {
 
 impl TestKey {
     /// Adds a field to the key's entry.
-    pub fn with(mut self, yaml: &str) -> Self {
+    pub(crate) fn with(mut self, yaml: &str) -> Self {
         self.extra.push_str(&format!("    {yaml}\n"));
         self
     }
 
     /// SHA-256 of the secret, as it stands in key files.
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         Sha256::digest(self.secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The entry of a key file.
-    pub fn entry(&self) -> String {
+    pub(crate) fn entry(&self) -> String {
         format!("  - id: {}\n    sha256: {}\n{}", self.id, self.digest(), self.extra)
     }
 
     /// The field that carries the key.
-    pub fn field(&self) -> (&str, &str) {
+    pub(crate) fn field(&self) -> (&str, &str) {
         ("X-API-Key", &self.secret)
     }
 }

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex};
 
 /// A request as it reached the upstream.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// The head as it came, without the empty line.
-    pub head: String,
+    pub(crate) head: String,
     /// The content, chunks joined.
-    pub content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
     /// Which connection it came over, counted from 1.
-    pub connection: usize,
+    pub(crate) connection: usize,
 }
 
 impl Received {
     /// The values of a field, in order.
-    pub fn values(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         self.head
             .lines()
             .skip(1)
@@ -30,14 +30,14 @@ impl Received {
 
     /// The only value of a field.
     #[track_caller]
-    pub fn value(&self, name: &str) -> &str {
+    pub(crate) fn value(&self, name: &str) -> &str {
         let values = self.values(name);
         assert_eq!(values.len(), 1, "{name} in {}", self.head);
         values[0]
     }
 
     /// Whether a text occurs anywhere.
-    pub fn mentions(&self, text: &str) -> bool {
+    pub(crate) fn mentions(&self, text: &str) -> bool {
         self.head.contains(text) || String::from_utf8_lossy(&self.content).contains(text)
     }
 }
@@ -46,7 +46,7 @@ type Answer = dyn Fn(&Received, &mut TcpStream) -> Then + Send + Sync;
 
 /// What happens to the connection after an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub(crate) enum Then {
     /// It waits for the next request.
     Keep,
     /// It is closed.
@@ -54,7 +54,7 @@ pub enum Then {
 }
 
 /// An upstream that runs until the test ends.
-pub struct Upstream {
+pub(crate) struct Upstream {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<AtomicUsize>,
@@ -62,17 +62,17 @@ pub struct Upstream {
 
 impl Upstream {
     /// Answers everything with 200 and `hello`.
-    pub fn hello() -> Self {
+    pub(crate) fn hello() -> Self {
         Self::answering(|_, stream| respond(stream, "200 OK", "content-type: text/plain\r\n", b"hello"))
     }
 
     /// Answers with the content it was sent.
-    pub fn echo() -> Self {
+    pub(crate) fn echo() -> Self {
         Self::answering(|request, stream| respond(stream, "200 OK", "", &request.content))
     }
 
     /// Answers as `answer` does.
-    pub fn answering(answer: impl Fn(&Received, &mut TcpStream) -> Then + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(answer: impl Fn(&Received, &mut TcpStream) -> Then + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -89,18 +89,18 @@ impl Upstream {
     }
 
     /// Everything it has received.
-    pub fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 
     /// The last request it has received.
     #[track_caller]
-    pub fn last(&self) -> Received {
+    pub(crate) fn last(&self) -> Received {
         self.received().pop().expect("the upstream received nothing")
     }
 
     /// How many connections were opened to it.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
@@ -112,7 +112,7 @@ impl std::fmt::Display for Upstream {
 }
 
 /// Writes a response of known length.
-pub fn respond(stream: &mut TcpStream, status: &str, fields: &str, content: &[u8]) -> Then {
+pub(crate) fn respond(stream: &mut TcpStream, status: &str, fields: &str, content: &[u8]) -> Then {
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{fields}\r\n", content.len());
     let _ = stream.write_all(&[head.as_bytes(), content].concat());
     Then::Keep

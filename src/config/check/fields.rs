@@ -63,7 +63,8 @@ impl Checker<'_> {
         let written = &file.credentials.api_key;
         let mut fields = Vec::new();
         for (index, name) in written.fields.iter().enumerate() {
-            fields.push(names.take_for_key(name, &path.field("fields").index(index)));
+            let path = names.checker.document.item(&path.field("fields"), index);
+            fields.push(names.take_for_key(name, &path));
         }
         if written.fields.is_empty() && !written.bearer {
             let message = "lets a key travel nowhere; name a field, or write `bearer: true`";

@@ -14,10 +14,12 @@ impl Checker<'_> {
         if keys.file.is_none() && keys.files.is_empty() && keys.directory.is_none() {
             self.refuse(&path, "names no source; write `file`, `files` or `directory`");
         }
+        let list = path.field("files");
         let one = keys.file.iter().map(|file| (file, path.field("file")));
-        let many = keys.files.iter().enumerate().map(|(index, file)| (file, path.field("files").index(index)));
+        let many = keys.files.iter().enumerate().map(|(index, file)| (file, self.document.item(&list, index)));
         let mut files = Vec::new();
-        for (file, path) in one.chain(many) {
+        let named: Vec<_> = one.chain(many).collect();
+        for (file, path) in named {
             let file = self.path(file);
             if files.contains(&file) {
                 self.refuse(&path, "names a file that was named before");

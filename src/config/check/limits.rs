@@ -18,9 +18,9 @@ const REFILL_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Checker<'_> {
     pub(super) fn limits(&mut self, limits: &[Limit]) -> Vec<LimitValues> {
-        let path = Path::root().field("limits");
+        let list = Path::root().field("limits");
         for (index, limit) in limits.iter().enumerate() {
-            let path = path.index(index);
+            let path = self.document.item(&list, index);
             let earlier = limits.iter().take(index).position(|other| other.name == limit.name);
             if let Some(earlier) = earlier {
                 self.refuse(

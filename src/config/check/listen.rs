@@ -70,7 +70,7 @@ impl Checker<'_> {
             if network.prefix_len() == 0 {
                 let message = "is every address there is, so any client could claim to be another; name the networks of \
                                your proxies";
-                self.refuse(&path.index(index), message);
+                self.refuse(&self.document.item(path, index), message);
             }
         }
     }
@@ -85,24 +85,31 @@ impl Checker<'_> {
             wanted.push((door.listen, Path::root().field("admin").field("listen")));
         }
         for (address, path) in wanted {
-            let other = taken.iter().find(|(other, _)| overlap(*other, address));
-            if let Some((other, other_path)) = other
-                && !self.document.is_faulty(other_path)
-            {
-                let message = if *other == address {
-                    format!("`{address}` is in use already, by `{other_path}`")
-                } else {
-                    format!("port {} is in use already, by `{other}` of `{other_path}`", address.port())
-                };
-                self.refuse(&path, message);
+            if let Some((other, other_path)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
+                self.in_use(address, &path, *other, other_path);
             }
             taken.push((address, path));
         }
     }
 
+    fn in_use(&mut self, address: SocketAddr, path: &Path, other: SocketAddr, other_path: &Path) {
+        if self.document.is_faulty(path) || self.document.is_faulty(other_path) {
+            return;
+        }
+        if !self.document.has(path) {
+            let message = format!("is in the way of `{path}`, which is `{address}` by default; move one of them");
+            self.refuse(other_path, message);
+        } else if other == address {
+            self.refuse(path, format!("`{address}` is in use already, by `{other_path}`"));
+        } else {
+            let message = format!("port {} is in use already, by `{other}` of `{other_path}`", address.port());
+            self.refuse(path, message);
+        }
+    }
+
     fn listener_path(&self, index: usize) -> Path {
         let listen = Path::root().field("listen");
-        let item = listen.index(index);
+        let item = self.document.item(&listen, index);
         if self.document.has(&item) { item } else { listen }
     }
 

@@ -23,19 +23,24 @@ pub(super) use self::road::{
 };
 pub(super) use self::upstream::{HostField, Protocol, Upstream};
 
+/// The fields that an operator must write. They have defaults all the same, so that a file in which one of them is
+/// faulty can still be decoded and checked; the schema does not know of these.
+pub(super) const REQUIRED: [&str; 3] = ["listen", "upstream", "keys"];
+
 /// The configuration of keygate. Three fields are enough: `listen`, `upstream` and `keys`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     /// Where clients connect: an address such as `0.0.0.0:8080`, a mapping, or a list of both.
-    #[serde(deserialize_with = "listen::deserialize")]
+    #[serde(default, deserialize_with = "listen::deserialize")]
     #[schemars(schema_with = "listen::schema")]
     pub(super) listen: Vec<Listener>,
     /// The API that is guarded: a URL such as `http://127.0.0.1:9000` or `unix:/run/api.sock`, or a mapping.
-    #[serde(deserialize_with = "upstream::deserialize")]
+    #[serde(default, deserialize_with = "upstream::deserialize")]
     #[schemars(schema_with = "upstream::schema")]
     pub(super) upstream: Upstream,
     /// Where the keys are; at least one of `file`, `files` and `directory`.
+    #[serde(default)]
     pub(super) keys: Keys,
     /// Where in a request a credential travels.
     #[serde(default)]

@@ -13,8 +13,9 @@ use crate::document::duration::HumanDuration;
 use crate::document::size::{self, ByteSize};
 
 /// Where the keys are. All sources together are one set.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "file": "keys.yaml" }]))]
 pub(in crate::config) struct Keys {
     /// A key file.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,11 @@ pub(super) fn text(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "minLength": 1, "maxLength": 1024 })
 }
 
+/// The URL of the upstream. What it must be in detail, `check` says.
+pub(super) fn url(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "service-url", "minLength": 1, "maxLength": 1024 })
+}
+
 /// An IP address with a port.
 pub(super) fn socket_address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "socket-address", "minLength": 1 })

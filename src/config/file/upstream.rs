@@ -14,7 +14,7 @@ use crate::document::duration::HumanDuration;
 pub(in crate::config) struct Upstream {
     /// Where it is: `http://host:port`, `https://host:port` or `unix:/path/of.sock`. Without path, query and user: paths
     /// are forwarded as they come.
-    #[schemars(schema_with = "shapes::text")]
+    #[schemars(schema_with = "shapes::url")]
     pub(in crate::config) url: String,
     /// The protocol that is spoken to it.
     #[serde(default)]
@@ -99,14 +99,21 @@ impl FromText for Upstream {
     const EXPECTED: &'static str = "a URL such as `http://127.0.0.1:9000`, or a mapping";
 
     fn from_text(text: &str) -> Option<Self> {
-        Some(Self {
-            url: text.to_owned(),
+        Some(Self { url: text.to_owned(), ..Self::default() })
+    }
+}
+
+impl Default for Upstream {
+    /// No URL at all: stands in for one whose problem has been told.
+    fn default() -> Self {
+        Self {
+            url: String::new(),
             protocol: Protocol::default(),
             host: HostField::default(),
             tls: None,
             connections_max: connections_max(),
             idle_timeout: idle_timeout(),
-        })
+        }
     }
 }
 
@@ -117,7 +124,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 /// What [`deserialize`] takes.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    let url = shapes::text(generator);
+    let url = shapes::url(generator);
     let mapping = generator.subschema_for::<Upstream>();
     json_schema!({ "anyOf": [url, mapping] })
 }

@@ -1,0 +1,96 @@
+//! The end of a listener: no request is lost that we could have known of.
+
+use super::*;
+
+#[tokio::test]
+async fn a_request_in_flight_is_finished_and_the_connection_closed() {
+    let server = Server::start(settings());
+    let mut client = server.connect().await;
+    send(&mut client, "/wait").await;
+    tokio::time::sleep(SHORT / 3).await;
+
+    server.drain.begin();
+    assert!(!server.drain.wait_idle(2 * SHORT).await);
+    server.gate.notify_one();
+    let response = until_closed(&mut client).await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("waited"), "{response}");
+    assert_eq!(response.matches("connection: close\r\n").count(), 1, "{response}");
+    drop(client);
+    assert!(server.drain.wait_idle(LONG).await);
+    server.ends().await;
+}
+
+/// A client that uses its connection all the time is told by a response, and never by a reset.
+#[tokio::test]
+async fn a_busy_client_is_told_before_its_connection_is_closed() {
+    let server = Server::start(settings());
+    let mut client = server.connect().await;
+    send(&mut client, "/").await;
+    receive(&mut client).await;
+
+    server.drain.begin();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    send(&mut client, "/").await;
+    let response = until_closed(&mut client).await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(response.contains("connection: close\r\n"), "{response}");
+    server.ends().await;
+}
+
+#[tokio::test]
+async fn idle_and_silent_connections_are_closed_soon() {
+    let server = Server::start(settings());
+    let (mut idle, mut silent) = (server.connect().await, server.connect().await);
+    send(&mut idle, "/").await;
+    receive(&mut idle).await;
+
+    let begin = Instant::now();
+    server.drain.begin();
+    assert_eq!(until_closed(&mut idle).await, "");
+    assert_eq!(until_closed(&mut silent).await, "");
+    assert!(server.drain.wait_idle(LONG).await);
+    assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
+    server.ends().await;
+}
+
+/// They have been told that they are connected; only we know that nobody has looked yet.
+#[tokio::test]
+async fn connections_in_the_accept_queue_are_served() {
+    let server = Server::start(settings());
+    tokio::task::yield_now().await;
+    // Nothing of the server runs until this test waits for something.
+    let clients: Vec<_> = (0..5).map(|_| std::net::TcpStream::connect(server.address).unwrap()).collect();
+    server.drain.begin();
+
+    for client in clients {
+        client.set_nonblocking(true).unwrap();
+        let mut client = TcpStream::from_std(client).unwrap();
+        send(&mut client, "/").await;
+        assert!(receive(&mut client).await.starts_with("HTTP/1.1 200 "));
+    }
+    assert!(server.drain.wait_idle(LONG).await);
+    assert!(TcpStream::connect(server.address).await.is_err(), "the listener is still open");
+    server.ends().await;
+}
+
+#[tokio::test]
+async fn abort_drops_everything_at_once() {
+    let server = Server::start(settings());
+    let mut clients = Vec::new();
+    for path in ["/wait", "/", "/large"] {
+        let mut client = server.connect().await;
+        send(&mut client, path).await;
+        clients.push(client);
+    }
+    clients.push(server.connect().await);
+    tokio::time::sleep(SHORT).await;
+
+    let begin = Instant::now();
+    server.drain.abort();
+    assert!(server.drain.wait_idle(LONG).await);
+    assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
+    for mut client in clients {
+        until_closed(&mut client).await;
+    }
+    server.ends().await;
+}

@@ -1,0 +1,216 @@
+//! Configurations an operator could write, and what keygate says about them.
+//!
+//! Adding a test is adding a file: `tests/config/accepted/NAME.yaml`, or `tests/config/rejected/NAME.yaml` with the
+//! exact output in `NAME.txt`. `KEYGATE_UPDATE=1 cargo test --test config` writes the `.txt` files anew; read them as an
+//! operator would before you commit them: is it clear where something is wrong, and what to do?
+
+#![expect(clippy::expect_used, reason = "what is not there ends a test, wherever in it")]
+
+use std::path::{Path, PathBuf};
+
+use keygate::config::{Config, UpstreamAddress, schema};
+use serde_json::Value;
+
+/// The environment of every configuration in these folders.
+fn variable(name: &str) -> Option<String> {
+    match name {
+        "PORT" => Some("8080".to_owned()),
+        "REQUESTS" => Some("250".to_owned()),
+        "YES" => Some("true".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "SECRET" => Some("hunter2".to_owned()),
+        _ => None,
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder of configurations");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|other| other == extension));
+    files.sort();
+    files
+}
+
+/// All problems, with the file named as it would be in its own folder; warnings if there are no problems.
+fn output(path: &Path) -> Result<Config, String> {
+    let folder = format!("{}/", path.parent().expect("a folder").display());
+    Config::load(path, &variable).map_err(|problems| format!("{problems}\n").replace(&folder, ""))
+}
+
+#[test]
+fn every_rejected_configuration_yields_its_exact_message() {
+    let folder = folder("rejected");
+    let update = std::env::var_os("KEYGATE_UPDATE").is_some();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for path in files(&folder, "yaml") {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let Err(output) = output(&path) else {
+            wrong.push(format!("{name} is accepted"));
+            continue;
+        };
+        let expected_path = path.with_extension("txt");
+        if update {
+            std::fs::write(&expected_path, &output).expect("the output can be written");
+        }
+        let expected = std::fs::read_to_string(&expected_path).unwrap_or_default();
+        if output != expected {
+            wrong.push(format!("{name} says\n{output}instead of\n{expected}"));
+        }
+        assert!(!output.contains("hunter2"), "{name} shows a secret:\n{output}");
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 40, "only {count} configurations were read");
+    assert_eq!(files(&folder, "txt").len(), count, "an output without its configuration");
+}
+
+#[test]
+fn every_accepted_configuration_is_accepted() {
+    let paths = files(&folder("accepted"), "yaml");
+    for path in &paths {
+        if let Err(output) = output(path) {
+            panic!("{output}");
+        }
+    }
+    assert!(paths.len() >= 10, "only {} configurations were read", paths.len());
+}
+
+/// Half of what is written in `NAME.yaml` of `accepted` is looked at here, so that "accepted" means "understood".
+#[test]
+fn what_is_accepted_means_what_is_written() {
+    let accepted = |name: &str| output(&folder("accepted").join(name)).expect(name);
+
+    let config = accepted("minimal.yaml");
+    assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.keys.files, [folder("accepted").join("keys.yaml")], "relative to the configuration file");
+    assert_eq!(config.admin.expect("the door is open by default").address.to_string(), "127.0.0.1:9901");
+    assert!(config.warnings.is_empty());
+
+    let config = accepted("variables.yaml");
+    assert_eq!(config.listeners[0].address.port(), 8080);
+    assert_eq!(config.limits[0].requests, 250);
+    assert!(config.road.rate_limit_fields.ietf);
+    assert_eq!(config.upstream.authority.as_str(), "fallback:9000");
+
+    let config = accepted("several-listeners.yaml");
+    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.listeners[1].tls.as_ref().map(|tls| tls.certificates.len()), Some(2));
+    assert!(config.listeners[1].proxy_protocol.as_ref().is_some_and(|proxy| proxy.v1 && proxy.v2));
+    assert!(config.listeners[2].prior_knowledge);
+
+    let config = accepted("unix-upstream.yaml");
+    assert_eq!(config.upstream.address, UpstreamAddress::Unix("/run/api.sock".into()));
+
+    let config = accepted("written-out.yaml");
+    assert!(config.admin.is_none() && config.road.body_bytes_max.is_none() && config.log.access.is_none());
+
+    let config = accepted("upstream-unverified.yaml");
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));
+}
+
+/// What nobody reads a file for: the file itself.
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let missing = Config::load(Path::new("no/such/keygate.yaml"), &variable).expect_err("there is none").to_string();
+    assert_eq!(missing, "no/such/keygate.yaml: cannot be opened: No such file or directory (os error 2)");
+    let folder = Config::load(Path::new("tests"), &variable).expect_err("a folder is no file").to_string();
+    assert_eq!(folder, "tests: cannot be read: Is a directory (os error 21)");
+}
+
+const EXAMPLE: &str = include_str!("../config.example.yaml");
+
+/// The example with every field that is absent by default taken out of its comment.
+fn example_with_everything() -> String {
+    let (_introduction, fields) = EXAMPLE.split_once("\n\n# Where clients connect").expect("the first field");
+    let lines = fields.lines().skip(1).map(|line| match line.strip_prefix('#') {
+        Some(field) if field.trim_start_matches(' ').starts_with("- ") || names_a_field(line, field) => field,
+        Some(_) | None => line,
+    });
+    // Only one of the two `limits` can be there.
+    let lines = lines.filter(|line| *line != "limits: []");
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `#name:` and `#  name:` begin fields, `# A sentence: like this` does not.
+fn names_a_field(line: &str, field: &str) -> bool {
+    let name = field.trim_start_matches(' ');
+    let letters = name.bytes().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_');
+    let letters = letters.count();
+    let one_space = line.starts_with("# ") && !line.starts_with("#  ");
+    letters > 0 && name[letters..].starts_with(':') && !one_space
+}
+
+#[test]
+fn the_example_holds_every_default() {
+    let folder = Path::new("");
+    let example = Config::parse("config.example.yaml", EXAMPLE.to_owned(), folder, &|_| None).expect("it is good");
+    let minimal = "listen: 127.0.0.1:8080\nupstream: http://127.0.0.1:9000\nkeys: { file: keys.yaml }\n";
+    let minimal = Config::parse("minimal.yaml", minimal.to_owned(), folder, &|_| None).expect("it is good");
+    assert_eq!(format!("{example:#?}"), format!("{minimal:#?}"), "a default differs from what the example says");
+}
+
+#[test]
+fn the_example_holds_every_field() {
+    let text = example_with_everything();
+    let mut document = keygate::document::Document::parse("everything", text.clone()).expect("it is YAML");
+    let schema = schema();
+    assert_eq!(document.check(&schema).to_string(), "", "a commented field is wrong");
+
+    let everything: Value = serde_yaml::from_str(&text).expect("it is YAML");
+    let mut missing = Vec::new();
+    let count = compare(&schema, &schema, &everything, "", &mut missing);
+    assert!(missing.is_empty(), "not in config.example.yaml: {missing:?}");
+    assert!(count > 65, "only {count} fields were compared");
+}
+
+/// Says which fields of the schema are not in the example, and how many are.
+fn compare(root: &Value, schema: &Value, example: &Value, path: &str, missing: &mut Vec<String>) -> usize {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = root.pointer(reference.trim_start_matches('#')).expect("a definition");
+        return compare(root, target, example, path, missing);
+    }
+    if let Some(branches) = schema["anyOf"].as_array() {
+        // The richest form is the one the example shows.
+        let mapping = branches.iter().find(|branch| branch["$ref"].is_string() || branch["type"] == "object");
+        return mapping.map_or(1, |branch| compare(root, branch, example, path, missing));
+    }
+    if let Some(items) = schema.get("items") {
+        return compare(root, items, &example[0], path, missing);
+    }
+    let Some(properties) = schema["properties"].as_object() else { return 1 };
+    let mut count = 0;
+    for (name, property) in properties {
+        let path = format!("{path}.{name}");
+        assert!(!describe(root, property).is_empty(), "{path} has no description");
+        match example.get(name) {
+            Some(example) => count += compare(root, property, example, &path, missing),
+            None => missing.push(path),
+        }
+    }
+    count
+}
+
+fn describe<'a>(root: &'a Value, schema: &'a Value) -> &'a str {
+    match (schema["description"].as_str(), schema["$ref"].as_str()) {
+        (Some(description), _) => description,
+        (None, Some(reference)) => {
+            root.pointer(reference.trim_start_matches('#')).map_or("", |target| describe(root, target))
+        }
+        (None, None) => "",
+    }
+}
+
+#[test]
+fn the_schema_is_for_editors() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["title"], "keygate");
+    assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["properties"]["timeouts"]["default"]["connect"], "5s");
+    assert!(!schema.to_string().contains("null"), "a field without a value must be an error in an editor too");
+}

@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::gate::gate;
+use crate::key::key;
+use crate::upstream::Upstream;
+
+/// Runs keygate in a directory, with something on its standard input.
+fn keygate(directory: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn check_prints_every_problem_at_once_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    fs::write(
+        at.join("keygate.yaml"),
+        "listen: nowhere\nupstrem: http://127.0.0.1:1\nkeys: { file: missing.yaml }\nworkers: 0\n",
+    )
+    .unwrap();
+    let output = keygate(at, &["check", "--config", "keygate.yaml"], "");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for expected in ["keygate.yaml:1:9: listen:", "keygate.yaml:2:1: upstrem:", "did you mean `upstream`?", "workers:"] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
+
+    fs::write(
+        at.join("keygate.yaml"),
+        "listen:\n  address: 127.0.0.1:8080\n  tls: { certificates: [{ certificate: no.crt, key: no.key }] }\n\
+         upstream: http://127.0.0.1:1\nkeys: { file: keys.yaml }\n",
+    )
+    .unwrap();
+    fs::write(at.join("keys.yaml"), "keys:\n  - id: a\n    sha256: plain\n  - id: b\n    sha65: x\n").unwrap();
+    let text = said(&keygate(at, &["check"], ""));
+    for expected in ["no.crt", "keys.yaml:3:13: keys[0].sha256:", "keys.yaml:5:5: keys[1].sha65:"] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
+
+    fs::write(at.join("keygate.yaml"), "listen: 127.0.0.1:8080\nupstream: http://127.0.0.1:1\nkeys: { file: keys.yaml }\n")
+        .unwrap();
+    fs::write(at.join("keys.yaml"), "keys: []\n").unwrap();
+    let output = keygate(at, &["check"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(keygate(at, &["chek"], "").status.code(), Some(2));
+}
+
+#[test]
+fn a_key_that_was_made_and_appended_opens_the_gate_at_once() {
+    let upstream = Upstream::hello();
+    let gate = gate(&upstream).key(&key("first")).start();
+    let directory = gate.file("");
+    let arguments = ["keys", "create", "--name", "Second", "--tenant", "acme", "--to", "keys.yaml", "--json"];
+    let output = keygate(&directory, &arguments, "");
+    assert!(output.status.success(), "{}", said(&output));
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    assert!(!fs::read_to_string(gate.file("keys.yaml")).unwrap().contains(&secret));
+    gate.eventually("it is let in", |gate| gate.get("/", &[("X-API-Key", &secret)]).status == 200);
+    assert_eq!(upstream.last().value("X-Keygate-Tenant"), "acme");
+
+    let mut typo = secret.clone();
+    let last = typo.pop().unwrap();
+    typo.push(if last == 'x' { 'y' } else { 'x' });
+    assert_eq!(gate.get("/", &[("X-API-Key", &typo)]).code(), "credentials_malformed", "a typo needs no look-up");
+
+    let list = keygate(&directory, &["keys", "list", "keys.yaml"], "");
+    let text = said(&list);
+    assert!(text.contains("first") && text.contains("Second") && !text.contains(&secret), "{text}");
+}
+
+#[test]
+fn the_entry_that_is_printed_can_be_pasted() {
+    let upstream = Upstream::hello();
+    let directory = tempfile::tempdir().unwrap();
+    let output = keygate(directory.path(), &["keys", "create", "--environment", "live"], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let secret = text.split_whitespace().find(|word| word.starts_with("kg_live_")).expect(&text).to_owned();
+    let entry: String = text.lines().skip_while(|line| !line.trim_start().starts_with("- id:")).fold(
+        String::new(),
+        |entry, line| entry + line + "\n",
+    );
+    let setup = gate(&upstream).secret(&secret);
+    fs::write(setup.directory().join("keys.yaml"), format!("keys:\n{entry}")).unwrap();
+    let gate = setup.start();
+    assert_eq!(gate.get("/", &[("X-API-Key", &secret)]).status, 200);
+    assert_eq!(upstream.last().value("X-Keygate-Environment"), "live");
+}
+
+#[test]
+fn hash_reads_the_secret_from_standard_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = keygate(directory.path(), &["keys", "hash"], "abc\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+    assert_eq!(keygate(directory.path(), &["keys", "hash"], "").status.code(), Some(1));
+}
+
+#[test]
+fn healthcheck_tells_ready_from_not() {
+    let upstream = Upstream::hello();
+    let mut gate = gate(&upstream).with("shutdown: { delay: 1s }").start();
+    let admin = gate.admin.to_string();
+    let health = |path: &str| keygate(Path::new("."), &["healthcheck", "--admin", &admin, "--path", path], "").status;
+    assert_eq!(health("/readyz").code(), Some(0));
+    gate.signal("TERM");
+    gate.eventually("it is not ready", |_| health("/readyz").code() == Some(1));
+    assert!(gate.wait().success());
+    assert_eq!(health("/livez").code(), Some(1));
+}
+
+#[test]
+fn schema_completions_and_version_are_printed() {
+    let here = Path::new(".");
+    let schema: serde_json::Value = serde_json::from_slice(&keygate(here, &["config", "schema"], "").stdout).unwrap();
+    assert!(schema["properties"]["listen"].is_object());
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(said(&keygate(here, &["completions", shell], "")).contains("healthcheck"), "{shell}");
+    }
+    assert_eq!(said(&keygate(here, &["--version"], "")).trim(), concat!("keygate ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_demo_prints_commands_that_work_as_pasted() {
+    use std::io::{BufRead as _, BufReader};
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(["demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let commands: Vec<String> = BufReader::new(demo.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.contains("Ctrl-C"))
+        .filter(|line| line.trim_start().starts_with("curl"))
+        .collect();
+    assert_eq!(commands.len(), 2, "{commands:?}");
+    let pasted = |line: &str| crate::programs::run("sh", &["-c", &format!("{line} --retry 5 --retry-connrefused")]).unwrap();
+    let let_in = pasted(&commands[0]);
+    assert!(let_in.starts_with("HTTP/2 200") && let_in.contains("x-ratelimit-limit: 60"), "{let_in}");
+    assert!(pasted(&commands[1]).starts_with("HTTP/2 401"));
+    let _ = Command::new("kill").arg(demo.id().to_string()).status();
+    assert!(demo.wait().unwrap().success());
+}
