@@ -95,9 +95,9 @@ fn comment_or_literal(rest: &str) -> usize {
     if rest.starts_with("/*") {
         return until(2, "*/");
     }
-    if rest.starts_with('"') {
+    if let Some(quoted) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].find(|letter| {
+        let end = quoted.find(|letter| {
             let ends = letter == '"' && !escaped;
             escaped = letter == '\\' && !escaped;
             ends
