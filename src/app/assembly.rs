@@ -21,9 +21,9 @@ use crate::gateway::fields::FieldRules;
 use crate::gateway::forward::Forwarding;
 use crate::gateway::identity::IdentityFields;
 use crate::gateway::policy::Policy;
-use crate::gateway::rate_limit::{Counts, RateLimitFields, Reset, RouteLimit};
+use crate::gateway::rate_limit::{RateLimitFields, Reset};
 use crate::gateway::refusal::Refusals;
-use crate::gateway::route::{Access, Route, Routes};
+use crate::gateway::route::{Access, Counts, Route, RouteLimit, Routes};
 use crate::gateway::upstream::{Endpoint, HostRule, Protocol, Settings as UpstreamSettings, Upstream, UpstreamTls};
 use crate::keys::{Fingerprint, KeySet, SecretFormat, Sources};
 use crate::limits::{Algorithm, Allowance, Limits};
@@ -342,9 +342,8 @@ fn forwarding(road: &RoadValues, response_body_timeout: Duration) -> Result<Forw
     };
     let values = &road.forwarding;
     let trusted_proxies = TrustedProxies::new(values.trusted_proxies.clone());
-    let fields =
-        FieldRules::new(&identity, &road.api_key.fields, values.forwarded, &values.via, trusted_proxies)
-            .map_err(|error| of_file(Path::new("forwarding.via"), error.to_string()))?;
+    let fields = FieldRules::new(&identity, &road.api_key.fields, values.forwarded, &values.via, trusted_proxies)
+        .map_err(|error| of_file(Path::new("forwarding.via"), error.to_string()))?;
     Ok(Forwarding {
         fields,
         identity,

@@ -140,7 +140,9 @@ fn start_workers(
             draining: Arc::clone(&state.draining),
             desk,
         });
-        Worker { index, doors, gateway, drain: drain.watch(), stop: stopped.clone() }.start().context("no worker thread")
+        Worker { index, doors, gateway, drain: drain.watch(), stop: stopped.clone() }
+            .start()
+            .context("no worker thread")
     };
     sockets.into_iter().enumerate().map(start).collect()
 }
@@ -160,6 +162,7 @@ async fn watch_files(state: Arc<State>, again: Arc<Notify>) {
         match applied {
             Ok(Applied { changed: true }) => tracing::debug!("reloaded"),
             Ok(Applied { changed: false }) => {}
+            Err(error) if error.is_cancelled() => return,
             Err(error) => tracing::error!("a reload has panicked; what was good stays in force: {error}"),
         }
     }

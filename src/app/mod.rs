@@ -91,7 +91,13 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
 fn check(path: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match Assembly::load(path) {
         Ok(assembly) => {
-            writeln!(out, "{}: valid; {} keys, {} listeners", path.display(), assembly.keys.len(), assembly.doors.len())?;
+            writeln!(
+                out,
+                "{}: valid; {} keys, {} listeners",
+                path.display(),
+                assembly.keys.len(),
+                assembly.doors.len()
+            )?;
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => invalid(&problems, out),
@@ -104,7 +110,7 @@ fn invalid(problems: &dyn fmt::Display, out: &mut dyn Write) -> anyhow::Result<E
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }

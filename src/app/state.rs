@@ -13,12 +13,13 @@ use arc_swap::ArcSwap;
 
 use super::assembly::{Assembly, Shutdown, Tls};
 use super::workers::Door;
+use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
 use crate::gateway::upstream::Upstream;
 use crate::keys::{Fingerprint, KeyStore, Sources};
 use crate::limits::Limits;
-use crate::listener::{HandshakeFailure, Refusal, TlsStore};
+use crate::listener::{HandshakeFailure, Refusal, Settings, TlsStore};
 use crate::moment::Moment;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::LogControl;
@@ -99,10 +100,15 @@ pub(super) struct Applied {
 impl State {
     /// Takes over what was loaded at the start.
     pub(super) fn new(path: &Path, assembly: Assembly, log: LogControl) -> anyhow::Result<Arc<Self>> {
+        warn_of(&assembly.warnings);
         let workers = assembly.workers;
         let metrics = Metrics::new(
             workers,
-            Words { rejections: Reason::WORDS, refusals: &Refusal::WORDS, handshake_failures: &HandshakeFailure::WORDS },
+            Words {
+                rejections: Reason::WORDS,
+                refusals: &Refusal::WORDS,
+                handshake_failures: &HandshakeFailure::WORDS,
+            },
         );
         let limits = Arc::new(Limits::new());
         let readiness = Readiness::new();
@@ -218,7 +224,8 @@ impl State {
         self.limits.retain(&assembly.limit_names());
         self.log.set_level(assembly.log_level);
         self.keys.apply(assembly.keys);
-        for problem in self.replace_doors(assembly.doors) {
+        warn_of(&assembly.warnings);
+        for problem in self.replace_doors(&assembly.doors) {
             tracing::warn!("{problem}");
         }
         if assembly.workers != self.workers || assembly.admin != self.admin {
@@ -234,7 +241,7 @@ impl State {
     }
 
     /// Gives the open doors their new settings; says what has to wait for the next start.
-    fn replace_doors(&self, planned: Vec<(crate::listener::Settings, Option<Tls>)>) -> Vec<String> {
+    fn replace_doors(&self, planned: &[(Settings, Option<Tls>)]) -> Vec<String> {
         let mut problems = Vec::new();
         let mut unopened = planned.len();
         for door in &self.doors {
@@ -316,6 +323,13 @@ impl State {
     /// A panic while it was changed leaves either the old or the new value whole.
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says what is allowed but worth a thought.
+fn warn_of(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -49,9 +49,7 @@ impl Worker {
     /// If the system has no thread or no event queue to give.
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new()
-            .name(format!("worker-{}", self.index))
-            .spawn(move || runtime.block_on(self.serve()))
+        std::thread::Builder::new().name(format!("worker-{}", self.index)).spawn(move || runtime.block_on(self.serve()))
     }
 
     async fn serve(self) {
@@ -101,6 +99,9 @@ impl Observer for Counting {
 
     fn refused(&self, refusal: Refusal) {
         self.shard.connection_refused(refusal as usize);
+        if refusal == Refusal::HeadTimeout {
+            self.shard.rejected(Reason::HeadTimeout as usize);
+        }
     }
 
     fn handshake_failed(&self, failure: HandshakeFailure) {

@@ -67,7 +67,7 @@ struct CreateArguments {
     /// Requests per window of the per-key limit, instead of the default
     #[arg(long, value_name = "REQUESTS")]
     rate_limit: Option<u64>,
-    /// What the secret begins with, such as `pk_test_` [default: `kg_<environment>_`]
+    /// What the secret begins with, such as `pk_test_`; if left out, `kg_` and the environment
     #[arg(long, value_name = "PREFIX", conflicts_with = "hex")]
     secret_prefix: Option<String>,
     /// Makes the secret 64 hexadecimal digits

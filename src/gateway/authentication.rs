@@ -62,8 +62,6 @@ impl Principal {
 
 /// Finds out whom `credentials` stand for, if that is needed for a route with this `access`.
 ///
-/// A secret that has our own format and a wrong checksum is refused without a look-up.
-///
 /// # Errors
 ///
 /// [`Rejection::Credentials`] or [`Rejection::Authentication`]. Credentials offered on a public route are not looked at.
@@ -78,10 +76,7 @@ pub fn authenticate(
         Access::Public => Ok(Principal(Who::Anonymous)),
         Access::ApiKey => {
             let secret = credentials.secret().ok_or(CredentialsError::Missing)?;
-            if !std::str::from_utf8(secret).is_ok_and(|text| format.well_formed(text)) {
-                return Err(CredentialsError::Malformed.into());
-            }
-            let key = keys.find(&Digest::of(secret)).ok_or(AuthenticationError::Unknown)?;
+            let key = keys.find(&Digest::of(secret)).ok_or_else(|| unknown(secret, format))?;
             let id = || Arc::clone(&key.id);
             match key.standing(now) {
                 Standing::Good => {
@@ -94,5 +89,15 @@ pub fn authenticate(
                 Standing::NotYetValid => Err(AuthenticationError::NotYetValid(id()).into()),
             }
         }
+    }
+}
+
+/// Why no key was found: a secret in our own format with a wrong checksum was mistyped, and is told apart so that
+/// whoever mistyped it sees that.
+fn unknown(secret: &[u8], format: &SecretFormat) -> Rejection {
+    if std::str::from_utf8(secret).is_ok_and(|text| format.well_formed(text)) {
+        AuthenticationError::Unknown.into()
+    } else {
+        CredentialsError::Malformed.into()
     }
 }

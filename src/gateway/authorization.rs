@@ -46,11 +46,7 @@ impl<'p> Permit<'p> {
 /// # Errors
 ///
 /// [`AuthorizationError`].
-pub fn authorize(
-    principal: Principal,
-    route: &Route,
-    client: ClientAddress,
-) -> Result<Permit<'_>, AuthorizationError> {
+pub fn authorize(principal: Principal, route: &Route, client: ClientAddress) -> Result<Permit<'_>, AuthorizationError> {
     if let Some(key) = principal.key()
         && !key.allows_address(client.ip())
     {

@@ -101,7 +101,13 @@ fn is_traceparent(value: &[u8]) -> bool {
     match value {
         [b'0', b'0', b'-', rest @ ..] if value.len() == TRACEPARENT_BYTES => {
             let (trace, parent, flags) = (&rest[..32], &rest[33..49], &rest[50..]);
-            rest[32] == b'-' && rest[49] == b'-' && hex(trace) && hex(parent) && hex(flags) && some(trace) && some(parent)
+            rest[32] == b'-'
+                && rest[49] == b'-'
+                && hex(trace)
+                && hex(parent)
+                && hex(flags)
+                && some(trace)
+                && some(parent)
         }
         _ => false,
     }
@@ -120,8 +126,18 @@ mod tests {
         check("both given", &[(ID, "abc-123"), (TRACEPARENT, TRACE)], true, true);
         check("an id with a space", &[(ID, "abc 123")], false, false);
         check("two ids", &[(ID, "a"), (ID, "b")], false, false);
-        check("a trace of zeros", &[(TRACEPARENT, "00-00000000000000000000000000000000-00f067aa0ba902b7-01")], false, false);
-        check("upper case is not allowed", &[(TRACEPARENT, "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01")], false, false);
+        check(
+            "a trace of zeros",
+            &[(TRACEPARENT, "00-00000000000000000000000000000000-00f067aa0ba902b7-01")],
+            false,
+            false,
+        );
+        check(
+            "upper case is not allowed",
+            &[(TRACEPARENT, "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01")],
+            false,
+            false,
+        );
     }
 
     #[track_caller]

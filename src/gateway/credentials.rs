@@ -39,6 +39,8 @@ pub struct Credentials {
     value: Option<HeaderValue>,
     /// How many bytes at the front of the value are not the secret (`Bearer `).
     scheme_bytes: usize,
+    /// Whether `Authorization` bore the secret, there alone or there too.
+    in_authorization: bool,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -58,7 +60,7 @@ impl Credentials {
     /// [`CredentialsError::Conflict`] or [`CredentialsError::Malformed`]. A missing key is not an error here: a public
     /// route does without.
     pub fn take_from(fields: &mut HeaderMap, places: &ApiKeyFields) -> Result<Self, CredentialsError> {
-        let mut credentials = Self { value: None, scheme_bytes: 0 };
+        let mut credentials = Self { value: None, scheme_bytes: 0, in_authorization: false };
         for name in &places.fields {
             for value in fields.get_all(name) {
                 credentials.add(value, 0)?;
@@ -68,6 +70,7 @@ impl Credentials {
             for value in fields.get_all(AUTHORIZATION) {
                 if let Some(scheme_bytes) = bearer_scheme_bytes(value.as_bytes()) {
                     credentials.add(value, scheme_bytes)?;
+                    credentials.in_authorization = true;
                 }
             }
         }
@@ -107,7 +110,7 @@ impl Credentials {
         for name in &places.fields {
             fields.remove(name);
         }
-        if places.bearer && self.scheme_bytes > 0 {
+        if self.in_authorization {
             fields.remove(AUTHORIZATION);
         }
     }
@@ -160,7 +163,8 @@ mod tests {
                     assert!(map.is_empty(), "{row}: something is left of the key: {map:?}");
                 }
             }
-            (Err(CredentialsError::Conflict), Err("conflict")) | (Err(CredentialsError::Malformed), Err("malformed")) => {}
+            (Err(CredentialsError::Conflict), Err("conflict"))
+            | (Err(CredentialsError::Malformed), Err("malformed")) => {}
             _ => panic!("{row}: {got:?}"),
         }
     }

@@ -8,17 +8,17 @@
 //! [`authentication::Principal`], [`authorization::Permit`], [`rate_limit::Admission`]. Only the step itself can make
 //! its value, and [`forward::forward`] demands the last one. A step that says no returns a [`rejection::Rejection`].
 
-pub mod message;
-pub mod client_address;
-pub mod route;
-pub mod credentials;
 pub mod authentication;
 pub mod authorization;
-pub mod rate_limit;
+pub mod client_address;
+pub mod credentials;
 pub mod forward;
+pub mod message;
+pub mod rate_limit;
+pub mod route;
 
-pub mod rejection;
 pub mod refusal;
+pub mod rejection;
 
 pub mod policy;
 

@@ -5,9 +5,9 @@
 
 use super::credentials::ApiKeyFields;
 use super::forward::Forwarding;
-use super::rate_limit::{RateLimitFields, RouteLimit};
+use super::rate_limit::RateLimitFields;
 use super::refusal::Refusals;
-use super::route::Routes;
+use super::route::{RouteLimit, Routes};
 use crate::keys::SecretFormat;
 
 /// One immutable policy.

@@ -5,7 +5,6 @@
 //!
 //! Never in this file: how is counted. The `limits` part does that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,34 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::authentication::Principal;
 use super::authorization::Permit;
 use super::client_address::ClientAddress;
-use crate::limits::{Allowance, Limit, Quota, Subject};
+use super::route::{Counts, RouteLimit};
+use crate::limits::{Allowance, Quota, Subject};
 use crate::moment::Moment;
-
-/// What a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counts {
-    /// The requests of each key; the successors of a rotated key count with it.
-    Key,
-    /// The requests of each user, over all of its keys.
-    User,
-    /// The requests of each client address.
-    Address,
-    /// The requests of each client address that bear no good credentials.
-    UnauthenticatedAddress,
-}
-
-/// A limit as a route applies it.
-#[derive(Clone)]
-pub struct RouteLimit {
-    /// The state of it.
-    pub limit: Arc<Limit>,
-    /// How much it allows to those who were granted nothing else.
-    pub allowance: Allowance,
-    /// What it counts.
-    pub counts: Counts,
-    /// What one request costs.
-    pub cost: u32,
-}
 
 /// A limit is spent.
 #[derive(Debug, thiserror::Error)]

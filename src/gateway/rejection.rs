@@ -166,18 +166,20 @@ impl Rejection {
     #[must_use]
     pub const fn row(&self) -> Row {
         match self {
-            Self::Message(_) => row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous"),
-            Self::Address(_) => {
-                row(Reason::ClientAddress, StatusCode::BAD_REQUEST, "The client's address was passed on in a malformed field")
+            Self::Message(_) => {
+                row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
+            Self::Address(_) => row(
+                Reason::ClientAddress,
+                StatusCode::BAD_REQUEST,
+                "The client's address was passed on in a malformed field",
+            ),
             Self::Route(_) => row(Reason::NoRoute, StatusCode::NOT_FOUND, "Nothing answers at this path"),
             Self::Credentials(error) => credentials_row(error),
             Self::Authentication(error) => authentication_row(error),
-            Self::Authorization(AuthorizationError::AddressNotAllowed(_)) => row(
-                Reason::AddressNotAllowed,
-                StatusCode::FORBIDDEN,
-                "The key may not be used from this address",
-            ),
+            Self::Authorization(AuthorizationError::AddressNotAllowed(_)) => {
+                row(Reason::AddressNotAllowed, StatusCode::FORBIDDEN, "The key may not be used from this address")
+            }
             // RFC 6585, section 4.
             Self::RateLimited(_) => row(
                 Reason::RateLimited,
@@ -215,30 +217,44 @@ const fn credentials_row(error: &CredentialsError) -> Row {
 
 const fn authentication_row(error: &AuthenticationError) -> Row {
     match error {
-        AuthenticationError::Unknown => row(Reason::KeyUnknown, StatusCode::UNAUTHORIZED, "The API key is not known here"),
+        AuthenticationError::Unknown => {
+            row(Reason::KeyUnknown, StatusCode::UNAUTHORIZED, "The API key is not known here")
+        }
         AuthenticationError::Expired(_) => row(Reason::KeyExpired, StatusCode::UNAUTHORIZED, "The API key has expired"),
         AuthenticationError::NotYetValid(_) => {
             row(Reason::KeyNotYetValid, StatusCode::UNAUTHORIZED, "The API key is not valid yet")
         }
-        AuthenticationError::Inactive(_) => row(Reason::KeyInactive, StatusCode::UNAUTHORIZED, "The API key is not active"),
-        AuthenticationError::Revoked(_) => row(Reason::KeyRevoked, StatusCode::UNAUTHORIZED, "The API key has been revoked"),
+        AuthenticationError::Inactive(_) => {
+            row(Reason::KeyInactive, StatusCode::UNAUTHORIZED, "The API key is not active")
+        }
+        AuthenticationError::Revoked(_) => {
+            row(Reason::KeyRevoked, StatusCode::UNAUTHORIZED, "The API key has been revoked")
+        }
     }
 }
 
 const fn upstream_row(error: &UpstreamError) -> Row {
     match error {
-        UpstreamError::Connect(_) => row(Reason::UpstreamUnreachable, StatusCode::BAD_GATEWAY, "The service cannot be reached"),
+        UpstreamError::Connect(_) => {
+            row(Reason::UpstreamUnreachable, StatusCode::BAD_GATEWAY, "The service cannot be reached")
+        }
         UpstreamError::ConnectTimeout => {
             row(Reason::UpstreamConnectTimeout, StatusCode::GATEWAY_TIMEOUT, "The service cannot be reached in time")
         }
-        UpstreamError::Overloaded => {
-            row(Reason::UpstreamOverloaded, StatusCode::SERVICE_UNAVAILABLE, "The service is busy; try again in a moment")
-        }
+        UpstreamError::Overloaded => row(
+            Reason::UpstreamOverloaded,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The service is busy; try again in a moment",
+        ),
         UpstreamError::ResponseTimeout => {
             row(Reason::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT, "The service did not answer in time")
         }
-        UpstreamError::Reset(_) => row(Reason::UpstreamReset, StatusCode::BAD_GATEWAY, "The service broke off the connection"),
-        UpstreamError::Malformed(_) => row(Reason::UpstreamMalformed, StatusCode::BAD_GATEWAY, "The service's answer is malformed"),
+        UpstreamError::Reset(_) => {
+            row(Reason::UpstreamReset, StatusCode::BAD_GATEWAY, "The service broke off the connection")
+        }
+        UpstreamError::Malformed(_) => {
+            row(Reason::UpstreamMalformed, StatusCode::BAD_GATEWAY, "The service's answer is malformed")
+        }
         UpstreamError::Content(_) => {
             row(Reason::ContentBroken, StatusCode::BAD_REQUEST, "The content broke off or is malformed")
         }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::message::Target;
-use super::rate_limit::RouteLimit;
 use super::upstream::Upstream;
+use crate::limits::{Allowance, Limit};
 use crate::telemetry::metrics::RouteLabel;
 
 /// Nothing is configured for this request.
@@ -21,6 +21,32 @@ pub enum Access {
     ApiKey,
     /// Nothing.
     Public,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// The requests of each key; the successors of a rotated key count with it.
+    Key,
+    /// The requests of each user, over all of its keys.
+    User,
+    /// The requests of each client address.
+    Address,
+    /// The requests of each client address that bear no good credentials.
+    UnauthenticatedAddress,
+}
+
+/// A limit as a route applies it.
+#[derive(Clone)]
+pub struct RouteLimit {
+    /// The state of it.
+    pub limit: Arc<Limit>,
+    /// How much it allows to those who were granted nothing else.
+    pub allowance: Allowance,
+    /// What it counts.
+    pub counts: Counts,
+    /// What one request costs.
+    pub cost: u32,
 }
 
 /// One route.

@@ -19,8 +19,8 @@ use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::entry::Entry;
 use super::file::{entries, entry_as_json, entry_as_yaml};
-use super::key::Entry;
 use super::sources::FILE_BYTES_MAX;
 use crate::document::Problems;
 
@@ -531,28 +531,22 @@ mod tests {
     fn concurrent_appends_lose_nothing_and_readers_always_see_a_whole_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys.yaml");
+        append(&path, &entry("first")).unwrap();
         thread::scope(|scope| {
-            for writer in 0..4 {
-                let path = &path;
-                scope.spawn(move || {
-                    for round in 0..5 {
-                        append(path, &entry(&format!("{writer}-{round}"))).unwrap();
-                    }
-                });
+            let path = &path;
+            let write = |writer: usize| {
+                move || (0..5).for_each(|round| drop(append(path, &entry(&format!("{writer}-{round}"))).unwrap()))
+            };
+            let writers = [0, 1, 2, 3].map(|writer| scope.spawn(write(writer)));
+            let mut most = 1;
+            while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
+                let now = ids(path).len();
+                assert!(now >= most, "{now} keys after {most}");
+                most = now;
             }
-            scope.spawn(|| {
-                let mut most = 0;
-                while most < 20 {
-                    if !path.exists() {
-                        continue;
-                    }
-                    let now = ids(&path).len();
-                    assert!(now >= most, "{now} keys after {most}");
-                    most = now;
-                }
-            });
         });
         let mut found = ids(&path);
+        assert_eq!(found.remove(0), "first");
         found.sort();
         let all: Vec<String> = (0..4).flat_map(|writer| (0..5).map(move |round| format!("{writer}-{round}"))).collect();
         assert_eq!(found, all);

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::digest::Digest;
-use super::key::{Entry, Fault, PLAIN_KEY, RATE_LIMIT_MAX, State};
+use super::entry::{Entry, Fault, PLAIN_KEY, RATE_LIMIT_MAX, State};
 use super::plain::plain_keys_in;
 use crate::document::{Document, Path, Problem, Problems, schema_of};
 
@@ -564,7 +564,7 @@ mod tests {
             &[
                 "k.yaml:2:5: keys[0].id: is missing, and has no default",
                 "k.yaml:2:5: keys[0].sha256: is missing, and has no default",
-                "k.yaml:4:5: keys[1].sha256: has no value; write one, or leave the field out",
+                "k.yaml:4:5: keys[1].sha256: has no value; write one",
             ],
         );
         refused(
@@ -698,7 +698,7 @@ mod tests {
             "keys: [PLAIN\n",
             &[
                 &format!("k.yaml:1:8: what stands here {looks}"),
-                "k.yaml:2:1: is not YAML: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 7",
+                "k.yaml:2:1: is not YAML: did not find expected ',' or ']', while parsing a list in brackets at line 1 column 7",
             ],
         );
     }

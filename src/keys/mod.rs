@@ -10,6 +10,7 @@
 //! The modules below are declared in the order in which they are best read.
 
 pub mod digest;
+pub mod entry;
 pub mod key;
 pub mod store;
 
@@ -22,7 +23,8 @@ pub mod plain;
 
 pub use append::{AppendError, append, json_of, yaml_of};
 pub use digest::{Digest, DigestHasher, DigestState, counted_as};
+pub use entry::{Entry, Fault, State};
 pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id};
-pub use key::{Entry, Fault, IdentityValues, Key, Standing, State};
+pub use key::{IdentityValues, Key, Standing};
 pub use sources::{Contents, Fingerprint, Sources};
 pub use store::{Difference, Duplicate, KeySet, KeyStore, StandingCounts};

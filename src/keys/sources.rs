@@ -67,7 +67,7 @@ impl Sources {
     /// Keys of `files`, and of every `*.yaml` and `*.yml` in `directories` whose name does not begin with a dot.
     ///
     /// Files with a dot in front are left alone: Kubernetes keeps its `..data` so, editors their drafts, and
-    /// [`super::append`] what it has not finished. Directories inside directories are not looked into.
+    /// [`super::append()`] what it has not finished. Directories inside directories are not looked into.
     #[must_use]
     pub const fn new(files: Vec<PathBuf>, directories: Vec<PathBuf>) -> Self {
         Self { files, directories }

@@ -281,7 +281,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::super::key::{Entry, State};
+    use super::super::entry::{Entry, State};
     use super::*;
 
     fn digest(secret: &str) -> Digest {

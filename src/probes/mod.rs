@@ -80,7 +80,8 @@ mod tests {
 
     /// A door with the three answers and one condition.
     async fn door() -> (Door, Readiness, Condition, Arc<Metrics>) {
-        let (metrics, readiness) = (Metrics::new(1, Words { rejections: &["no_route"], ..Words::default() }), Readiness::new());
+        let (metrics, readiness) =
+            (Metrics::new(1, Words { rejections: &["no_route"], ..Words::default() }), Readiness::new());
         let keys = readiness.condition("keys");
         let door = Door::open(router(Arc::clone(&metrics), readiness.clone()), GENEROUS).await;
         (door, readiness, keys, metrics)

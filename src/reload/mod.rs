@@ -38,7 +38,11 @@ pub struct Watcher {
     arrived: mpsc::Receiver<()>,
     watched: BTreeSet<PathBuf>,
     paths: Vec<PathBuf>,
+    /// What the files looked like before they were last worth reading. Never taken after they were read: what changes
+    /// while they are read must show at the next look.
     seen: Glance,
+    /// Something is watched that was not watched while it was last read.
+    unread: bool,
     look: tokio::time::Interval,
     read: tokio::time::Interval,
 }
@@ -61,11 +65,24 @@ impl Watcher {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         read.set_missed_tick_behavior(MissedTickBehavior::Delay);
         read.reset();
-        Self { events, arrived, watched: BTreeSet::new(), paths: Vec::new(), seen: Glance::default(), look, read }
+        Self {
+            events,
+            arrived,
+            watched: BTreeSet::new(),
+            paths: Vec::new(),
+            seen: Glance::default(),
+            unread: false,
+            look,
+            read,
+        }
     }
 
-    /// Watches `paths`, files and directories, in place of those before.
+    /// Watches `paths`, files and directories, in place of those before. If they are others, it is worth reading them
+    /// at once: they may have changed before they were watched.
     pub fn follow(&mut self, paths: Vec<PathBuf>) {
+        if paths == self.paths {
+            return;
+        }
         let wanted: BTreeSet<PathBuf> = paths.iter().map(|path| directory(path)).collect();
         if let Some(events) = &mut self.events {
             for gone in self.watched.difference(&wanted) {
@@ -78,12 +95,16 @@ impl Watcher {
             }
         }
         self.watched = wanted;
-        self.seen = Glance::of(&paths);
         self.paths = paths;
+        self.unread = true;
     }
 
     /// Waits until it is worth reading the files again.
     pub async fn changed(&mut self) {
+        if std::mem::take(&mut self.unread) {
+            self.seen = Glance::of(&self.paths);
+            return;
+        }
         loop {
             tokio::select! {
                 Some(()) = self.arrived.recv() => return self.settle().await,
@@ -150,6 +171,7 @@ mod tests {
         std::os::unix::fs::symlink("..data/keys.yaml", at("keys.yaml")).unwrap();
         let mut watcher = Watcher::new();
         watcher.follow(vec![at("keys.yaml")]);
+        watcher.changed().await;
         for round in 1..5 {
             swap(round);
             let noticed = tokio::time::timeout(Duration::from_millis(900), watcher.changed()).await;
@@ -168,6 +190,7 @@ mod tests {
         std::os::unix::fs::symlink(&target, &link).unwrap();
         let mut watcher = Watcher::new();
         watcher.follow(vec![link]);
+        watcher.changed().await;
         fs::write(&target, "two, longer").unwrap();
         let noticed = tokio::time::timeout(Duration::from_millis(2500), watcher.changed()).await;
         assert!(noticed.is_ok());
@@ -181,6 +204,7 @@ mod tests {
         fs::write(&file, "one").unwrap();
         let mut watcher = Watcher::new();
         watcher.follow(vec![file.clone()]);
+        watcher.changed().await;
         fs::read(&file).unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(1500), watcher.changed()).await.is_err());
     }

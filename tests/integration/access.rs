@@ -70,7 +70,8 @@ fn two_different_keys_in_one_request_are_refused_and_the_same_twice_is_one() {
 #[test]
 fn the_key_ends_at_the_gateway_wherever_it_travelled() {
     let (upstream, alice) = (Upstream::hello(), key("alice"));
-    let gate = gate(&upstream).key(&alice).with("credentials: { api_key: { fields: [X-API-Key], bearer: true } }").start();
+    let gate =
+        gate(&upstream).key(&alice).with("credentials: { api_key: { fields: [X-API-Key], bearer: true } }").start();
     let bearer = format!("Bearer {}", alice.secret);
     for fields in [
         vec![alice.field()],

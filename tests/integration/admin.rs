@@ -24,8 +24,12 @@ fn the_probes_answer_and_the_metrics_are_sound() {
     assert_eq!(gate.admin("/nothing").status, 404);
 
     let page = gate.admin("/metrics").text();
-    let mut promtool =
-        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let verdict = promtool.wait_with_output().unwrap();
     assert!(verdict.status.success(), "{}", String::from_utf8_lossy(&verdict.stderr));
@@ -34,7 +38,8 @@ fn the_probes_answer_and_the_metrics_are_sound() {
 #[test]
 fn requests_are_counted_by_route_method_status_and_source() {
     let (upstream, alice) = (Upstream::hello(), key("alice"));
-    let gate = gate(&upstream).key(&alice).with("limits: [{ name: per-key, per: key, requests: 3, window: 1h }]").start();
+    let gate =
+        gate(&upstream).key(&alice).with("limits: [{ name: per-key, per: key, requests: 3, window: 1h }]").start();
     for _ in 0..4 {
         gate.get("/", &[alice.field()]);
     }
@@ -59,8 +64,7 @@ fn the_access_log_tells_of_every_request_and_of_no_secret() {
     gate.client().request("POST", "/orders/7?token=sensitive-query", &fields, b"four");
     gate.get("/orders/8", &[("X-Request-Id", "log-2"), ("X-API-Key", "wrong-secret-guess")]);
     gate.eventually("both lines", |gate| gate.stdout().lines().count() == 2);
-    let lines: Vec<serde_json::Value> =
-        gate.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = gate.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let line = |id: &str| lines.iter().find(|line| line["request_id"] == id).unwrap();
 
     let good = line("log-1");
@@ -78,7 +82,10 @@ fn the_access_log_tells_of_every_request_and_of_no_secret() {
     }
     assert_eq!((&good["status"], &good["request_bytes"], &good["response_bytes"]), (&200.into(), &4.into(), &5.into()));
     let bad = line("log-2");
-    assert_eq!((&bad["status"], &bad["reason"], &bad["source"]), (&401.into(), &"key_unknown".into(), &"keygate".into()));
+    assert_eq!(
+        (&bad["status"], &bad["reason"], &bad["source"]),
+        (&401.into(), &"key_unknown".into(), &"keygate".into())
+    );
     assert!(!gate.stdout().contains("wrong-secret-guess") && !gate.stderr().contains("wrong-secret-guess"));
 }
 

@@ -39,7 +39,8 @@ fn check_prints_every_problem_at_once_with_its_place() {
     let output = keygate(at, &["check", "--config", "keygate.yaml"], "");
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    for expected in ["keygate.yaml:1:9: listen:", "keygate.yaml:2:1: upstrem:", "did you mean `upstream`?", "workers:"] {
+    for expected in ["keygate.yaml:1:9: listen:", "keygate.yaml:2:1: upstrem:", "did you mean `upstream`?", "workers:"]
+    {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }
 
@@ -55,8 +56,11 @@ fn check_prints_every_problem_at_once_with_its_place() {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }
 
-    fs::write(at.join("keygate.yaml"), "listen: 127.0.0.1:8080\nupstream: http://127.0.0.1:1\nkeys: { file: keys.yaml }\n")
-        .unwrap();
+    fs::write(
+        at.join("keygate.yaml"),
+        "listen: 127.0.0.1:8080\nupstream: http://127.0.0.1:1\nkeys: { file: keys.yaml }\n",
+    )
+    .unwrap();
     fs::write(at.join("keys.yaml"), "keys: []\n").unwrap();
     let output = keygate(at, &["check"], "");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -94,10 +98,10 @@ fn the_entry_that_is_printed_can_be_pasted() {
     let output = keygate(directory.path(), &["keys", "create", "--environment", "live"], "");
     let text = String::from_utf8(output.stdout).unwrap();
     let secret = text.split_whitespace().find(|word| word.starts_with("kg_live_")).expect(&text).to_owned();
-    let entry: String = text.lines().skip_while(|line| !line.trim_start().starts_with("- id:")).fold(
-        String::new(),
-        |entry, line| entry + line + "\n",
-    );
+    let entry: String = text
+        .lines()
+        .skip_while(|line| !line.trim_start().starts_with("- id:"))
+        .fold(String::new(), |entry, line| entry + line + "\n");
     let setup = gate(&upstream).secret(&secret);
     fs::write(setup.directory().join("keys.yaml"), format!("keys:\n{entry}")).unwrap();
     let gate = setup.start();
@@ -156,7 +160,8 @@ fn the_demo_prints_commands_that_work_as_pasted() {
         .filter(|line| line.trim_start().starts_with("curl"))
         .collect();
     assert_eq!(commands.len(), 2, "{commands:?}");
-    let pasted = |line: &str| crate::programs::run("sh", &["-c", &format!("{line} --retry 5 --retry-connrefused")]).unwrap();
+    let pasted =
+        |line: &str| crate::programs::run("sh", &["-c", &format!("{line} --retry 5 --retry-connrefused")]).unwrap();
     let let_in = pasted(&commands[0]);
     assert!(let_in.starts_with("HTTP/2 200") && let_in.contains("x-ratelimit-limit: 60"), "{let_in}");
     assert!(pasted(&commands[1]).starts_with("HTTP/2 401"));

@@ -7,7 +7,8 @@ use crate::upstream::{Then, Upstream, respond};
 #[test]
 fn the_upstream_learns_who_asks_and_no_client_can_forge_it() {
     let upstream = Upstream::hello();
-    let alice = key("alice").with("tenant: acme\n    user: u-1\n    environment: live\n    permissions: [a:read, b:write]");
+    let alice =
+        key("alice").with("tenant: acme\n    user: u-1\n    environment: live\n    permissions: [a:read, b:write]");
     let plain = key("plain");
     let gate = gate(&upstream).key(&alice).key(&plain).start();
     let forged = [
@@ -74,7 +75,10 @@ fn connection_specific_fields_end_here_both_ways() {
 fn the_upstream_learns_where_a_request_came_from() {
     let (upstream, alice) = (Upstream::hello(), key("alice"));
     let gate = gate(&upstream).key(&alice).with("forwarding: { forwarded: true }").start();
-    gate.get("/", &[alice.field(), ("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "https"), ("Via", "1.1 before")]);
+    gate.get(
+        "/",
+        &[alice.field(), ("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "https"), ("Via", "1.1 before")],
+    );
     let seen = upstream.last();
     assert_eq!(seen.value("X-Forwarded-For"), "127.0.0.1");
     assert_eq!(seen.value("X-Forwarded-Proto"), "http");
@@ -88,7 +92,8 @@ fn the_upstream_learns_where_a_request_came_from() {
 fn a_trusted_proxy_is_believed_and_the_list_continued() {
     let (upstream, alice) = (Upstream::hello(), key("alice").with("allowed_networks: [203.0.113.0/24]"));
     let gate = gate(&upstream).key(&alice).with("forwarding: { trusted_proxies: [127.0.0.0/8] }").start();
-    let ask = |address: &str| gate.get("/", &[alice.field(), ("X-Forwarded-For", address), ("X-Forwarded-Proto", "https")]);
+    let ask =
+        |address: &str| gate.get("/", &[alice.field(), ("X-Forwarded-For", address), ("X-Forwarded-Proto", "https")]);
 
     assert_eq!(ask("203.0.113.9").status, 200);
     assert_eq!(upstream.last().values("X-Forwarded-For"), ["203.0.113.9", "127.0.0.1"]);

@@ -249,11 +249,6 @@ impl Gate {
 
     /// Ends it, and looks for secrets in everything it has written.
     #[track_caller]
-    pub(crate) fn stop(mut self) {
-        self.finish();
-    }
-
-    #[track_caller]
     fn finish(&mut self) {
         if !self.ended {
             let metrics = if self.admin.port() == 0 { String::new() } else { self.admin("/metrics").text() };

@@ -3,6 +3,15 @@
 //! One program, one module a topic. Each test starts a gateway of its own on ports of its own; when it stops, everything
 //! that the gateway wrote is searched for every secret that the test used.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what is wrong by panicking"
+)]
+
 mod client;
 mod gate;
 mod key;

@@ -79,7 +79,8 @@ fn three_lines_protect_pythons_file_server_from_curl_in_both_versions() {
     let ca = gate.file("tls.crt");
     for version in ["--http1.1", "--http2"] {
         let curl = |more: &[&str]| {
-            let mut arguments = vec!["-sS", version, "--cacert", ca.to_str().unwrap(), "-w", " %{http_code} %{http_version}", &url];
+            let mut arguments =
+                vec!["-sS", version, "--cacert", ca.to_str().unwrap(), "-w", " %{http_code} %{http_version}", &url];
             arguments.extend(more);
             run("curl", &arguments).unwrap()
         };
@@ -175,11 +176,18 @@ fn a_gibibyte_each_way_needs_no_memory() {
 #[test]
 fn h2load_and_wrk_find_no_failed_request() {
     let (upstream, alice) = (Upstream::hello(), key("alice"));
-    let gate = gate(&upstream).key(&alice).tls().with("log: { level: info, format: json, access: { enabled: false } }").start();
+    let gate = gate(&upstream)
+        .key(&alice)
+        .tls()
+        .with("log: { level: info, format: json, access: { enabled: false } }")
+        .start();
     let url = format!("https://localhost:{}/", gate.address.port());
     let report = run("h2load", &["-n", "2000", "-c", "8", "-m", "10", "-H", &header(&alice), &url]).unwrap();
     assert!(report.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{report}");
     assert!(report.contains("status codes: 2000 2xx"), "{report}");
     let report = run("wrk", &["-t", "1", "-c", "8", "-d", "1", "-H", &header(&alice), &url]).unwrap();
-    assert!(report.contains("requests in") && !report.contains("Non-2xx") && !report.contains("Socket errors"), "{report}");
+    assert!(
+        report.contains("requests in") && !report.contains("Non-2xx") && !report.contains("Socket errors"),
+        "{report}"
+    );
 }

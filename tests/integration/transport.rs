@@ -148,8 +148,7 @@ fn a_port_that_is_taken_is_told_with_what_to_do() {
         taken.local_addr().unwrap()
     );
     std::fs::write(directory.path().join("keygate.yaml"), text).unwrap();
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_keygate")).arg("run").current_dir(directory.path()).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_keygate")).arg("run").current_dir(directory.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&taken.local_addr().unwrap().to_string()) && said.contains("in use"), "{said}");

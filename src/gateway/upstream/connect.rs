@@ -48,9 +48,7 @@ impl Connector {
         };
         match &self.tls {
             None => Ok(stream),
-            Some((connector, name)) => {
-                Ok(Stream::Tls(Box::new(connector.connect(name.clone(), stream).await?)))
-            }
+            Some((connector, name)) => Ok(Stream::Tls(Box::new(connector.connect(name.clone(), stream).await?))),
         }
     }
 }

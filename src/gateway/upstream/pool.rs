@@ -175,9 +175,7 @@ impl Pool {
     fn take_stream(&self, streams_max: usize) -> Option<StreamLease> {
         let mut shared = self.shared();
         shared.retain(|connection| !connection.sender.is_closed());
-        let connection = shared.iter().find(|connection| {
-            connection.streams.load(Ordering::Relaxed) < streams_max
-        })?;
+        let connection = shared.iter().find(|connection| connection.streams.load(Ordering::Relaxed) < streams_max)?;
         Some(connection.lease())
     }
 
@@ -191,7 +189,8 @@ impl Pool {
         shared.retain(|connection| {
             let unused = connection.streams.load(Ordering::Relaxed) == 0;
             let since_ns = connection.idle_since_ns.load(Ordering::Relaxed);
-            !connection.sender.is_closed() && !(unused && now_ns.saturating_sub(since_ns) >= limit_ns)
+            let too_long = unused && now_ns.saturating_sub(since_ns) >= limit_ns;
+            !too_long && !connection.sender.is_closed()
         });
         waiting.is_empty() && shared.is_empty()
     }
@@ -303,13 +302,8 @@ impl Upstream {
         Ok(Counted(Arc::clone(&pool.open)))
     }
 
-    async fn in_time<T>(
-        &self,
-        opening: impl Future<Output = Result<T, UpstreamError>>,
-    ) -> Result<T, UpstreamError> {
-        tokio::time::timeout(self.settings.connect_timeout, opening)
-            .await
-            .unwrap_or(Err(UpstreamError::ConnectTimeout))
+    async fn in_time<T>(&self, opening: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+        tokio::time::timeout(self.settings.connect_timeout, opening).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 }
 

@@ -90,9 +90,8 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
 
 /// Reads every certificate of a PEM file, at least one.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| file_error(file, &error))?;
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| file_error(file, &error))?;
     if chain.is_empty() {
         return Err(file_error(file, &"no certificate in it"));
     }

@@ -57,22 +57,22 @@ async fn a_trickling_head_is_answered_408() {
 #[tokio::test]
 async fn a_long_pause_does_not_make_the_next_head_late() {
     let server =
-        Server::start(Settings { timeouts: Timeouts { request_head: SHORT, ..settings().timeouts }, ..settings() });
+        Server::start(Settings { timeouts: Timeouts { request_head: MEDIUM, ..settings().timeouts }, ..settings() });
     let mut client = server.connect().await;
     send(&mut client, "/").await;
     receive(&mut client).await;
 
-    tokio::time::sleep(3 * SHORT).await;
+    tokio::time::sleep(MEDIUM * 5 / 4).await;
     client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-    tokio::time::sleep(SHORT / 3).await;
+    tokio::time::sleep(SHORT).await;
     client.write_all(b"host: a.example\r\n\r\n").await.unwrap();
     assert!(receive(&mut client).await.starts_with("HTTP/1.1 200 "));
 
-    tokio::time::sleep(3 * SHORT).await;
+    tokio::time::sleep(MEDIUM * 5 / 4).await;
     let begin = Instant::now();
     client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     assert!(until_closed(&mut client).await.starts_with("HTTP/1.1 408 "));
-    assert!(begin.elapsed() >= SHORT * 9 / 10, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= MEDIUM * 9 / 10, "{:?}", begin.elapsed());
     server.ends().await;
 }
 
@@ -88,16 +88,16 @@ async fn a_silent_client_is_closed_without_a_word() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_its_last_request() {
-    let server = Server::start(Settings { timeouts: Timeouts { idle: SHORT, ..settings().timeouts }, ..settings() });
+    let server = Server::start(Settings { timeouts: Timeouts { idle: MEDIUM, ..settings().timeouts }, ..settings() });
     let mut client = server.connect().await;
     for _ in 0..4 {
         send(&mut client, "/").await;
         receive(&mut client).await;
-        tokio::time::sleep(SHORT / 2).await;
+        tokio::time::sleep(MEDIUM / 3).await;
     }
     send(&mut client, "/").await;
     receive(&mut client).await;
-    closes_after(SHORT, &mut client).await;
+    closes_after(MEDIUM, &mut client).await;
     assert!(server.heard.words().is_empty(), "{:?}", server.heard.words());
     server.ends().await;
 }
@@ -136,13 +136,13 @@ async fn a_client_that_does_not_read_is_cut() {
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_gets_everything() {
-    let server = Server::start(Settings { timeouts: Timeouts { write: SHORT, ..settings().timeouts }, ..settings() });
+    let server = Server::start(Settings { timeouts: Timeouts { write: MEDIUM, ..settings().timeouts }, ..settings() });
     let mut client = server.connect().await;
     send(&mut client, "/large").await;
     let (mut total, mut pieces) = (0, vec![0; LARGE_BYTES / 8]);
     for _ in 0..7 {
         total += client.read_exact(&mut pieces).await.unwrap();
-        tokio::time::sleep(SHORT / 3).await;
+        tokio::time::sleep(MEDIUM / 4).await;
     }
     assert_eq!(total, LARGE_BYTES / 8 * 7);
     assert!(server.heard.words().is_empty(), "{:?}", server.heard.words());

@@ -43,6 +43,9 @@ const LONG: Duration = Duration::from_secs(10);
 /// A limit that a test is about.
 const SHORT: Duration = Duration::from_millis(150);
 
+/// A limit that a test stays within, on a busy machine as well.
+const MEDIUM: Duration = Duration::from_millis(900);
+
 /// Bytes of the answer to `/large`. More than all buffers on the way hold together.
 const LARGE_BYTES: usize = 64 * 1024 * 1024;
 

@@ -7,9 +7,7 @@ use prometheus::core::Desc;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::histogram::{DURATIONS, Histogram, OVERHEADS};
-use super::labels::{
-    ConnectionKind, Names, OTHER, ROUTES_MAX, RouteLabel, Source,
-};
+use super::labels::{ConnectionKind, Names, OTHER, ROUTES_MAX, RouteLabel, Source};
 use super::series::Admitted;
 use super::shard::{RouteCells, Shard, Totals};
 use super::{Family, Kind, Words};
@@ -312,8 +310,8 @@ mod tests {
     /// A family that is missing in [`OWN`] could be exported a second time by a reader.
     #[test]
     fn every_family_of_ours_is_protected_from_readers() {
-        let store = Store::new(1, &["reason"]);
-        store.upstream("upstream");
+        let store =
+            Store::new(1, Words { rejections: &["reason"], refusals: &["reason"], handshake_failures: &["reason"] });
         store.shard(0).record(&Sample {
             route: RouteLabel::NONE,
             method: MethodLabel::Get,

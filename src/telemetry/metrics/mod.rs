@@ -26,9 +26,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use exposition::ROWS_MAX;
 use exposition::Store;
-pub use labels::{
-    ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source,
-};
+pub use labels::{ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source};
 pub use shard::{Sample, Shard};
 
 /// The media type of [`Metrics::render`]: the text exposition format of Prometheus, version 0.0.4.
@@ -280,8 +278,8 @@ mod tests {
         let text = text(&Metrics::new(1, WORDS));
         assert_line(&text, r#"keygate_rejections_total{reason="rate_limited"} 0"#);
         assert_line(&text, r#"keygate_connections_total{scheme="http"} 0"#);
-        assert_line(&text, r#"keygate_connections_refused_total{reason="draining"} 0"#);
-        assert_line(&text, r#"keygate_tls_handshake_failures_total{reason="protocol"} 0"#);
+        assert_line(&text, r#"keygate_connections_refused_total{reason="connections_max"} 0"#);
+        assert_line(&text, r#"keygate_tls_handshake_failures_total{reason="timeout"} 0"#);
         assert_line(&text, "keygate_requests_in_flight 0");
     }
 

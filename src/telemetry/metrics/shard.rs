@@ -6,11 +6,9 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::histogram::{DURATIONS, Histogram, OVERHEADS};
-use super::labels::{
-    ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source,
-};
 use super::Words;
+use super::histogram::{DURATIONS, Histogram, OVERHEADS};
+use super::labels::{ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source};
 use super::series::{Admitted, Combination};
 
 /// A finished request, as the metrics see it.
