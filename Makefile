@@ -44,8 +44,9 @@ format: ## Check the format of the sources.
 lint: ## Check the sources with clippy; a warning is an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
+# For readers of the sources: private items are documented, and public ones may link to them.
 documentation: ## Build the documentation; a broken link is an error.
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --no-deps --document-private-items
 
 build: ## Compile the program and its tests, with debug assertions.
 	$(CARGO) test --locked --no-run

@@ -53,7 +53,7 @@ def main():
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise Failure("two cores are needed: one for the gateway, one for load and upstream")
-    binary = options.binary or build()
+    binary = options.binary.resolve() if options.binary else build()
 
     secrets_of = prepare()
     ports = dict(zip(("upstream", "admin", *(f"{name} {door}" for name in GATEWAYS for door in ("plain", "tls"))), free_ports(6)))
@@ -303,7 +303,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
-    except (Failure, subprocess.CalledProcessError) as failure:
+    except (Failure, OSError, subprocess.CalledProcessError) as failure:
         sys.exit(f"bench: {failure}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -37,7 +37,7 @@ const TURNED_AWAY_MAX: usize = 128;
 /// A listening socket of one worker.
 #[derive(Debug)]
 pub struct Listener {
-    /// One of the sockets made by [`bind`](super::bind).
+    /// One of the sockets made by [`bind`](super::bind()).
     pub socket: TcpListener,
     /// The worker's number, from 0; it stands in the [`ConnectionInfo`] of each request.
     pub worker: usize,

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 /// One listening address.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where we listen. The sockets are made by [`bind`](super::bind); here it is for the log only.
+    /// Where we listen. The sockets are made by [`bind`](super::bind()); here it is for the log only.
     pub address: SocketAddr,
     /// The PROXY protocol, if load balancers in front of us speak it.
     pub proxy_protocol: Option<ProxyProtocol>,
