@@ -17,6 +17,38 @@ use super::path::normal_form;
 #[error("{0}")]
 pub struct MalformedMessage(pub &'static str);
 
+/// The head of the request is larger than allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("the head of the request is larger than allowed")]
+pub struct HeadTooLarge;
+
+/// How large the head of a request may be. HTTP/1.1 is held to it while it is read; this holds for HTTP/2 as well, and
+/// for a head that came whole in one piece.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadMaxima {
+    /// Bytes of names, values and target together.
+    pub bytes: usize,
+    /// Field lines.
+    pub fields: usize,
+}
+
+impl HeadMaxima {
+    /// Looks whether the head of a request is small enough.
+    ///
+    /// # Errors
+    ///
+    /// [`HeadTooLarge`] (RFC 6585, section 5).
+    pub fn check<B>(self, request: &Request<B>) -> Result<(), HeadTooLarge> {
+        let fields = request.headers();
+        if fields.len() > self.fields {
+            return Err(HeadTooLarge);
+        }
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        let bytes = fields.iter().fold(target, |bytes, (name, value)| bytes + name.as_str().len() + value.len());
+        if bytes > self.bytes { Err(HeadTooLarge) } else { Ok(()) }
+    }
+}
+
 /// What the request asks for, and from which host.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -27,6 +59,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// The target as the client wrote it, for the log of a request that does not get further.
+    #[must_use]
+    pub fn unchecked<B>(request: &Request<B>) -> Self {
+        let path_and_query = request.uri().path_and_query().cloned();
+        Self {
+            authority: request.uri().authority().cloned(),
+            path_and_query: path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")),
+        }
+    }
+
     /// Reads the target of a request, and refuses a request that is ambiguous about it or about its own length.
     ///
     /// # Errors

@@ -125,6 +125,7 @@ impl Gateway {
         let request_id = correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names);
         record.named(request_id);
 
+        policy.head_maxima.check(&request)?;
         let target = Target::of(&request)?;
         record.asked_for(&target);
         let peer = connection.client.ip();

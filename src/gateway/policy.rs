@@ -7,6 +7,7 @@ use super::cors::Cors;
 use super::credentials::ApiKeyFields;
 use super::environment::Environments;
 use super::forward::Forwarding;
+use super::message::HeadMaxima;
 use super::permission::Roles;
 use super::rate_limit::RateLimitFields;
 use super::refusal::Refusals;
@@ -15,6 +16,8 @@ use crate::keys::SecretFormat;
 
 /// One immutable policy.
 pub struct Policy {
+    /// How large heads may be.
+    pub head_maxima: HeadMaxima,
     /// Which hosts are answered for, with whose keys.
     pub environments: Environments,
     /// Where requests lead, and what each way asks for.

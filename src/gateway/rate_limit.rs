@@ -55,23 +55,9 @@ impl<'p> Admission<'p> {
 ///
 /// [`RateLimited`] by the first limit that is spent; nothing was taken then.
 pub fn admit(permit: Permit<'_>, now: Moment) -> Result<Admission<'_>, RateLimited> {
-    let limits = &permit.route().limits;
-    let mut tightest = None;
-    for (index, applied) in limits.iter().enumerate() {
-        let Some((subject, allowance)) = applied.of(permit.principal(), permit.client()) else { continue };
-        match applied.take(subject, &allowance, now) {
-            Ok(quota) => tightest = Some(tighter(tightest, quota)),
-            Err(limited) => {
-                for taken in limits.iter().take(index) {
-                    if let Some((subject, allowance)) = taken.of(permit.principal(), permit.client()) {
-                        taken.limit.give_back(subject, &allowance, taken.cost, now);
-                    }
-                }
-                return Err(limited);
-            }
-        }
-    }
-    Ok(Admission { permit, quota: tightest })
+    let quota =
+        take_all(&permit.route().limits, now, |applied| applied.of(permit.principal(), permit.client()))?;
+    Ok(Admission { permit, quota })
 }
 
 /// Says what is left for a principal without taking anything, for a response that was refused on other grounds.
@@ -84,20 +70,44 @@ pub fn peek(limits: &[RouteLimit], principal: &Principal, client: ClientAddress,
     quotas.reduce(|first, second| tighter(Some(first), second))
 }
 
-/// Takes a request without good credentials out of what its address may send of them.
+/// Takes a request that nobody knows whom it is from out of what its address may send: of everything, and of that.
 ///
 /// # Errors
 ///
-/// [`RateLimited`] if that is spent. Guessing keys is then answered with 429, not 401.
+/// [`RateLimited`] by the first limit that is spent; nothing was taken then. Guessing keys is then answered with 429,
+/// not 401.
 pub fn charge_unauthenticated(
     limits: &[RouteLimit],
     client: IpAddr,
     now: Moment,
 ) -> Result<Option<Quota>, RateLimited> {
+    let subject = Subject::address(client);
+    take_all(limits, now, |applied| match applied.counts {
+        Counts::Address | Counts::UnauthenticatedAddress => Some((subject, applied.allowance)),
+        Counts::Key | Counts::User => None,
+    })
+}
+
+/// Takes one request out of every limit that counts it, or out of none.
+fn take_all(
+    limits: &[RouteLimit],
+    now: Moment,
+    counted: impl Fn(&RouteLimit) -> Option<(Subject, Allowance)>,
+) -> Result<Option<Quota>, RateLimited> {
     let mut tightest = None;
-    for applied in limits.iter().filter(|applied| applied.counts == Counts::UnauthenticatedAddress) {
-        let quota = applied.take(Subject::address(client), &applied.allowance, now)?;
-        tightest = Some(tighter(tightest, quota));
+    for (index, applied) in limits.iter().enumerate() {
+        let Some((subject, allowance)) = counted(applied) else { continue };
+        match applied.take(subject, &allowance, now) {
+            Ok(quota) => tightest = Some(tighter(tightest, quota)),
+            Err(limited) => {
+                for taken in limits.iter().take(index) {
+                    if let Some((subject, allowance)) = counted(taken) {
+                        taken.limit.give_back(subject, &allowance, taken.cost, now);
+                    }
+                }
+                return Err(limited);
+            }
+        }
     }
     Ok(tightest)
 }

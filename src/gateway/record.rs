@@ -22,6 +22,9 @@ use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source};
 /// The status that stands in the log for a client that went away before it had its response. It is never sent.
 const CLIENT_GONE: u16 = 499;
 
+/// The route in the log of a request that took none.
+const NO_ROUTE: &str = "none";
+
 /// What one worker writes its records to.
 pub struct Desk {
     /// Which worker this is.
@@ -68,7 +71,8 @@ impl Record {
             method: request.method().clone(),
             version: request.version(),
             client: peer,
-            target: None,
+            // As the client wrote it, until it is known to be well formed.
+            target: desk.access_log.is_some().then(|| Target::unchecked(request)),
             route: None,
             request_id: None,
             key: None,
@@ -171,7 +175,7 @@ impl Record {
             self.refused_key = error.key_id().cloned();
         }
         if let Rejection::Upstream(error) = rejection {
-            tracing::warn!(request_id = ?self.request_id, reason = reason.word(), "the upstream failed: {error}");
+            tracing::warn!(request_id = self.id(), reason = reason.word(), "the upstream failed: {error}");
         }
     }
 
@@ -195,7 +199,12 @@ impl Record {
         };
         self.reason = Some(reason);
         self.desk.shard.rejected(reason as usize);
-        tracing::warn!(request_id = ?self.request_id, reason = reason.word(), "the response broke off: {error}");
+        tracing::warn!(request_id = self.id(), reason = reason.word(), "the response broke off: {error}");
+    }
+
+    /// The name of the request as text; empty before it has one.
+    fn id(&self) -> &str {
+        self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default()
     }
 
     /// Time the upstream took, from the request's hand-over to its answer.
@@ -218,7 +227,7 @@ impl Record {
         let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
         let (label, route) = match &self.route {
             Some((label, name)) => (*label, &**name),
-            None => (RouteLabel::NONE, ""),
+            None => (RouteLabel::NONE, NO_ROUTE),
         };
         self.desk.shard.record(&Sample {
             route: label,
@@ -237,7 +246,7 @@ impl Record {
             self.desk.worker,
             &AccessLine {
                 unix_ns: self.started.unix_ns,
-                request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+                request_id: self.id(),
                 client: self.client,
                 method: self.method.as_str(),
                 host: target
