@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// `traceparent` (W3C Trace Context, section 3.2).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate` (W3C Trace Context, section 3.3).
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Bytes a client's own request id may have.
 const REQUEST_ID_BYTES_MAX: usize = 128;

@@ -13,6 +13,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 
 use super::client_address::{TrustedProxies, X_FORWARDED_FOR};
+use super::correlation::{TRACEPARENT, TRACESTATE};
 use super::identity::{IdentityFields, RESERVED_PREFIX};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -119,7 +120,7 @@ impl FieldRules {
 }
 
 /// What we write ourselves, or what frames the message: no disguise of these goes on.
-const WRITTEN_HERE: [HeaderName; 10] = [
+const WRITTEN_HERE: [HeaderName; 12] = [
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
     X_FORWARDED_HOST,
@@ -130,6 +131,8 @@ const WRITTEN_HERE: [HeaderName; 10] = [
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
     CONNECTION,
+    TRACEPARENT,
+    TRACESTATE,
 ];
 
 impl Via {
@@ -172,13 +175,18 @@ impl Origin<'_> {
     }
 }
 
-/// Appends to a list that a trusted proxy began, or begins it.
+/// Continues a list that a trusted proxy began, or begins it. It is one line afterwards: there are servers that read
+/// only the first.
 fn continue_list(fields: &mut HeaderMap, name: &HeaderName, element: &HeaderValue, trusted: bool) {
-    if trusted {
-        fields.append(name, element.clone());
-    } else {
-        fields.insert(name, element.clone());
+    if trusted && fields.contains_key(name) {
+        let begun = fields.get_all(name).iter().map(HeaderValue::as_bytes);
+        let line = begun.chain([element.as_bytes()]).collect::<Vec<_>>().join(&b", "[..]);
+        if let Ok(line) = HeaderValue::from_bytes(&line) {
+            fields.insert(name, line);
+            return;
+        }
     }
+    fields.insert(name, element.clone());
 }
 
 /// Removes from a response what ended at the upstream's connection.

@@ -14,7 +14,7 @@ use super::body::{Upload, UploadFailure};
 use super::client_address::AddressUnreadable;
 use super::credentials::CredentialsError;
 use super::environment::Misdirected;
-use super::message::MalformedMessage;
+use super::message::{HeadTooLarge, MalformedMessage};
 use super::rate_limit::RateLimited;
 use super::route::NoRoute;
 use super::upstream::UpstreamError;
@@ -25,6 +25,9 @@ pub enum Rejection {
     /// The request's head contradicts itself or could be read in two ways.
     #[error(transparent)]
     Message(#[from] MalformedMessage),
+    /// The request's head is larger than allowed.
+    #[error(transparent)]
+    Head(#[from] HeadTooLarge),
     /// A trusted proxy passed on something that is not an address.
     #[error(transparent)]
     Address(#[from] AddressUnreadable),
@@ -155,6 +158,7 @@ impl Rejection {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
             Self::Upstream(UpstreamError::Overloaded) => Some(1),
             Self::Message(_)
+            | Self::Head(_)
             | Self::Address(_)
             | Self::Environment(_)
             | Self::Route(_)
@@ -186,6 +190,12 @@ impl Rejection {
             Self::Message(_) => {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
+            // RFC 6585, section 5.
+            Self::Head(_) => row(
+                Reason::HeadTooLarge,
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "Send fewer or shorter fields",
+            ),
             Self::Address(_) => row(
                 Reason::ClientAddress,
                 StatusCode::BAD_REQUEST,

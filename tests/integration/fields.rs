@@ -96,7 +96,7 @@ fn a_trusted_proxy_is_believed_and_the_list_continued() {
         |address: &str| gate.get("/", &[alice.field(), ("X-Forwarded-For", address), ("X-Forwarded-Proto", "https")]);
 
     assert_eq!(ask("203.0.113.9").status, 200);
-    assert_eq!(upstream.last().values("X-Forwarded-For"), ["203.0.113.9", "127.0.0.1"]);
+    assert_eq!(upstream.last().value("X-Forwarded-For"), "203.0.113.9, 127.0.0.1");
     assert_eq!(upstream.last().value("X-Forwarded-Proto"), "https");
     assert_eq!(ask("198.51.100.7").code(), "address_not_allowed");
     assert_eq!(ask("203.0.113.9, 198.51.100.7").code(), "address_not_allowed");
