@@ -17,6 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::fields::strip_response;
 use super::record::Record;
 use super::upstream::Lease;
 use crate::moment::monotonic_ns;
@@ -157,6 +158,9 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(uploading) = &mut self.get_mut().0 else { return Poll::Ready(None) };
         match Pin::new(&mut uploading.incoming).poll_frame(cx) {
+            // Trailers may be left out (RFC 9110, section 6.5.1), and a field that the gateway has not judged must not
+            // arrive behind it: there are servers that take trailers for fields.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(uploading.moved(frame))),
             Poll::Ready(Some(Err(error))) => {
                 uploading.upload.fail(UploadFailure::Broken);
@@ -284,8 +288,11 @@ impl Body for ResponseBody {
 impl Forwarded {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.watch.moved = true;
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_response(trailers);
+                }
                 if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
                     record.sent(data.len() as u64);
                 }

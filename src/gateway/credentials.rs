@@ -116,13 +116,13 @@ impl Credentials {
     }
 }
 
-/// The length of `Bearer ` at the front, in any case (RFC 9110, section 11.1) and with any number of spaces.
+/// The length of `Bearer ` at the front, in any case (RFC 9110, section 11.1) and with any number of blanks.
 fn bearer_scheme_bytes(value: &[u8]) -> Option<usize> {
     let (scheme, rest) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return None;
     }
-    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let spaces = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     (spaces > 0 || rest.is_empty()).then_some(6 + spaces)
 }
 

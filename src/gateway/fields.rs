@@ -10,7 +10,7 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 
 use super::client_address::{TrustedProxies, X_FORWARDED_FOR};
 use super::correlation::{TRACEPARENT, TRACESTATE};
@@ -25,8 +25,11 @@ const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 /// What a policy says about the fields of requests.
 #[derive(Clone, Debug)]
 pub struct FieldRules {
-    /// Names that never go on as the client sent them: identity, and the fields in which keys travel.
-    reserved: Vec<HeaderName>,
+    /// Names that never go on as the client sent them: identity, and the fields in which keys travel. With dashes for
+    /// underscores, as all names are compared here.
+    reserved: Vec<String>,
+    /// The field that names a request; what it holds is ours already.
+    request_id: HeaderName,
     /// Whether `Forwarded` (RFC 7239) is written.
     forwarded: bool,
     /// What we call ourselves in `Via`.
@@ -52,14 +55,15 @@ impl FieldRules {
     pub fn new(
         identity: &IdentityFields,
         keys: &[HeaderName],
+        request_id: &HeaderName,
         forwarded: bool,
         via: &str,
         trusted_proxies: TrustedProxies,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
         let value = |version: &str| HeaderValue::try_from(format!("{version} {via}"));
         let via = Via { http_1_0: value("1.0")?, http_1_1: value("1.1")?, http_2: value("2.0")? };
-        let reserved = identity.names().into_iter().chain(keys).cloned().collect();
-        Ok(Self { reserved, forwarded, via, trusted_proxies })
+        let reserved = identity.names().into_iter().chain(keys).map(|name| name.as_str().replace('_', "-")).collect();
+        Ok(Self { reserved, request_id: request_id.clone(), forwarded, via, trusted_proxies })
     }
 
     /// Removes from a request what ends here: connection-specific fields, reserved names, disguised ones.
@@ -67,6 +71,7 @@ impl FieldRules {
     /// Identity and forwarding fields are written after this, so no `Connection: x-keygate-key-id` can take them away.
     pub fn strip_request(&self, fields: &mut HeaderMap) {
         let mut ending: Vec<HeaderName> = connection_tokens(fields);
+        ending.retain(|name| *name != self.request_id && *name != TRACEPARENT && *name != TRACESTATE);
         for name in fields.keys() {
             if is_connection_specific(name) || *name == EXPECT || self.is_reserved(name) {
                 ending.push(name.clone());
@@ -80,12 +85,14 @@ impl FieldRules {
     /// Says whether only we may write a field, in this spelling or in one that a server could take for it.
     fn is_reserved(&self, name: &HeaderName) -> bool {
         let text = name.as_str();
-        if text.contains('_') {
-            let dashed = text.replace('_', "-");
-            let ours = self.reserved.iter().chain(&WRITTEN_HERE).any(|name| name.as_str() == dashed);
-            return ours || dashed.starts_with(RESERVED_PREFIX);
+        if !text.contains('_') {
+            return text.starts_with(RESERVED_PREFIX) || self.reserved.iter().any(|reserved| reserved == text);
         }
-        text.starts_with(RESERVED_PREFIX) || self.reserved.contains(name)
+        let dashed = text.replace('_', "-");
+        dashed.starts_with(RESERVED_PREFIX)
+            || self.reserved.contains(&dashed)
+            || self.request_id.as_str() == dashed
+            || WRITTEN_HERE.iter().any(|name| name.as_str() == dashed)
     }
 
     /// Writes where the request came from: `X-Forwarded-*`, `Via` and, if wanted, `Forwarded`.
@@ -189,7 +196,36 @@ fn continue_list(fields: &mut HeaderMap, name: &HeaderName, element: &HeaderValu
     fields.insert(name, element.clone());
 }
 
-/// Removes from a response what ended at the upstream's connection.
+/// The framing of a response that nobody can be sure of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
+
+/// Brings the framing of a response into one form, or finds that there is none (RFC 9112, section 6.3).
+///
+/// # Errors
+///
+/// [`Ambiguous`] for a `Transfer-Encoding` other than exactly `chunked`, and for a length that is not one number.
+pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<(), Ambiguous> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        (Some(_), _) => return Err(Ambiguous),
+    };
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None) if length.as_bytes().iter().all(u8::is_ascii_digit) => {}
+        (None, _) => {}
+        (Some(_), _) => return Err(Ambiguous),
+    }
+    // Chunks overrule a length, and a 204 has none (RFC 9110, section 8.6).
+    if chunked || status == StatusCode::NO_CONTENT {
+        fields.remove(CONTENT_LENGTH);
+    }
+    Ok(())
+}
+
+/// Removes from a response, or from its trailers, what ended at the upstream's connection.
 pub fn strip_response(fields: &mut HeaderMap) {
     let mut ending = connection_tokens(fields);
     ending.extend(fields.keys().filter(|name| is_connection_specific(name)).cloned());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Scheme, Uri};
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, ResponseBody};
@@ -14,7 +14,7 @@ use super::message::Target;
 use super::rate_limit::Admission;
 use super::record::Record;
 use super::rejection::Rejection;
-use super::upstream::{HostRule, Protocol, Upstream, UpstreamResponse};
+use super::upstream::{HostRule, Protocol, Upstream, UpstreamError, UpstreamResponse};
 
 /// What a policy says about forwarding.
 #[derive(Clone, Debug)]
@@ -72,6 +72,12 @@ pub async fn forward(
         result.map_err(|error| Rejection::of_upstream(error, upload.as_deref(), bytes_max))?;
 
     let (mut head, incoming) = response.into_parts();
+    // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2).
+    if head.status == StatusCode::SWITCHING_PROTOCOLS
+        || fields::settle_framing(head.status, &mut head.headers).is_err()
+    {
+        return Err(UpstreamError::Ambiguous.into());
+    }
     fields::strip_response(&mut head.headers);
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(head, ResponseBody::forwarded(incoming, lease, forwarding.response_body_timeout)))
@@ -89,6 +95,8 @@ fn address(request: &mut Request<RequestBody>, target: &Target, upstream: &Upstr
         HostRule::Replace(host) => Some(host.clone()),
         HostRule::Preserve => target.authority.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
     };
+    // An HTTP/1.0 client may name no host; the upstream is promised one (RFC 9112, section 3.2).
+    let host = host.or_else(|| settings.endpoint.host());
     match settings.protocol {
         Protocol::Http1 => {
             *request.uri_mut() = Uri::from(target.path_and_query.clone());

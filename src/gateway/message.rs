@@ -5,10 +5,11 @@
 //! the [`Target`] holds the authority and the path that every later step uses.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 
 use super::path::normal_form;
 
@@ -79,8 +80,11 @@ impl Target {
             return Err(MalformedMessage("CONNECT is not for a gateway"));
         }
         check_transfer_encoding(request)?;
+        check_content_length(request)?;
+        check_edges(request)?;
         let host = host(request)?;
         let uri = request.uri();
+        check_form(uri)?;
         let authority = match uri.authority() {
             // RFC 9112, section 3.2.2: the authority of an absolute target replaces `Host`. In HTTP/2 the two must
             // agree (RFC 9113, section 8.3.1).
@@ -104,14 +108,49 @@ impl Target {
 /// The path in its normal form, and the query as it came.
 fn normal_target(uri: &Uri) -> Result<PathAndQuery, MalformedMessage> {
     let Some(path_and_query) = uri.path_and_query() else { return Ok(PathAndQuery::from_static("/")) };
-    match normal_form(path_and_query.path())? {
-        Cow::Borrowed(_) => Ok(path_and_query.clone()),
-        Cow::Owned(path) => match path_and_query.query() {
-            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-            None => PathAndQuery::try_from(path),
-        }
-        .map_err(|_| MalformedMessage("the target is malformed")),
+    let path = normal_form(path_and_query.path())?;
+    // An absolute target may come without a path at all; on the wire it has one (RFC 9112, section 3.2.1).
+    if matches!(path, Cow::Borrowed(_)) && path_and_query.as_str().starts_with('/') {
+        return Ok(path_and_query.clone());
     }
+    match path_and_query.query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path.into_owned()),
+    }
+    .map_err(|_| MalformedMessage("the target is malformed"))
+}
+
+/// A target is a path or an absolute URL of HTTP; the other forms are for other methods (RFC 9112, section 3.2).
+fn check_form(uri: &Uri) -> Result<(), MalformedMessage> {
+    match (uri.scheme_str(), uri.authority()) {
+        (None, None) | (Some("http" | "https"), Some(_)) => Ok(()),
+        _ => Err(MalformedMessage("the target is neither a path nor a URL of HTTP")),
+    }
+}
+
+/// A length is one number, written once (RFC 9110, section 8.6).
+fn check_content_length<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
+    let mut values = request.headers().get_all(CONTENT_LENGTH).iter();
+    let number = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if number(value) => Ok(()),
+        (Some(_), _) => Err(MalformedMessage("Content-Length is not one number")),
+    }
+}
+
+/// In HTTP/2 a value has no white space at its edges (RFC 9113, section 8.2.1); in HTTP/1.1 it was taken off.
+fn check_edges<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if request.version() == Version::HTTP_2
+        && request.headers().values().any(|value| {
+            let value = value.as_bytes();
+            blank(value.first()) || blank(value.last())
+        })
+    {
+        return Err(MalformedMessage("white space at the edge of a value"));
+    }
+    Ok(())
 }
 
 /// Reads `Host`, which must stand exactly once in HTTP/1.1 (RFC 9112, section 3.2).
@@ -132,11 +171,15 @@ fn check_authority(authority: &Authority) -> Result<(), MalformedMessage> {
         return Err(MalformedMessage("user information in the authority"));
     }
     let host = authority.host();
-    let rest = authority.as_str().get(host.len()..).unwrap_or_default();
-    if host.is_empty() || !(rest.is_empty() || authority.port_u16().is_some()) {
-        return Err(MalformedMessage("the authority is malformed"));
-    }
-    Ok(())
+    let good_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    let good_port = match authority.as_str().get(host.len()..).unwrap_or_default().strip_prefix(':') {
+        Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && authority.port_u16().is_some(),
+        None => authority.as_str().len() == host.len(),
+    };
+    if good_host && good_port { Ok(()) } else { Err(MalformedMessage("the authority is malformed")) }
 }
 
 /// Takes `Transfer-Encoding` only as exactly `chunked`, once (RFC 9112, section 6.1): codings that we would have to

@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, ORIGIN};
 use http::{HeaderValue, Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::keys::KeyStore;
 use crate::listener::ConnectionInfo;
@@ -162,13 +162,16 @@ struct Asked {
     version: Version,
     grpc: bool,
     origin: Option<HeaderValue>,
+    /// Content may still be on its way, which nobody will read.
+    content: bool,
 }
 
 impl Asked {
-    fn of<B>(request: &Request<B>, policy: &Policy) -> Self {
+    fn of(request: &Request<Incoming>, policy: &Policy) -> Self {
         let fields = request.headers();
         let origin = policy.cors.as_ref().and_then(|_| fields.get(ORIGIN).cloned());
-        Self { version: request.version(), grpc: is_grpc(fields), origin }
+        let content = !request.body().is_end_stream();
+        Self { version: request.version(), grpc: is_grpc(fields), origin, content }
     }
 
     fn refuse(
@@ -180,6 +183,10 @@ impl Asked {
         let mut response = policy.refusals.write(rejection, request_id, self.grpc);
         if let (Some(cors), Some(origin)) = (&policy.cors, &self.origin) {
             cors.open(origin, response.headers_mut());
+        }
+        if self.content && self.version != Version::HTTP_2 {
+            // RFC 9112, section 9.6: what is left of the content ends with the connection.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -291,7 +291,7 @@ const fn upstream_row(error: &UpstreamError) -> Row {
         UpstreamError::Reset(_) => {
             row(Reason::UpstreamReset, StatusCode::BAD_GATEWAY, "The service broke off the connection")
         }
-        UpstreamError::Malformed(_) => {
+        UpstreamError::Malformed(_) | UpstreamError::Ambiguous => {
             row(Reason::UpstreamMalformed, StatusCode::BAD_GATEWAY, "The service's answer is malformed")
         }
         UpstreamError::Content(_) => {

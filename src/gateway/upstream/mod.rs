@@ -39,6 +39,17 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// What stands in `Host` for it; a Unix socket has no name of its own.
+    #[must_use]
+    pub fn host(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Tcp { .. } => HeaderValue::try_from(self.to_string()).ok(),
+            Self::Unix(_) => Some(HeaderValue::from_static("localhost")),
+        }
+    }
+}
+
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -36,6 +36,9 @@ pub enum UpstreamError {
     /// What came back is not HTTP.
     #[error("the response is malformed: {0}")]
     Malformed(#[source] hyper::Error),
+    /// What came back can be read in two ways, or was not asked for.
+    #[error("the response is ambiguous")]
+    Ambiguous,
     /// The request's own content broke off or was refused; the cause lies with the client.
     #[error("the request's content broke off: {0}")]
     Content(#[source] hyper::Error),
