@@ -274,8 +274,6 @@ pub struct ApiKeyValues {
     pub fields: Vec<HeaderName>,
     /// Whether `Authorization: Bearer` is one too.
     pub bearer: bool,
-    /// Whether the upstream sees the key.
-    pub forward: bool,
 }
 
 /// What the upstream is told about the key; all names differ.

@@ -73,7 +73,7 @@ impl Checker<'_> {
 
         let forwarding = self.forwarding(file, request_id_field)?;
         let fields = fields.into_iter().collect::<Option<Vec<_>>>()?;
-        let api_key = ApiKeyValues { fields, bearer: written.bearer, forward: written.forward };
+        let api_key = ApiKeyValues { fields, bearer: written.bearer };
         let (key_id, tenant, user) = (key_id?, tenant?, user?);
         let identity =
             IdentityFieldValues { key_id, tenant, user, environment: environment?, permissions: permissions? };

@@ -42,7 +42,7 @@ pub(super) struct File {
     /// Where the keys are; at least one of `file`, `files` and `directory`.
     #[serde(default)]
     pub(super) keys: Keys,
-    /// Where in a request a credential travels.
+    /// Where in a request a credential travels. It is taken out there: the upstream never sees it.
     #[serde(default)]
     pub(super) credentials: Credentials,
     /// How many requests are allowed. All limits that fit a request count it. Without any, nothing is limited.

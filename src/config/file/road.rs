@@ -64,7 +64,7 @@ pub(in crate::config) enum KeyShape {
     Hex64,
 }
 
-/// Where in a request a credential travels.
+/// Where in a request a credential travels. It is taken out there: the upstream never sees it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Credentials {
@@ -81,13 +81,11 @@ pub(in crate::config) struct ApiKey {
     pub(in crate::config) fields: Vec<String>,
     /// Whether `Authorization: Bearer` may hold it too.
     pub(in crate::config) bearer: bool,
-    /// Whether the upstream sees it. `false` takes it out of every request.
-    pub(in crate::config) forward: bool,
 }
 
 impl Default for ApiKey {
     fn default() -> Self {
-        Self { fields: vec!["X-API-Key".to_owned()], bearer: false, forward: false }
+        Self { fields: vec!["X-API-Key".to_owned()], bearer: false }
     }
 }
 
