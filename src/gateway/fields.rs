@@ -42,20 +42,27 @@ struct Via {
     http_2: HeaderValue,
 }
 
+/// What we are to call ourselves in `Via` is not a token (RFC 9110, sections 5.6.2 and 7.6.3).
+#[derive(Debug, thiserror::Error)]
+#[error("must be a name without spaces, such as `keygate`")]
+pub struct NoPseudonym;
+
 impl FieldRules {
     /// Puts the rules together. `keys` are the fields in which keys travel; `via` is our pseudonym, a token.
     ///
     /// # Errors
     ///
-    /// If `via` cannot stand in a field.
+    /// [`NoPseudonym`] if `via` is not a token.
     pub fn new(
         identity: &IdentityFields,
         keys: &[HeaderName],
         forwarded: bool,
         via: &str,
         trusted_proxies: TrustedProxies,
-    ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let value = |version: &str| HeaderValue::try_from(format!("{version} {via}"));
+    ) -> Result<Self, NoPseudonym> {
+        // A token is exactly what can be the name of a field (RFC 9110, section 5.1).
+        HeaderName::try_from(via).map_err(|_| NoPseudonym)?;
+        let value = |version: &str| HeaderValue::try_from(format!("{version} {via}")).map_err(|_| NoPseudonym);
         let via = Via { http_1_0: value("1.0")?, http_1_1: value("1.1")?, http_2: value("2.0")? };
         let reserved = identity.names().into_iter().chain(keys).cloned().collect();
         Ok(Self { reserved, forwarded, via, trusted_proxies })

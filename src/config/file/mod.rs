@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
-pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion};
+pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
 pub(super) use self::road::{
     Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, KeyFormat, KeyShape, Keys, Limit, Maxima,
     Per, RateLimitFields, Reset, Timeouts,
