@@ -10,7 +10,7 @@ use crate::config::file::{BodyMaximum, File};
 use crate::document::Path;
 use crate::gateway::client_address::TrustedProxies;
 use crate::gateway::credentials::ApiKeyFields;
-use crate::gateway::fields::FieldRules;
+use crate::gateway::fields::{FieldRules, Via};
 use crate::gateway::forward::Forwarding;
 use crate::gateway::identity::{IdentityFields, RESERVED_PREFIX};
 
@@ -64,10 +64,10 @@ impl Checker<'_> {
         let response_body_timeout = self.positive(file.timeouts.response_body, &timeouts.field("response_body"));
         self.not_everybody(&written.trusted_proxies, &path.field("trusted_proxies"));
         let trusted_proxies = TrustedProxies::new(written.trusted_proxies.clone());
+        let via = Via::new(&written.via).map_err(|error| self.refuse(&path.field("via"), error.to_string())).ok();
 
         let FieldNames { identity, request_id, api_key } = names?;
-        let fields = FieldRules::new(&identity, &api_key.fields, written.forwarded, &written.via, trusted_proxies);
-        let fields = fields.map_err(|error| self.refuse(&path.field("via"), error.to_string())).ok()?;
+        let fields = FieldRules::new(&identity, &api_key.fields, written.forwarded, via?, trusted_proxies);
         let forwarding =
             Forwarding { fields, identity, request_id, content_bytes_max, request_body_timeout, response_body_timeout };
         Some((api_key, forwarding))

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use http::HeaderValue;
+use http::uri::Authority;
 use rustls_pki_types::ServerName;
 use url::{Host, Url};
 
@@ -15,7 +16,7 @@ use crate::gateway::upstream::{Endpoint, HostRule, Protocol, Settings, UpstreamT
 /// What a good URL looks like.
 const EXAMPLES: &str = "`http://127.0.0.1:9000`, `https://api.internal` or `unix:/run/api.sock`";
 
-/// Streams on one HTTP/2 connection before another is opened: what servers allow at least (RFC 9113, section 6.5.2).
+/// Streams on one HTTP/2 connection before another is opened. Servers should allow no fewer (RFC 9113, section 6.5.2).
 const STREAMS_MAX: usize = 100;
 
 /// A URL, understood.
@@ -166,8 +167,8 @@ fn target(url: &str) -> Result<Target, String> {
     };
     let port = parsed.port_or_known_default().filter(|port| *port != 0).ok_or("must not have the port 0")?;
     let authority = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
-    let host_field =
-        HeaderValue::from_str(authority).map_err(|_| "has a host that no `Host` field can hold".to_owned())?;
+    let host_field = Authority::try_from(authority).ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let host_field = host_field.ok_or("has a host that no `Host` field can hold")?;
     Ok(Target { endpoint: Endpoint::Tcp { host, port }, host: host_field, tls: parsed.scheme() == "https" })
 }
 
@@ -212,6 +213,7 @@ mod tests {
             "//hunter2",
             "http://",
             "http://:80",
+            "http://hunter2\"",
             "http://hunter2@api",
             "http://u:hunter2@api",
             "http://api/hunter2",
