@@ -8,7 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
-use keygate::config::{Config, UpstreamAddress, schema};
+use keygate::config::{Config, schema};
+use keygate::gateway::upstream::Endpoint;
+use keygate::keys::Sources;
 use serde_json::Value;
 
 /// The environment of every configuration in these folders.
@@ -85,28 +87,31 @@ fn what_is_accepted_means_what_is_written() {
     let accepted = |name: &str| output(&folder("accepted").join(name)).expect(name);
 
     let config = accepted("minimal.yaml");
-    assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.keys.files, [folder("accepted").join("keys.yaml")], "relative to the configuration file");
-    assert_eq!(config.admin.expect("the door is open by default").address.to_string(), "127.0.0.1:9901");
+    assert_eq!(config.listeners[0].0.address.to_string(), "127.0.0.1:8080");
+    let keys = folder("accepted").join("keys.yaml");
+    assert_eq!(config.key_sources, Sources::new(vec![keys], Vec::new()), "relative to the configuration file");
+    assert_eq!(config.admin.expect("the door is open by default").to_string(), "127.0.0.1:9901");
     assert!(config.warnings.is_empty());
 
     let config = accepted("variables.yaml");
-    assert_eq!(config.listeners[0].address.port(), 8080);
-    assert_eq!(config.limits[0].requests, 250);
-    assert!(config.road.rate_limit_fields.ietf);
-    assert_eq!(config.upstream.authority.as_str(), "fallback:9000");
+    assert_eq!(config.listeners[0].0.address.port(), 8080);
+    assert_eq!(config.limits[0].allowance.requests(), 250);
+    assert!(config.rate_limit_fields.ietf);
+    assert_eq!(config.upstream.endpoint.to_string(), "fallback:9000");
 
     let config = accepted("several-listeners.yaml");
     assert_eq!(config.listeners.len(), 3);
-    assert_eq!(config.listeners[1].tls.as_ref().map(|tls| tls.certificates.len()), Some(2));
-    assert!(config.listeners[1].proxy_protocol.as_ref().is_some_and(|proxy| proxy.v1 && proxy.v2));
-    assert!(config.listeners[2].prior_knowledge);
+    let (settings, tls) = &config.listeners[1];
+    assert_eq!(tls.as_ref().map(|tls| tls.certificates.len()), Some(2));
+    assert!(settings.proxy_protocol.as_ref().is_some_and(|proxy| proxy.v1 && proxy.v2));
+    assert!(config.listeners[2].0.prior_knowledge);
 
     let config = accepted("unix-upstream.yaml");
-    assert_eq!(config.upstream.address, UpstreamAddress::Unix("/run/api.sock".into()));
+    assert_eq!(config.upstream.endpoint, Endpoint::Unix("/run/api.sock".into()));
 
     let config = accepted("written-out.yaml");
-    assert!(config.admin.is_none() && config.road.body_bytes_max.is_none() && config.log.access.is_none());
+    assert!(config.admin.is_none() && config.access_log.is_none());
+    assert_eq!(config.forwarding.content_bytes_max, u64::MAX, "unlimited");
 
     let config = accepted("upstream-unverified.yaml");
     assert_eq!(config.warnings.len(), 1);

@@ -16,10 +16,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use super::assembly::{Assembly, Shutdown};
+use super::assembly::Assembly;
 use super::meters;
 use super::state::{Applied, State};
 use super::workers::{Door, Worker};
+use crate::config::Shutdown;
 use crate::gateway::Gateway;
 use crate::gateway::correlation::Names;
 use crate::gateway::record::Desk;

@@ -1,7 +1,7 @@
 //! Wiring: the only part that knows all the others.
 //!
 //! ```text
-//! assembly   configuration → the values that the parts take
+//! assembly   configuration → everything it names, loaded and checked
 //! state      what lives as long as the process: keys, limits, metrics, the policy in force
 //! workers    the data plane: one single-threaded runtime a worker
 //! control    the control plane: signals, reloads, the admin door, sweeping
@@ -77,7 +77,9 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
         Ok(assembly) => assembly,
         Err(problems) => return invalid(&problems, &mut io::stderr()),
     };
-    let log = log::init(assembly.log_level, assembly.log_format).map_err(anyhow::Error::msg).context("no log")?;
+    let log = log::init(assembly.config.log_level, assembly.config.log_format)
+        .map_err(anyhow::Error::msg)
+        .context("no log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")

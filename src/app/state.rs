@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
-use super::assembly::{Assembly, Shutdown, Tls};
+use super::assembly::{Assembly, Tls};
 use super::workers::Door;
+use crate::config::Shutdown;
 use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
@@ -100,7 +101,7 @@ pub(super) struct Applied {
 impl State {
     /// Takes over what was loaded at the start.
     pub(super) fn new(path: &Path, assembly: Assembly, log: LogControl) -> anyhow::Result<Arc<Self>> {
-        warn_of(&assembly.warnings);
+        warn_of(&assembly.config.warnings);
         let workers = assembly.workers;
         let metrics = Metrics::new(
             workers,
@@ -115,8 +116,10 @@ impl State {
         let listening = readiness.condition("listening");
         let loaded = readiness.condition("keys");
         let access_log = assembly
-            .access_log(workers)
-            .map(AccessLog::open)
+            .config
+            .access_log
+            .clone()
+            .map(|options| AccessLog::open(options, workers))
             .transpose()
             .context("cannot open the access log; see `log.access` in the configuration")?;
         if let Some(access_log) = &access_log {
@@ -135,9 +138,9 @@ impl State {
         let current = Current {
             text: assembly.text,
             upstream: assembly.upstream,
-            sources: assembly.sources,
+            sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
-            shutdown: assembly.shutdown,
+            shutdown: assembly.config.shutdown,
         };
         keys.apply(assembly.keys);
         loaded.met();
@@ -150,7 +153,7 @@ impl State {
             log,
             workers,
             doors,
-            admin: assembly.admin,
+            admin: assembly.config.admin,
             policy,
             keys,
             limits,
@@ -222,21 +225,21 @@ impl State {
         let upstream = if same_upstream { Arc::clone(&current.upstream) } else { Arc::clone(&assembly.upstream) };
         self.policy.store(Arc::new(assembly.policy(&upstream, &self.limits, &self.metrics)));
         self.limits.retain(&assembly.limit_names());
-        self.log.set_level(assembly.log_level);
+        self.log.set_level(assembly.config.log_level);
         self.keys.apply(assembly.keys);
-        warn_of(&assembly.warnings);
+        warn_of(&assembly.config.warnings);
         for problem in self.replace_doors(&assembly.doors) {
             tracing::warn!("{problem}");
         }
-        if assembly.workers != self.workers || assembly.admin != self.admin {
+        if assembly.workers != self.workers || assembly.config.admin != self.admin {
             tracing::warn!("`workers` and `admin.listen` take effect at the next start");
         }
         *current = Current {
             text: assembly.text,
             upstream,
-            sources: assembly.sources,
+            sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
-            shutdown: assembly.shutdown,
+            shutdown: assembly.config.shutdown,
         };
     }
 

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -162,7 +162,9 @@ fn format_of(arguments: &CreateArguments) -> anyhow::Result<SecretFormat> {
     }
     let format = SecretFormat::default();
     Ok(match &arguments.secret_prefix {
-        Some(prefix) => format.with_prefix(arguments.environment.as_deref().unwrap_or_default(), prefix)?,
+        Some(prefix) => format
+            .with_prefix(arguments.environment.as_deref().unwrap_or_default(), prefix)
+            .map_err(|error| anyhow!("`--secret-prefix` {error}"))?,
         None => format,
     })
 }
@@ -369,7 +371,7 @@ mod tests {
         );
         assert!(secret_in(&ran(&["create", "--secret-prefix", "pk_"])).starts_with("pk_"));
         assert!(secret_in(&ran(&["create"])).starts_with("kg_"));
-        assert!(refused(&["create", "--secret-prefix", "p-k"], b"").starts_with("a prefix must be"));
+        assert!(refused(&["create", "--secret-prefix", "p-k"], b"").starts_with("`--secret-prefix` must be"));
         assert!(refused(&["create", "--secret-prefix", "pk_", "--hex"], b"").contains("cannot be used with"));
     }
 

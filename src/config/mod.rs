@@ -1,4 +1,4 @@
-//! The configuration: the YAML shape, its checks, and the values that the parts take.
+//! The configuration: the YAML shape, its checks, and the settings that the parts take.
 //!
 //! ```text
 //! text → document → structure (JSON Schema) → file.rs shapes → check → Config
@@ -19,12 +19,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-pub use self::values::{
-    AccessOutput, AdminValues, AlgorithmValue, ApiKeyValues, CertificatePaths, ClientCertificateValues, Config,
-    CountedRequests, FormatValue, ForwardingValues, IdentityFieldValues, KeyShapeValue, KeysValues, LevelValue,
-    LimitSubject, LimitValues, ListenerMaxima, ListenerTimeouts, ListenerValues, LogValues, ProxyProtocolValues,
-    RateLimitFieldValues, RoadValues, ShutdownValues, TlsValues, UpstreamAddress, UpstreamTlsValues, UpstreamValues,
-};
+pub use self::values::{Config, NamedLimit, Shutdown};
 
 use crate::document::{Document, Problems, schema_of};
 

@@ -65,8 +65,8 @@ impl Node {
         left.map(|(position, _)| position).nth(index).unwrap_or(index)
     }
 
-    /// Sets aside the value at a path, or the nearest one around it that exists; says whether it did. The whole document
-    /// cannot be set aside.
+    /// Sets aside the value at a path, or the nearest one around it that is left; says whether it is aside now. The whole
+    /// document cannot be set aside.
     pub(super) fn set_aside(&mut self, steps: &[Step]) -> bool {
         let Some((step, rest)) = steps.split_first() else { return false };
         let inner = match (self, step) {
@@ -77,7 +77,9 @@ impl Node {
             (_, Step::Field(_) | Step::Index(_)) => None,
         };
         match inner {
-            None | Some(Self::SetAside) => false,
+            None => false,
+            // Whatever is inside of it is aside with it.
+            Some(Self::SetAside) => !rest.is_empty(),
             Some(inner) => {
                 if !inner.set_aside(rest) {
                     *inner = Self::SetAside;

@@ -322,6 +322,16 @@ fn what_is_faulty_is_set_aside_and_the_rest_decodes() {
 }
 
 #[test]
+fn a_value_that_misses_two_fields_sets_nothing_aside_around_it() {
+    let schema = json!({"properties": {"inner": {"items": {"required": ["kind", "size"]}}}});
+    let mut document = parse("name: x\ninner: [{kind: small, size: 1}, {}]\n");
+    assert_eq!(document.check(&schema).len(), 2);
+    let kind = document.problem(&Path::root().field("inner").index(0).field("kind"), "m");
+    assert_eq!((kind.line, kind.column), (2, 16));
+    assert_eq!(document.decode_rest::<Shape>().map(|rest| rest.inner.len()), Some(1));
+}
+
+#[test]
 fn no_problem_shows_a_value_unless_asked_to() {
     let secret = "kg_live_0123456789abcdefghijABCDEFGHIJKLMNOPQRST";
     let text = format!(

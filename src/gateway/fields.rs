@@ -40,30 +40,44 @@ pub struct FieldRules {
 
 /// `Via` (RFC 9110, section 7.6.3) by the version of the request that was received.
 #[derive(Clone, Debug)]
-struct Via {
+pub struct Via {
     http_1_0: HeaderValue,
     http_1_1: HeaderValue,
     http_2: HeaderValue,
 }
 
-impl FieldRules {
-    /// Puts the rules together. `keys` are the fields in which keys travel; `via` is our pseudonym, a token.
+/// What we are to call ourselves in `Via` is not a token (RFC 9110, section 5.6.2).
+#[derive(Debug, thiserror::Error)]
+#[error("must be a name without spaces, such as `keygate`")]
+pub struct NoPseudonym;
+
+impl Via {
+    /// We call ourselves `pseudonym`.
     ///
     /// # Errors
     ///
-    /// If `via` cannot stand in a field.
+    /// [`NoPseudonym`] if it is not a token.
+    pub fn new(pseudonym: &str) -> Result<Self, NoPseudonym> {
+        // A token is exactly what can be the name of a field (RFC 9110, section 5.1).
+        HeaderName::try_from(pseudonym).map_err(|_| NoPseudonym)?;
+        let value = |version: &str| HeaderValue::try_from(format!("{version} {pseudonym}")).map_err(|_| NoPseudonym);
+        Ok(Self { http_1_0: value("1.0")?, http_1_1: value("1.1")?, http_2: value("2.0")? })
+    }
+}
+
+impl FieldRules {
+    /// Puts the rules together. `keys` are the fields in which keys travel.
+    #[must_use]
     pub fn new(
         identity: &IdentityFields,
         keys: &[HeaderName],
         request_id: &HeaderName,
         forwarded: bool,
-        via: &str,
+        via: Via,
         trusted_proxies: TrustedProxies,
-    ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let value = |version: &str| HeaderValue::try_from(format!("{version} {via}"));
-        let via = Via { http_1_0: value("1.0")?, http_1_1: value("1.1")?, http_2: value("2.0")? };
+    ) -> Self {
         let reserved = identity.names().into_iter().chain(keys).map(|name| name.as_str().replace('_', "-")).collect();
-        Ok(Self { reserved, request_id: request_id.clone(), forwarded, via, trusted_proxies })
+        Self { reserved, request_id: request_id.clone(), forwarded, via, trusted_proxies }
     }
 
     /// Removes from a request what ends here: connection-specific fields, reserved names, disguised ones.
@@ -73,7 +87,8 @@ impl FieldRules {
         let mut ending: Vec<HeaderName> = connection_tokens(fields);
         ending.retain(|name| *name != self.request_id && *name != TRACEPARENT && *name != TRACESTATE);
         for name in fields.keys() {
-            if is_connection_specific(name) || *name == EXPECT || self.is_reserved(name) {
+            let ours = *name == self.request_id;
+            if is_connection_specific(name) || *name == EXPECT || (!ours && self.is_reserved(name)) {
                 ending.push(name.clone());
             }
         }

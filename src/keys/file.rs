@@ -567,6 +567,25 @@ mod tests {
                 "k.yaml:4:5: keys[1].sha256: has no value; write one",
             ],
         );
+        let no_digest = format!("k.yaml:3:13: keys[0].sha256: {NO_DIGEST}");
+        refused(
+            "a digest that is none before a key without one",
+            "keys:\n  - id: a\n    sha256: plain\n  - id: b\n    sha65: x\n",
+            &[
+                &no_digest,
+                "k.yaml:4:5: keys[1].sha256: is missing, and has no default",
+                "k.yaml:5:5: keys[1].sha65: unknown field; did you mean `sha256`?",
+            ],
+        );
+        refused(
+            "a digest that is none before a key without anything",
+            "keys:\n  - id: a\n    sha256: plain\n  - name: b\n",
+            &[
+                &no_digest,
+                "k.yaml:4:5: keys[1].id: is missing, and has no default",
+                "k.yaml:4:5: keys[1].sha256: is missing, and has no default",
+            ],
+        );
         refused(
             "a word that is none",
             "keys:\n  - {id: a, sha256: ABC, state: disabled}\n",

@@ -30,9 +30,6 @@ const CHECK_CHARS: usize = 6;
 /// Random and check characters together.
 pub(super) const TAIL_CHARS: usize = RANDOM_CHARS + CHECK_CHARS;
 
-/// Characters a brand or a prefix may have.
-const BRAND_CHARS_MAX: usize = 32;
-
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// How the secrets of an installation look.
@@ -55,14 +52,17 @@ pub enum Shape {
     Hex64,
 }
 
-/// Why a format cannot be used.
+/// Why a format cannot be used; goes on after the name of what cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// The brand has other characters, or too many.
-    #[error("a brand must be 1 to 32 letters and digits")]
+    #[error("must be 1 to {} letters and digits (ASCII)", SecretFormat::BRAND_CHARS_MAX)]
     Brand,
     /// The prefix has other characters, or too many, or no `_` at its end.
-    #[error("a prefix must be 2 to 32 letters, digits and `_`, and end with `_`")]
+    #[error(
+        "must be 2 to {} letters, digits and `_`, with `_` at its end, such as `pk_test_`",
+        SecretFormat::BRAND_CHARS_MAX
+    )]
     Prefix,
 }
 
@@ -74,6 +74,8 @@ pub struct NoRandomness(getrandom::Error);
 impl SecretFormat {
     /// The brand of an installation that has not chosen one.
     pub const BRAND: &'static str = "kg";
+    /// Characters a brand or a prefix may have.
+    pub const BRAND_CHARS_MAX: usize = 32;
 
     /// `<brand>_<environment>_`, 32 random characters, 6 characters of check.
     ///
@@ -81,8 +83,8 @@ impl SecretFormat {
     ///
     /// [`FormatError::Brand`] unless it is 1 to 32 ASCII letters and digits.
     pub fn base62(brand: &str) -> Result<Self, FormatError> {
-        let good =
-            (1..=BRAND_CHARS_MAX).contains(&brand.len()) && brand.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let good = (1..=Self::BRAND_CHARS_MAX).contains(&brand.len())
+            && brand.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !good {
             return Err(FormatError::Brand);
         }
@@ -103,7 +105,7 @@ impl SecretFormat {
     /// [`FormatError::Prefix`] unless it is 2 to 32 ASCII letters, digits and `_`, with `_` at its end: the end of
     /// the prefix must be seen without knowing it.
     pub fn with_prefix(mut self, environment: &str, prefix: &str) -> Result<Self, FormatError> {
-        let good = (2..=BRAND_CHARS_MAX).contains(&prefix.len())
+        let good = (2..=Self::BRAND_CHARS_MAX).contains(&prefix.len())
             && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && prefix.ends_with('_');
         if !good {
@@ -162,7 +164,8 @@ impl SecretFormat {
         if let Some(prefix) = self.prefixes.get(environment) {
             return prefix.clone();
         }
-        let word: String = environment.chars().filter(char::is_ascii_alphanumeric).take(BRAND_CHARS_MAX).collect();
+        let word: String =
+            environment.chars().filter(char::is_ascii_alphanumeric).take(Self::BRAND_CHARS_MAX).collect();
         if word.is_empty() { format!("{}_", self.brand) } else { format!("{}_{word}_", self.brand) }
     }
 }

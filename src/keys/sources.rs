@@ -34,7 +34,7 @@ pub const ALL_BYTES_MAX: u64 = 256 << 20;
 pub const FILES_MAX: usize = 4096;
 
 /// Where the keys of an installation are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
     files: Vec<PathBuf>,
     directories: Vec<PathBuf>,
@@ -331,7 +331,7 @@ mod tests {
         let other = self::directory(&[("x.conf", &keys(&["x"]))]);
         let sources = Sources::new(vec![other.path().join("x.conf")], vec![directory.path().to_owned()]);
         assert_eq!(ids(&sources), ["x", "a", "b1", "b2"], "files first, then directories in the order of names");
-        assert_eq!(ids(&Sources::default()), Vec::<String>::new());
+        assert_eq!(ids(&Sources::new(Vec::new(), Vec::new())), Vec::<String>::new());
     }
 
     #[test]

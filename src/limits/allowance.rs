@@ -63,33 +63,37 @@ impl Allowance {
     ///
     /// # Errors
     ///
-    /// [`AllowanceError`] for a value out of the bounds above, for a burst with a rolling window, and for a burst that
-    /// would take longer than [`Self::REFILL_MAX`] to refill.
+    /// An [`AllowanceError`] for each value out of the bounds above, for a burst with a rolling window, and for a burst
+    /// that would take longer than [`Self::REFILL_MAX`] to refill.
     pub fn new(
         algorithm: Algorithm,
         requests: u64,
         window: Duration,
         burst: Option<u64>,
-    ) -> Result<Self, AllowanceError> {
-        if !(1..=Self::REQUESTS_MAX).contains(&requests) {
-            return Err(AllowanceError::Requests { requests });
-        }
-        if !(Self::WINDOW_MIN..=Self::WINDOW_MAX).contains(&window) {
-            return Err(AllowanceError::Window { window });
-        }
-        match (algorithm, burst) {
-            (Algorithm::RollingWindow, Some(_)) => return Err(AllowanceError::BurstOfRollingWindow),
-            (Algorithm::RollingWindow, None) if requests > Self::ROLLING_REQUESTS_MAX => {
-                return Err(AllowanceError::RollingRequests { requests });
+    ) -> Result<Self, Vec<AllowanceError>> {
+        let mut errors = Vec::new();
+        let mut demand = |holds: bool, otherwise: AllowanceError| {
+            if !holds {
+                errors.push(otherwise);
             }
-            (Algorithm::RollingWindow | Algorithm::TokenBucket, _) => {}
+        };
+        demand((1..=Self::REQUESTS_MAX).contains(&requests), AllowanceError::Requests);
+        demand((Self::WINDOW_MIN..=Self::WINDOW_MAX).contains(&window), AllowanceError::Window);
+        match algorithm {
+            Algorithm::RollingWindow => {
+                demand(requests <= Self::ROLLING_REQUESTS_MAX, AllowanceError::RollingRequests);
+                demand(burst.is_none(), AllowanceError::BurstOfRollingWindow);
+            }
+            Algorithm::TokenBucket => {
+                demand(burst.is_none_or(|burst| (1..=Self::REQUESTS_MAX).contains(&burst)), AllowanceError::Burst);
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let burst = burst.unwrap_or(requests);
-        if !(1..=Self::REQUESTS_MAX).contains(&burst) {
-            return Err(AllowanceError::Burst { burst });
-        }
         if window.as_nanos() * u128::from(burst) > Self::REFILL_MAX.as_nanos() * u128::from(requests) {
-            return Err(AllowanceError::Refill { requests, window, burst });
+            return Err(vec![AllowanceError::Refill]);
         }
         Ok(Self { algorithm, requests, window_ns: nanoseconds(window), burst })
     }
@@ -145,52 +149,46 @@ fn nanoseconds(window: Duration) -> u64 {
     u64::try_from(window.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Why an allowance was not accepted. The message is for the operator and says what to write instead.
+/// Why an allowance was not accepted. The message is for the operator: it goes on after the name of
+/// [`AllowanceError::field`], and says what to write instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AllowanceError {
     /// No requests, or too many.
-    #[error("{requests} requests is not between 1 and {}", Allowance::REQUESTS_MAX)]
-    Requests {
-        /// What was asked for.
-        requests: u64,
-    },
+    #[error("must be from 1 to {}", Allowance::REQUESTS_MAX)]
+    Requests,
     /// A rolling window that would need too much memory.
     #[error(
-        "a rolling_window remembers each request, so it allows at most {} requests, not {requests}; token_bucket has no \
-         such bound",
+        "must be at most {} for a rolling window, which remembers each; write `algorithm: token_bucket` for more",
         Allowance::ROLLING_REQUESTS_MAX
     )]
-    RollingRequests {
-        /// What was asked for.
-        requests: u64,
-    },
+    RollingRequests,
     /// A window too short or too long.
-    #[error("a window of {window:?} is not between 1ms and 366 days")]
-    Window {
-        /// What was asked for.
-        window: Duration,
-    },
+    #[error("must be from 1 millisecond (`1ms`) to 366 days (`366d`)")]
+    Window,
     /// No burst, or too large a one.
-    #[error("a burst of {burst} is not between 1 and {}", Allowance::REQUESTS_MAX)]
-    Burst {
-        /// What was asked for.
-        burst: u64,
-    },
+    #[error("must be from 1 to {}", Allowance::REQUESTS_MAX)]
+    Burst,
     /// A burst where there is none.
     #[error(
-        "a rolling_window has no burst: it never admits more than its requests; leave burst out, or use token_bucket"
+        "has no meaning for a rolling window, which never admits more than `requests`; leave it out, or write \
+         `algorithm: token_bucket`"
     )]
     BurstOfRollingWindow,
     /// A burst that nobody will live to see again.
-    #[error("a burst of {burst} would take more than 100 years to refill at {requests} requests in {window:?}")]
-    Refill {
-        /// Requests a window.
-        requests: u64,
-        /// The length of the window.
-        window: Duration,
-        /// The burst.
-        burst: u64,
-    },
+    #[error("would take longer than 100 years to fill again; make it smaller")]
+    Refill,
+}
+
+impl AllowanceError {
+    /// Which of the values must change: `requests`, `window` or `burst`.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Requests | Self::RollingRequests => "requests",
+            Self::Window => "window",
+            Self::Burst | Self::BurstOfRollingWindow | Self::Refill => "burst",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -203,31 +201,46 @@ pub(super) mod tests {
     const NS: Duration = Duration::from_nanos(1);
 
     #[test]
-    fn what_is_out_of_bounds_is_refused_with_a_reason() {
+    fn what_is_out_of_bounds_is_refused_with_every_reason() {
         use Algorithm::{RollingWindow, TokenBucket};
-        refused("no requests", TokenBucket, 0, MINUTE, None, "0 requests is not between 1 and 1000000000");
-        refused("too many", TokenBucket, 1_000_000_001, MINUTE, None, "1000000001 requests is not between 1 and");
-        refused("no window", TokenBucket, 1, Duration::ZERO, None, "a window of 0ns is not between 1ms and 366 days");
-        refused("too long", TokenBucket, 1, Allowance::WINDOW_MAX + NS, None, "is not between 1ms and 366 days");
-        refused("too short", RollingWindow, 1, Allowance::WINDOW_MIN - NS, None, "is not between 1ms and 366 days");
-        refused("no burst", TokenBucket, 1, MINUTE, Some(0), "a burst of 0 is not between 1 and 1000000000");
-        refused("too large a burst", TokenBucket, 1, MINUTE, Some(1_000_000_001), "a burst of 1000000001 is not");
-        refused("a burst for no lifetime", TokenBucket, 1, Allowance::WINDOW_MAX, Some(100), "more than 100 years");
-        refused(
-            "rolling: too many",
-            RollingWindow,
-            100_001,
-            MINUTE,
-            None,
-            "at most 100000 requests, not 100001; token",
-        );
-        refused("rolling: a burst", RollingWindow, 9, MINUTE, Some(9), "has no burst");
+        use AllowanceError::{Burst, BurstOfRollingWindow, Refill, Requests, RollingRequests, Window};
+        const MOST: u64 = Allowance::REQUESTS_MAX;
+        refused("no requests", TokenBucket, 0, MINUTE, None, &[Requests]);
+        refused("too many", TokenBucket, MOST + 1, MINUTE, None, &[Requests]);
+        refused("no window", TokenBucket, 1, Duration::ZERO, None, &[Window]);
+        refused("too long", TokenBucket, 1, Allowance::WINDOW_MAX + NS, None, &[Window]);
+        refused("too short", RollingWindow, 1, Allowance::WINDOW_MIN - NS, None, &[Window]);
+        refused("no burst", TokenBucket, 1, MINUTE, Some(0), &[Burst]);
+        refused("too large a burst", TokenBucket, 1, MINUTE, Some(MOST + 1), &[Burst]);
+        refused("a burst for no lifetime", TokenBucket, 1, Allowance::WINDOW_MAX, Some(100), &[Refill]);
+        refused("rolling: too many", RollingWindow, 100_001, MINUTE, None, &[RollingRequests]);
+        refused("rolling: a burst", RollingWindow, 9, MINUTE, Some(9), &[BurstOfRollingWindow]);
+        refused("all of them", TokenBucket, 0, Duration::MAX, Some(0), &[Requests, Window, Burst]);
     }
 
     #[track_caller]
-    fn refused(row: &str, algorithm: Algorithm, requests: u64, window: Duration, burst: Option<u64>, reason: &str) {
-        let error = Allowance::new(algorithm, requests, window, burst).expect_err(row).to_string();
-        assert!(error.contains(reason), "{row}: {error}");
+    fn refused(
+        row: &str,
+        algorithm: Algorithm,
+        requests: u64,
+        window: Duration,
+        burst: Option<u64>,
+        expected: &[AllowanceError],
+    ) {
+        assert_eq!(Allowance::new(algorithm, requests, window, burst).expect_err(row), expected, "{row}");
+    }
+
+    #[test]
+    fn the_message_names_the_bounds_of_the_field() {
+        let shown = |error: AllowanceError| format!("{} {error}", error.field());
+        assert_eq!(shown(AllowanceError::Requests), "requests must be from 1 to 1000000000");
+        assert_eq!(shown(AllowanceError::Window), "window must be from 1 millisecond (`1ms`) to 366 days (`366d`)");
+        assert_eq!(
+            shown(AllowanceError::Refill),
+            "burst would take longer than 100 years to fill again; make it smaller"
+        );
+        assert_eq!((Allowance::WINDOW_MIN.as_millis(), Allowance::WINDOW_MAX.as_secs()), (1, 366 * 86_400));
+        assert_eq!(Allowance::REFILL_MAX.as_secs(), 100 * 365 * 86_400);
     }
 
     #[test]

@@ -60,17 +60,6 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            tls_handshake: Duration::from_secs(10),
-            request_head: Duration::from_secs(5),
-            idle: Duration::from_secs(75),
-            write: Duration::from_secs(30),
-        }
-    }
-}
-
 /// How much a peer may send and have open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maxima {
@@ -84,10 +73,4 @@ pub struct Maxima {
     pub connections: usize,
     /// HTTP/2 streams that are open at once on one connection.
     pub streams: u32,
-}
-
-impl Default for Maxima {
-    fn default() -> Self {
-        Self { head_bytes: 32 * 1024, fields: 100, connections: 16_384, streams: 128 }
-    }
 }

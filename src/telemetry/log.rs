@@ -21,7 +21,7 @@ use tracing_subscriber::{Layer, util::SubscriberInitExt};
 use super::escape::is_dangerous;
 
 /// How much keygate says. Each level includes the ones before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Nothing.
     Off,
@@ -30,7 +30,6 @@ pub enum Level {
     /// Something does not work and was got round.
     Warn,
     /// What an operator did and what came of it: started, reloaded, stopped.
-    #[default]
     Info,
     /// What happens in detail.
     Debug,
@@ -39,10 +38,9 @@ pub enum Level {
 }
 
 /// How an event looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A line for people; coloured if standard error is a terminal and `NO_COLOR` is not set.
-    #[default]
     Text,
     /// A JSON object a line.
     Json,

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::gate::gate;
+use crate::gate::{gate, make_certificate};
 use crate::key::key;
 use crate::upstream::Upstream;
 
@@ -52,7 +52,12 @@ fn check_prints_every_problem_at_once_with_its_place() {
     .unwrap();
     fs::write(at.join("keys.yaml"), "keys:\n  - id: a\n    sha256: plain\n  - id: b\n    sha65: x\n").unwrap();
     let text = said(&keygate(at, &["check"], ""));
-    for expected in ["no.crt", "keys.yaml:3:13: keys[0].sha256:", "keys.yaml:5:5: keys[1].sha65:"] {
+    for expected in [
+        "keygate.yaml:3:40: listen.tls.certificates[0].certificate: no.crt cannot be read: No such file",
+        "keygate.yaml:3:53: listen.tls.certificates[0].key: no.key cannot be read: No such file",
+        "keys.yaml:3:13: keys[0].sha256:",
+        "keys.yaml:5:5: keys[1].sha65:",
+    ] {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }
 
@@ -65,6 +70,66 @@ fn check_prints_every_problem_at_once_with_its_place() {
     let output = keygate(at, &["check"], "");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(keygate(at, &["chek"], "").status.code(), Some(2));
+}
+
+/// Whoever reads it wants to mend the configuration, or to know which file it means.
+#[test]
+fn a_file_that_cannot_be_used_is_a_problem_of_the_field_that_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make_certificate(at, "tls", &["localhost"]);
+    make_certificate(at, "other", &["localhost"]);
+    fs::write(at.join("not.pem"), "hello\n").unwrap();
+    fs::create_dir(at.join("keys.d")).unwrap();
+    fs::write(
+        at.join("keygate.yaml"),
+        "listen:
+  - 127.0.0.1:8080
+  - address: 127.0.0.1:8443
+    tls:
+      certificates:
+        - { certificate: tls.crt, key: tls.key }
+        - certificate: tls.crt
+          key: other.key
+      client_certificates: { ca: not.pem }
+upstream:
+  url: https://localhost:1
+  tls: { ca: not.pem, certificate: tls.crt, key: other.key }
+keys:
+  file: missing.yaml
+  files: [keys.d]
+  directory: nowhere.d
+",
+    )
+    .unwrap();
+    let output = keygate(at, &["check"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let missing = "No such file or directory (os error 2)";
+    assert_eq!(
+        said(&output),
+        format!(
+            "keygate.yaml:8:16: listen[1].tls.certificates[1].key: other.key does not belong to the certificate in tls.crt
+keygate.yaml:9:34: listen[1].tls.client_certificates.ca: not.pem holds no certificate in PEM
+keygate.yaml:12:14: upstream.tls.ca: not.pem cannot be used: no certificate in it
+keygate.yaml:14:9: keys.file: missing.yaml cannot be opened: {missing}
+keygate.yaml:15:11: keys.files[0]: keys.d is a directory; name it under `directory`
+keygate.yaml:16:14: keys.directory: nowhere.d cannot be read as a directory: {missing}
+"
+        )
+    );
+
+    fs::write(
+        at.join("keygate.yaml"),
+        "listen: 127.0.0.1:8080
+upstream: { url: https://localhost:1, tls: { certificate: tls.crt, key: other.key } }
+keys: { directory: keys.d }
+",
+    )
+    .unwrap();
+    fs::write(at.join("keys.d/a.yaml"), [0xff]).unwrap();
+    let text = said(&keygate(at, &["check"], ""));
+    assert!(text.starts_with("keygate.yaml:2:73: upstream.tls.key: other.key cannot be used: "), "{text}");
+    assert!(text.ends_with("\nkeys.d/a.yaml:1:1: is not UTF-8 text\n"), "{text}");
 }
 
 #[test]

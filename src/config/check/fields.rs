@@ -1,14 +1,18 @@
-//! Rules of field names: where keys travel, what identity is told, what forwarding writes.
+//! Rules of forwarding: where keys travel, what identity is told, what is written, how much is passed on for how long.
 //!
-//! Each of these names is taken out of requests, or written into them. So none may be one that HTTP itself needs, none
+//! Each field name here is taken out of requests, or written into them. So none may be one that HTTP itself needs, none
 //! may end at this hop, and no two may be the same.
 
 use http::HeaderName;
 
 use super::Checker;
-use crate::config::file::File;
-use crate::config::values::{ApiKeyValues, ForwardingValues, IdentityFieldValues};
+use crate::config::file::{BodyMaximum, File};
 use crate::document::Path;
+use crate::gateway::client_address::TrustedProxies;
+use crate::gateway::credentials::ApiKeyFields;
+use crate::gateway::fields::{FieldRules, Via};
+use crate::gateway::forward::Forwarding;
+use crate::gateway::identity::{IdentityFields, RESERVED_PREFIX};
 
 /// Fields that end at this hop (RFC 9110, section 7.6.1).
 const CONNECTION_SPECIFIC: [&str; 8] = [
@@ -42,9 +46,34 @@ const MEANINGFUL: [&str; 16] = [
     "via",
 ];
 
+/// All names, each another one.
+struct FieldNames {
+    identity: IdentityFields,
+    request_id: HeaderName,
+    api_key: ApiKeyFields,
+}
+
 impl Checker<'_> {
-    /// All three, or nothing if one name cannot be used.
-    pub(super) fn fields(&mut self, file: &File) -> Option<(ApiKeyValues, IdentityFieldValues, ForwardingValues)> {
+    /// Both, or nothing if something of it cannot be used.
+    pub(super) fn forwarding(&mut self, file: &File) -> Option<(ApiKeyFields, Forwarding)> {
+        let (written, path) = (&file.forwarding, Path::root().field("forwarding"));
+        let timeouts = Path::root().field("timeouts");
+        let names = self.names(file);
+        let content_bytes_max = self.body(&file.maxima.body);
+        let request_body_timeout = self.positive(file.timeouts.request_body, &timeouts.field("request_body"));
+        let response_body_timeout = self.positive(file.timeouts.response_body, &timeouts.field("response_body"));
+        self.not_everybody(&written.trusted_proxies, &path.field("trusted_proxies"));
+        let trusted_proxies = TrustedProxies::new(written.trusted_proxies.clone());
+        let via = Via::new(&written.via).map_err(|error| self.refuse(&path.field("via"), error.to_string())).ok();
+
+        let FieldNames { identity, request_id, api_key } = names?;
+        let fields = FieldRules::new(&identity, &api_key.fields, &request_id, written.forwarded, via?, trusted_proxies);
+        let forwarding =
+            Forwarding { fields, identity, request_id, content_bytes_max, request_body_timeout, response_body_timeout };
+        Some((api_key, forwarding))
+    }
+
+    fn names(&mut self, file: &File) -> Option<FieldNames> {
         let mut names = Names { checker: self, taken: Vec::new() };
         let root = Path::root();
 
@@ -56,8 +85,8 @@ impl Checker<'_> {
         let environment = names.take(&identity.environment, &path.field("environment"));
         let permissions = names.take(&identity.permissions, &path.field("permissions"));
 
-        let path = root.field("forwarding");
-        let request_id_field = names.take(&file.forwarding.request_id_field, &path.field("request_id_field"));
+        let path = root.field("forwarding").field("request_id_field");
+        let request_id = names.take(&file.forwarding.request_id_field, &path);
 
         let path = root.field("credentials").field("api_key");
         let written = &file.credentials.api_key;
@@ -71,28 +100,24 @@ impl Checker<'_> {
             self.refuse(&path, message);
         }
 
-        let forwarding = self.forwarding(file, request_id_field)?;
         let fields = fields.into_iter().collect::<Option<Vec<_>>>()?;
-        let api_key = ApiKeyValues { fields, bearer: written.bearer, forward: written.forward };
         let (key_id, tenant, user) = (key_id?, tenant?, user?);
-        let identity =
-            IdentityFieldValues { key_id, tenant, user, environment: environment?, permissions: permissions? };
-        Some((api_key, identity, forwarding))
+        let identity = IdentityFields { key_id, tenant, user, environment: environment?, permissions: permissions? };
+        Some(FieldNames { identity, request_id: request_id?, api_key: ApiKeyFields { fields, bearer: written.bearer } })
     }
 
-    fn forwarding(&mut self, file: &File, request_id_field: Option<HeaderName>) -> Option<ForwardingValues> {
-        let (forwarding, path) = (&file.forwarding, Path::root().field("forwarding"));
-        self.not_everybody(&forwarding.trusted_proxies, &path.field("trusted_proxies"));
-        // A token is exactly what can be the name of a field (RFC 9110, sections 5.1 and 7.6.3).
-        if HeaderName::try_from(&forwarding.via).is_err() {
-            self.refuse(&path.field("via"), "must be a name without spaces, such as `keygate`");
+    /// Bytes of a body; without a bound, more than there can be.
+    fn body(&mut self, body: &BodyMaximum) -> u64 {
+        match body {
+            BodyMaximum::Unlimited => u64::MAX,
+            BodyMaximum::Bytes(bytes) => {
+                if bytes.get() == 0 {
+                    let path = Path::root().field("maxima").field("body");
+                    self.refuse(&path, "would refuse every body; write a size such as `10MiB`, or `unlimited`");
+                }
+                bytes.get()
+            }
         }
-        Some(ForwardingValues {
-            trusted_proxies: forwarding.trusted_proxies.clone(),
-            forwarded: forwarding.forwarded,
-            via: forwarding.via.clone(),
-            request_id_field: request_id_field?,
-        })
     }
 }
 
@@ -125,7 +150,7 @@ impl Names<'_, '_> {
     /// Takes a name for keys: additionally not one that we keep for ourselves.
     fn take_for_key(&mut self, name: &str, path: &Path) -> Option<HeaderName> {
         let lower = name.to_ascii_lowercase().replace('_', "-");
-        if lower.starts_with(IdentityFieldValues::RESERVED_PREFIX) {
+        if lower.starts_with(RESERVED_PREFIX) {
             let message = "begins with `X-Keygate-`, which is taken out of every request before keys are looked for; \
                            choose another name";
             self.checker.refuse(path, message);

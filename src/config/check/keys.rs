@@ -2,14 +2,11 @@
 
 use super::Checker;
 use crate::config::file::{KeyFormat, KeyShape, Keys};
-use crate::config::values::{KeyShapeValue, KeysValues};
 use crate::document::Path;
-
-/// The most characters of a brand or a prefix.
-const PREFIX_CHARS_MAX: usize = 32;
+use crate::keys::{SecretFormat, Sources};
 
 impl Checker<'_> {
-    pub(super) fn keys(&mut self, keys: &Keys) -> KeysValues {
+    pub(super) fn key_sources(&mut self, keys: &Keys) -> Sources {
         let path = Path::root().field("keys");
         if keys.file.is_none() && keys.files.is_empty() && keys.directory.is_none() {
             self.refuse(&path, "names no source; write `file`, `files` or `directory`");
@@ -20,38 +17,36 @@ impl Checker<'_> {
         let mut files = Vec::new();
         let named: Vec<_> = one.chain(many).collect();
         for (file, path) in named {
-            let file = self.path(file);
+            let file = self.named_file(file, &path);
             if files.contains(&file) {
                 self.refuse(&path, "names a file that was named before");
             }
             files.push(file);
         }
-        self.key_format(&keys.format, &path.field("format"));
-        KeysValues {
-            files,
-            directory: keys.directory.as_ref().map(|directory| self.path(directory)),
-            brand: keys.format.brand.clone(),
-            prefixes: keys.format.prefixes.clone(),
-            shape: match keys.format.shape {
-                KeyShape::Base62 => KeyShapeValue::Base62,
-                KeyShape::Hex64 => KeyShapeValue::Hex64,
-            },
-        }
+        let directory = keys.directory.as_ref().map(|directory| self.named_file(directory, &path.field("directory")));
+        Sources::new(files, directory.into_iter().collect())
     }
 
-    fn key_format(&mut self, format: &KeyFormat, path: &Path) {
-        if !format.brand.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            self.refuse(&path.field("brand"), "must be letters and digits (ASCII)");
+    pub(super) fn secret_format(&mut self, written: &KeyFormat) -> SecretFormat {
+        let path = Path::root().field("keys").field("format");
+        let branded = SecretFormat::base62(&written.brand).unwrap_or_else(|error| {
+            self.refuse(&path.field("brand"), error.to_string());
+            SecretFormat::default()
+        });
+        let mut format = match written.shape {
+            KeyShape::Base62 => branded,
+            KeyShape::Hex64 => SecretFormat::hex64(),
+        };
+        let prefixes = path.field("prefixes");
+        if written.shape == KeyShape::Hex64 && !written.prefixes.is_empty() {
+            self.refuse(&prefixes, "have no effect with `shape: hex64`, which has no prefix");
         }
-        if format.shape == KeyShape::Hex64 && !format.prefixes.is_empty() {
-            self.refuse(&path.field("prefixes"), "have no effect with `shape: hex64`, which has no prefix");
-        }
-        for (environment, prefix) in &format.prefixes {
-            let path = path.field("prefixes").field(environment);
-            let characters = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            if !characters || !(2..=PREFIX_CHARS_MAX).contains(&prefix.len()) || !prefix.ends_with('_') {
-                self.refuse(&path, "must be 2 to 32 letters, digits and `_`, with `_` at its end, such as `pk_test_`");
+        for (environment, prefix) in &written.prefixes {
+            match format.clone().with_prefix(environment, prefix) {
+                Ok(extended) => format = extended,
+                Err(error) => self.refuse(&prefixes.field(environment), error.to_string()),
             }
         }
+        format
     }
 }

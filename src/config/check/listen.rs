@@ -5,63 +5,101 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::Checker;
-use crate::config::file::{Admin, ClientCertificatesMode, File, Listener, MinimumVersion, ProxyVersion};
-use crate::config::values::{
-    CertificatePaths, ClientCertificateValues, ListenerMaxima, ListenerTimeouts, ListenerValues, ProxyProtocolValues,
-    TlsValues,
-};
+use crate::config::file;
 use crate::document::Path;
+use crate::listener::{
+    CertificateFiles, ClientCertificates, Maxima, ProxyProtocol, Settings, Timeouts, TlsSettings, TlsVersion,
+};
+
+/// A smaller head has no room for the fields and cookies that browsers send.
+const HEAD_BYTES_MIN: u32 = 8 * 1024;
+
+/// A larger head is an attack.
+const HEAD_BYTES_MAX: u32 = 1024 * 1024;
 
 impl Checker<'_> {
-    pub(super) fn listeners(
-        &mut self,
-        listeners: &[Listener],
-        timeouts: ListenerTimeouts,
-        maxima: ListenerMaxima,
-    ) -> Vec<ListenerValues> {
-        let mut values = Vec::with_capacity(listeners.len());
-        for (index, listener) in listeners.iter().enumerate() {
+    pub(super) fn listeners(&mut self, file: &file::File) -> Vec<(Settings, Option<TlsSettings>)> {
+        let (timeouts, maxima) = (self.timeouts(file), self.maxima(file));
+        let mut listeners = Vec::with_capacity(file.listen.len());
+        for (index, listener) in file.listen.iter().enumerate() {
             let path = self.listener_path(index);
             if listener.tls.is_some() && listener.prior_knowledge {
                 let message = "has no effect with `tls`, where HTTP/2 is agreed on by ALPN; leave it out";
                 self.refuse(&path.field("prior_knowledge"), message);
             }
-            values.push(ListenerValues {
+            let settings = Settings {
                 address: listener.address,
-                tls: self.tls(listener),
+                proxy_protocol: self.proxy_protocol(listener, &path.field("proxy_protocol")),
                 http2: listener.http2,
                 prior_knowledge: listener.prior_knowledge,
-                proxy_protocol: self.proxy_protocol(listener, &path.field("proxy_protocol")),
                 timeouts,
                 maxima,
+            };
+            let tls = listener.tls.as_ref().map(|tls| self.tls(tls, &path.field("tls")));
+            listeners.push((settings, tls));
+        }
+        listeners
+    }
+
+    fn timeouts(&mut self, file: &file::File) -> Timeouts {
+        let (timeouts, path) = (&file.timeouts, Path::root().field("timeouts"));
+        Timeouts {
+            tls_handshake: self.positive(timeouts.tls_handshake, &path.field("tls_handshake")),
+            request_head: self.positive(timeouts.request_head, &path.field("request_head")),
+            idle: self.positive(timeouts.idle, &path.field("idle")),
+            write: self.positive(timeouts.write, &path.field("write")),
+        }
+    }
+
+    fn maxima(&mut self, file: &file::File) -> Maxima {
+        let maxima = &file.maxima;
+        let head_bytes = u32::try_from(maxima.head.get()).unwrap_or(u32::MAX);
+        if !(HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&head_bytes) {
+            let path = Path::root().field("maxima").field("head");
+            self.refuse(&path, "must be from `8KiB` to `1MiB`");
+        }
+        Maxima {
+            head_bytes,
+            fields: usize::try_from(maxima.fields).unwrap_or(usize::MAX),
+            connections: usize::try_from(maxima.connections).unwrap_or(usize::MAX),
+            streams: maxima.streams,
+        }
+    }
+
+    fn tls(&mut self, tls: &file::Tls, path: &Path) -> TlsSettings {
+        let list = path.field("certificates");
+        let mut certificates = Vec::with_capacity(tls.certificates.len());
+        for (index, files) in tls.certificates.iter().enumerate() {
+            let path = self.document.item(&list, index);
+            certificates.push(CertificateFiles {
+                certificate: self.named_file(&files.certificate, &path.field("certificate")),
+                key: self.named_file(&files.key, &path.field("key")),
             });
         }
-        values
-    }
-
-    fn tls(&self, listener: &Listener) -> Option<TlsValues> {
-        let tls = listener.tls.as_ref()?;
-        let certificates = tls
-            .certificates
-            .iter()
-            .map(|files| CertificatePaths { certificate: self.path(&files.certificate), key: self.path(&files.key) });
-        let client_certificates = tls.client_certificates.as_ref().map(|clients| ClientCertificateValues {
-            ca: self.path(&clients.ca),
-            required: clients.mode == ClientCertificatesMode::Required,
+        let path = path.field("client_certificates");
+        let clients = tls.client_certificates.as_ref().map(|clients| ClientCertificates {
+            authorities: self.named_file(&clients.ca, &path.field("ca")),
+            required: match clients.mode {
+                file::ClientCertificatesMode::Required => true,
+                file::ClientCertificatesMode::Optional => false,
+            },
         });
-        let tls13_only = tls.minimum_version == MinimumVersion::Tls13;
-        Some(TlsValues { certificates: certificates.collect(), client_certificates, tls13_only })
+        let minimum_version = match tls.minimum_version {
+            file::MinimumVersion::Tls12 => TlsVersion::V1_2,
+            file::MinimumVersion::Tls13 => TlsVersion::V1_3,
+        };
+        TlsSettings { certificates, clients, minimum_version }
     }
 
-    fn proxy_protocol(&mut self, listener: &Listener, path: &Path) -> Option<ProxyProtocolValues> {
+    fn proxy_protocol(&mut self, listener: &file::Listener, path: &Path) -> Option<ProxyProtocol> {
         let proxy_protocol = listener.proxy_protocol.as_ref()?;
         self.not_everybody(&proxy_protocol.from, &path.field("from"));
         let versions = &proxy_protocol.versions;
-        let [v1, v2] = [ProxyVersion::V1, ProxyVersion::V2].map(|version| versions.contains(&version));
+        let [v1, v2] = [file::ProxyVersion::V1, file::ProxyVersion::V2].map(|version| versions.contains(&version));
         if versions.len() > usize::from(v1) + usize::from(v2) {
             self.refuse(&path.field("versions"), "names a version twice");
         }
-        Some(ProxyProtocolValues { v1, v2, from: proxy_protocol.from.clone() })
+        Some(ProxyProtocol { v1, v2, from: proxy_protocol.from.clone() })
     }
 
     /// Refuses networks that are the whole internet: whoever is believed by everybody is believed by nobody.
@@ -76,12 +114,12 @@ impl Checker<'_> {
     }
 
     /// Refuses addresses that are in use twice, among listeners and with the admin door.
-    pub(super) fn addresses(&mut self, file: &File) {
+    pub(super) fn addresses(&mut self, file: &file::File) {
         let mut taken: Vec<(SocketAddr, Path)> = Vec::new();
         let listeners = file.listen.iter().enumerate();
         let mut wanted: Vec<_> =
             listeners.map(|(index, listener)| (listener.address, self.address_path(index))).collect();
-        if let Admin::On(door) = &file.admin {
+        if let file::Admin::On(door) = &file.admin {
             wanted.push((door.listen, Path::root().field("admin").field("listen")));
         }
         for (address, path) in wanted {

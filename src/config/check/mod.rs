@@ -13,8 +13,8 @@ mod upstream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file::{BodyMaximum, File, Workers};
-use super::values::{Config, ListenerMaxima, ListenerTimeouts, RoadValues, ShutdownValues};
+use super::file::File;
+use super::values::{Config, NamedFiles};
 use crate::document::duration::HumanDuration;
 use crate::document::{Document, Path, Problem, Problems};
 
@@ -25,15 +25,16 @@ pub(super) fn check(
     folder: &std::path::Path,
     problems: Problems,
 ) -> Result<Config, Problems> {
-    let mut checker = Checker { document, folder, problems, warnings: Problems::new() };
+    let (warnings, named_files) = (Problems::new(), NamedFiles::default());
+    let mut checker = Checker { document, folder, problems, warnings, named_files };
     let config = checker.config(file);
-    let Checker { mut problems, mut warnings, .. } = checker;
+    let Checker { mut problems, mut warnings, named_files, .. } = checker;
     problems.sort();
     problems.into_result()?;
     warnings.sort();
     // Every value that could not be made has left a problem behind.
     let config = config.ok_or_else(|| document.problem(&Path::root(), "cannot be used"))?;
-    Ok(Config { warnings: warnings.into_iter().collect(), ..config })
+    Ok(Config { warnings: warnings.into_iter().collect(), named_files, ..config })
 }
 
 struct Checker<'a> {
@@ -41,89 +42,41 @@ struct Checker<'a> {
     folder: &'a std::path::Path,
     problems: Problems,
     warnings: Problems,
+    named_files: NamedFiles,
 }
 
 impl Checker<'_> {
+    /// What was found good, or nothing if a part of it was not.
     fn config(&mut self, file: &File) -> Option<Config> {
-        let root = Path::root();
-        let timeouts = self.timeouts(file);
-        let maxima = self.maxima(file);
-        let body_bytes_max = self.body(&file.maxima.body);
-        let request_body_timeout =
-            self.positive(file.timeouts.request_body, &root.field("timeouts").field("request_body"));
-        let listeners = self.listeners(&file.listen, timeouts, maxima);
-        let admin = self.admin(&file.admin);
+        let listeners = self.listeners(file);
         self.addresses(file);
         let upstream = self.upstream(file);
-        let keys = self.keys(&file.keys);
+        let key_sources = self.key_sources(&file.keys);
+        let secret_format = self.secret_format(&file.keys.format);
         let limits = self.limits(&file.limits);
-        let fields = self.fields(file);
+        let forwarding = self.forwarding(file);
         let shutdown = self.shutdown(file);
-        let log = self.log(&file.log);
-        let workers = match file.workers {
-            Workers::Auto => None,
-            Workers::Number(number) => Some(number.into()),
-        };
 
-        let (api_key, identity_fields, forwarding) = fields?;
-        let rate_limit_fields = Self::rate_limit_fields(&file.rate_limit_fields);
-        let road = RoadValues {
-            api_key,
-            identity_fields,
+        let upstream = upstream?;
+        let (api_key_fields, forwarding) = forwarding?;
+        Some(Config {
+            listeners,
+            upstream,
+            key_sources,
+            secret_format,
+            api_key_fields,
+            limits,
+            rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),
             forwarding,
-            rate_limit_fields,
-            body_bytes_max,
-            request_body_timeout,
-        };
-        let (upstream, warnings) = (upstream?, Vec::new());
-        Some(Config { listeners, upstream, keys, limits, road, admin, workers, shutdown, log, warnings })
-    }
-
-    fn timeouts(&mut self, file: &File) -> ListenerTimeouts {
-        let (timeouts, path) = (&file.timeouts, Path::root().field("timeouts"));
-        ListenerTimeouts {
-            tls_handshake: self.positive(timeouts.tls_handshake, &path.field("tls_handshake")),
-            request_head: self.positive(timeouts.request_head, &path.field("request_head")),
-            idle: self.positive(timeouts.idle, &path.field("idle")),
-            write: self.positive(timeouts.write, &path.field("write")),
-        }
-    }
-
-    fn maxima(&mut self, file: &File) -> ListenerMaxima {
-        let maxima = &file.maxima;
-        let head_bytes = u32::try_from(maxima.head.get()).unwrap_or(u32::MAX);
-        if !(HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&head_bytes) {
-            let path = Path::root().field("maxima").field("head");
-            self.refuse(&path, "must be from `8KiB` to `1MiB`");
-        }
-        ListenerMaxima {
-            head_bytes,
-            fields: usize::try_from(maxima.fields).unwrap_or(usize::MAX),
-            connections: usize::try_from(maxima.connections).unwrap_or(usize::MAX),
-            streams: maxima.streams,
-        }
-    }
-
-    fn body(&mut self, body: &BodyMaximum) -> Option<u64> {
-        match body {
-            BodyMaximum::Unlimited => None,
-            BodyMaximum::Bytes(bytes) => {
-                if bytes.get() == 0 {
-                    let path = Path::root().field("maxima").field("body");
-                    self.refuse(&path, "would refuse every body; write a size such as `10MiB`, or `unlimited`");
-                }
-                Some(bytes.get())
-            }
-        }
-    }
-
-    fn shutdown(&mut self, file: &File) -> ShutdownValues {
-        let path = Path::root().field("shutdown").field("timeout");
-        let timeout = file.shutdown.timeout.get();
-        if timeout.is_zero() {
-            self.refuse(&path, "must be longer than `0s`; requests that have begun need some time to finish");
-        }
-        ShutdownValues { delay: file.shutdown.delay.get(), timeout }
+            admin: doors::admin(&file.admin),
+            workers: doors::workers(file.workers),
+            shutdown,
+            log_level: doors::log_level(file.log.level),
+            log_format: doors::log_format(file.log.format),
+            access_log: self.access_log(&file.log),
+            warnings: Vec::new(),
+            named_files: NamedFiles::default(),
+        })
     }
 
     /// A timeout, which is never zero.
@@ -134,9 +87,11 @@ impl Checker<'_> {
         duration.get()
     }
 
-    /// Resolves a path that an operator wrote.
-    fn path(&self, written: &std::path::Path) -> PathBuf {
-        self.folder.join(written)
+    /// Resolves the path of a file that an operator wrote at `path`, and remembers where.
+    fn named_file(&mut self, written: &std::path::Path, path: &Path) -> PathBuf {
+        let file = self.folder.join(written);
+        self.named_files.0.push((file.clone(), self.document.problem(path, "")));
+        file
     }
 
     /// Notes a problem with the value at `path`, unless something was wrong there before.
@@ -157,9 +112,3 @@ impl Checker<'_> {
         (!self.document.is_faulty(path)).then(|| self.document.problem(path, message))
     }
 }
-
-/// The HTTP/1.1 parser needs this much to work.
-const HEAD_BYTES_MIN: u32 = 8 * 1024;
-
-/// A larger head is an attack.
-const HEAD_BYTES_MAX: u32 = 1024 * 1024;

@@ -1,31 +1,35 @@
 //! Rules of the upstream.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use http::HeaderValue;
 use http::uri::Authority;
 use rustls_pki_types::ServerName;
 use url::{Host, Url};
 
 use super::Checker;
-use crate::config::file::{File, HostField, Protocol, Upstream};
-use crate::config::values::{CertificatePaths, UpstreamAddress, UpstreamTlsValues, UpstreamValues};
+use crate::config::file;
 use crate::document::Path;
+use crate::gateway::upstream::{Endpoint, HostRule, Protocol, Settings, UpstreamTls};
 
 /// What a good URL looks like.
 const EXAMPLES: &str = "`http://127.0.0.1:9000`, `https://api.internal` or `unix:/run/api.sock`";
 
+/// Streams on one HTTP/2 connection before another is opened. Servers should allow no fewer (RFC 9113, section 6.5.2).
+const STREAMS_MAX: usize = 100;
+
 /// A URL, understood.
 struct Target {
-    address: UpstreamAddress,
-    authority: Authority,
+    endpoint: Endpoint,
+    /// The host and port as a `Host` field holds them.
+    host: HeaderValue,
     /// Whether it begins with `https://`.
     tls: bool,
 }
 
 impl Checker<'_> {
-    pub(super) fn upstream(&mut self, file: &File) -> Option<UpstreamValues> {
+    pub(super) fn upstream(&mut self, file: &file::File) -> Option<Settings> {
         let (upstream, root) = (&file.upstream, Path::root());
         let path = root.field("upstream");
         let url = path.field("url");
@@ -35,34 +39,35 @@ impl Checker<'_> {
         let idle_timeout = self.positive(upstream.idle_timeout, &path.field("idle_timeout"));
         let connect_timeout = self.positive(file.timeouts.connect, &timeouts.field("connect"));
         let response_head_timeout = self.positive(file.timeouts.response_head, &timeouts.field("response_head"));
-        let response_body_timeout = self.positive(file.timeouts.response_body, &timeouts.field("response_body"));
-        let target = match target(&upstream.url) {
-            Ok(target) => target,
-            Err(message) => {
-                self.refuse(&url, message);
+        let target = target(&upstream.url).map_err(|message| self.refuse(&url, message)).ok()?;
+        self.not_ourselves(file, &target, &url);
+        let tls = self.upstream_tls(upstream, &target, &path.field("tls"))?;
+        let host = match (upstream.host, &target.endpoint) {
+            (file::HostField::Preserve, _) => HostRule::Preserve,
+            (file::HostField::Upstream, Endpoint::Tcp { .. }) => HostRule::Replace(target.host),
+            (file::HostField::Upstream, Endpoint::Unix(_)) => {
+                self.refuse(&path.field("host"), "a Unix socket has no host; leave it at `preserve`");
                 return None;
             }
         };
-        self.not_ourselves(file, &target, &url);
-        if matches!(target.address, UpstreamAddress::Unix(_)) && upstream.host == HostField::Upstream {
-            self.refuse(&path.field("host"), "a Unix socket has no host; leave it at `preserve`");
-        }
-        Some(UpstreamValues {
-            tls: self.upstream_tls(upstream, &target, &path.field("tls"))?,
-            address: target.address,
-            authority: target.authority,
-            http2: upstream.protocol == Protocol::Http2,
-            preserve_host: upstream.host == HostField::Preserve,
-            connections_max: NonZeroU32::new(upstream.connections_max)?,
+        Some(Settings {
+            endpoint: target.endpoint,
+            protocol: match upstream.protocol {
+                file::Protocol::Http1 => Protocol::Http1,
+                file::Protocol::Http2 => Protocol::Http2,
+            },
+            host,
+            tls,
+            connections_max: usize::try_from(upstream.connections_max).unwrap_or(usize::MAX),
+            streams_max: STREAMS_MAX,
             idle_timeout,
             connect_timeout,
             response_head_timeout,
-            response_body_timeout,
         })
     }
 
     /// The inner nothing is "no TLS", the outer one a problem.
-    fn upstream_tls(&mut self, upstream: &Upstream, target: &Target, path: &Path) -> Option<Option<UpstreamTlsValues>> {
+    fn upstream_tls(&mut self, upstream: &file::Upstream, target: &Target, path: &Path) -> Option<Option<UpstreamTls>> {
         if !target.tls {
             if upstream.tls.is_some() {
                 self.refuse(path, "has no effect, because the URL does not begin with `https://`");
@@ -72,7 +77,8 @@ impl Checker<'_> {
         let tls = upstream.tls.clone().unwrap_or_default();
         let certificate = match (&tls.certificate, &tls.key) {
             (Some(certificate), Some(key)) => {
-                Some(CertificatePaths { certificate: self.path(certificate), key: self.path(key) })
+                let certificate = self.named_file(certificate, &path.field("certificate"));
+                Some((certificate, self.named_file(key, &path.field("key"))))
             }
             (None, None) => None,
             (Some(_), None) => {
@@ -92,22 +98,22 @@ impl Checker<'_> {
                 "the upstream's certificate is not verified: anybody on the way can read and change everything";
             self.warn(&path.field("verify"), message);
         }
-        let (name, name_path) = match (&tls.server_name, &target.address) {
+        let (name, name_path) = match (&tls.server_name, &target.endpoint) {
             (Some(name), _) => (name.as_str(), path.field("server_name")),
-            (None, UpstreamAddress::Tcp { host, .. }) => (host.as_str(), path.clone()),
-            (None, UpstreamAddress::Unix(_)) => ("localhost", path.clone()),
+            (None, Endpoint::Tcp { host, .. }) => (host.as_str(), path.clone()),
+            (None, Endpoint::Unix(_)) => ("localhost", path.clone()),
         };
-        let Ok(server_name) = ServerName::try_from(name.to_owned()) else {
+        if ServerName::try_from(name).is_err() {
             self.refuse(&name_path, "is neither the name of a host nor an IP address");
             return None;
-        };
-        let ca = tls.ca.as_ref().map(|ca| self.path(ca));
-        Some(Some(UpstreamTlsValues { ca, server_name, certificate, verify: tls.verify }))
+        }
+        let authorities = tls.ca.as_ref().map(|ca| self.named_file(ca, &path.field("ca")));
+        Some(Some(UpstreamTls { server_name: name.to_owned(), authorities, certificate, verify: tls.verify }))
     }
 
     /// Refuses an upstream that is one of our own doors: each request would come back to us until nothing is left.
-    fn not_ourselves(&mut self, file: &File, target: &Target, url: &Path) {
-        let UpstreamAddress::Tcp { host, port } = &target.address else { return };
+    fn not_ourselves(&mut self, file: &file::File, target: &Target, url: &Path) {
+        let Endpoint::Tcp { host, port } = &target.endpoint else { return };
         let ip = match host.parse::<IpAddr>() {
             Ok(ip) => ip,
             Err(_) if host == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -160,9 +166,10 @@ fn target(url: &str) -> Result<Target, String> {
         None => return Err(format!("has no host; write for example {EXAMPLES}")),
     };
     let port = parsed.port_or_known_default().filter(|port| *port != 0).ok_or("must not have the port 0")?;
-    let authority = Authority::try_from(&parsed[url::Position::BeforeHost..url::Position::AfterPort])
-        .map_err(|_| "has a host that no `Host` field can hold".to_owned())?;
-    Ok(Target { address: UpstreamAddress::Tcp { host, port }, authority, tls: parsed.scheme() == "https" })
+    let authority = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
+    let host_field = Authority::try_from(authority).ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let host_field = host_field.ok_or("has a host that no `Host` field can hold")?;
+    Ok(Target { endpoint: Endpoint::Tcp { host, port }, host: host_field, tls: parsed.scheme() == "https" })
 }
 
 fn unix(path: &str) -> Result<Target, String> {
@@ -172,8 +179,8 @@ fn unix(path: &str) -> Result<Target, String> {
     if path.len() > UNIX_PATH_BYTES_MAX {
         return Err(format!("names a socket by more than {UNIX_PATH_BYTES_MAX} bytes, which no system allows"));
     }
-    let address = UpstreamAddress::Unix(PathBuf::from(path));
-    Ok(Target { address, authority: Authority::from_static("localhost"), tls: false })
+    let endpoint = Endpoint::Unix(PathBuf::from(path));
+    Ok(Target { endpoint, host: HeaderValue::from_static("localhost"), tls: false })
 }
 
 /// What fits into `sockaddr_un` on Linux, less the final zero.
@@ -187,15 +194,15 @@ mod tests {
     fn a_url_is_a_place_and_nothing_else() {
         let tcp = |url: &str, host: &str, port: u16, tls: bool, authority: &str| {
             let target = target(url).expect(url);
-            assert_eq!(target.address, UpstreamAddress::Tcp { host: host.to_owned(), port }, "{url}");
-            assert_eq!((target.tls, target.authority.as_str()), (tls, authority), "{url}");
+            assert_eq!(target.endpoint, Endpoint::Tcp { host: host.to_owned(), port }, "{url}");
+            assert_eq!((target.tls, target.host.to_str().unwrap()), (tls, authority), "{url}");
         };
         tcp("http://127.0.0.1:9000", "127.0.0.1", 9000, false, "127.0.0.1:9000");
         tcp("http://127.0.0.1:9000/", "127.0.0.1", 9000, false, "127.0.0.1:9000");
         tcp("http://api", "api", 80, false, "api");
         tcp("https://API.internal", "api.internal", 443, true, "api.internal");
         tcp("https://[::1]:8443", "::1", 8443, true, "[::1]:8443");
-        assert_eq!(target("unix:/run/a.sock").unwrap().address, UpstreamAddress::Unix("/run/a.sock".into()));
+        assert_eq!(target("unix:/run/a.sock").unwrap().endpoint, Endpoint::Unix("/run/a.sock".into()));
     }
 
     #[test]
@@ -206,6 +213,7 @@ mod tests {
             "//hunter2",
             "http://",
             "http://:80",
+            "http://hunter2\"",
             "http://hunter2@api",
             "http://u:hunter2@api",
             "http://api/hunter2",
@@ -221,7 +229,7 @@ mod tests {
             "HTTP//hunter2",
             "",
         ] {
-            let message = target(url).map(|target| target.authority).expect_err(url);
+            let message = target(url).map(|target| target.host).expect_err(url);
             assert!(!message.contains("hunter2"), "{url}: {message}");
         }
     }

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
-pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion};
+pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
 pub(super) use self::road::{
     Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, KeyFormat, KeyShape, Keys, Limit, Maxima,
     Per, RateLimitFields, Reset, Timeouts,
@@ -42,7 +42,7 @@ pub(super) struct File {
     /// Where the keys are; at least one of `file`, `files` and `directory`.
     #[serde(default)]
     pub(super) keys: Keys,
-    /// Where in a request a credential travels.
+    /// Where in a request a credential travels. It is taken out there: the upstream never sees it.
     #[serde(default)]
     pub(super) credentials: Credentials,
     /// How many requests are allowed. All limits that fit a request count it. Without any, nothing is limited.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::shapes::{self, FromText};
 use crate::document::duration::HumanDuration;
 use crate::document::size::{self, ByteSize};
+use crate::keys::SecretFormat;
+use crate::limits::Allowance;
 
 /// Where the keys are. All sources together are one set.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -39,7 +41,7 @@ pub(in crate::config) struct Keys {
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct KeyFormat {
     /// The first word of a secret: `<brand>_<environment>_...`. Letters and digits.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(length(min = 1, max = SecretFormat::BRAND_CHARS_MAX))]
     pub(in crate::config) brand: String,
     /// Whole prefixes for environments that need another one, for example `sandbox: pk_test_`.
     pub(in crate::config) prefixes: BTreeMap<String, String>,
@@ -49,7 +51,7 @@ pub(in crate::config) struct KeyFormat {
 
 impl Default for KeyFormat {
     fn default() -> Self {
-        Self { brand: "kg".to_owned(), prefixes: BTreeMap::new(), shape: KeyShape::default() }
+        Self { brand: SecretFormat::BRAND.to_owned(), prefixes: BTreeMap::new(), shape: KeyShape::default() }
     }
 }
 
@@ -64,7 +66,7 @@ pub(in crate::config) enum KeyShape {
     Hex64,
 }
 
-/// Where in a request a credential travels.
+/// Where in a request a credential travels. It is taken out there: the upstream never sees it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Credentials {
@@ -81,13 +83,11 @@ pub(in crate::config) struct ApiKey {
     pub(in crate::config) fields: Vec<String>,
     /// Whether `Authorization: Bearer` may hold it too.
     pub(in crate::config) bearer: bool,
-    /// Whether the upstream sees it. `false` takes it out of every request.
-    pub(in crate::config) forward: bool,
 }
 
 impl Default for ApiKey {
     fn default() -> Self {
-        Self { fields: vec!["X-API-Key".to_owned()], bearer: false, forward: false }
+        Self { fields: vec!["X-API-Key".to_owned()], bearer: false }
     }
 }
 
@@ -104,7 +104,7 @@ pub(in crate::config) struct Limit {
     #[serde(default)]
     pub(in crate::config) count: Count,
     /// Requests that are allowed in a window.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1, max = Allowance::REQUESTS_MAX))]
     pub(in crate::config) requests: u64,
     /// The length of a window, at most 366 days.
     pub(in crate::config) window: HumanDuration,
@@ -113,7 +113,7 @@ pub(in crate::config) struct Limit {
     pub(in crate::config) algorithm: Algorithm,
     /// Requests that a token bucket allows at once. Absent: as many as `requests`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1, max = Allowance::REQUESTS_MAX))]
     pub(in crate::config) burst: Option<u64>,
     /// Counts that are kept at once; bounds the memory.
     #[serde(default = "buckets_max")]

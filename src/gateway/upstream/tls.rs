@@ -56,7 +56,7 @@ pub(super) fn client_config(settings: &UpstreamTls, protocol: Protocol) -> Resul
         Some((certificate, key)) => {
             let chain = certificates(certificate)?;
             let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| file_error(key, &error))?;
-            builder.with_client_auth_cert(chain, key_der)?
+            builder.with_client_auth_cert(chain, key_der).map_err(|error| file_error(key, &error))?
         }
         None => builder.with_no_client_auth(),
     };

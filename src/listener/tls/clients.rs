@@ -31,7 +31,10 @@ impl Clients {
         let mut authorities = RootCertStore::empty();
         for (index, certificate) in certificates(file, &text)?.into_iter().enumerate() {
             authorities.add(certificate).map_err(|error| {
-                TlsProblem::new(file, format!("certificate {} cannot be an authority: {error}", index + 1))
+                TlsProblem::new(
+                    file,
+                    format!("holds a certificate, number {}, that cannot be an authority: {error}", index + 1),
+                )
             })?;
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider());

@@ -85,7 +85,7 @@ pub enum TlsVersion {
 pub struct TlsProblem {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong with it, and what to do.
+    /// What is wrong with it, and what to do; goes on after the name of the file.
     pub message: String,
 }
 
@@ -261,7 +261,7 @@ impl Loaded {
         previous: Option<&Self>,
     ) -> Result<Self, TlsProblem> {
         let file = pairs.first().map_or(Path::new(""), |pair| pair.files().certificate.as_path());
-        let explain = |error: rustls::Error| TlsProblem::new(file, format!("TLS cannot be set up: {error}"));
+        let explain = |error: rustls::Error| TlsProblem::new(file, format!("cannot be used to set TLS up: {error}"));
 
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(match settings.minimum_version {

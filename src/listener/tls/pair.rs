@@ -63,7 +63,10 @@ impl Pair {
     ) -> Result<Self, TlsProblem> {
         let facts = chain.first().and_then(|own| Facts::of(own));
         let Some(Facts { names, not_after }) = facts else {
-            return Err(TlsProblem::new(&files.certificate, "the first certificate cannot be read: is it X.509?"));
+            return Err(TlsProblem::new(
+                &files.certificate,
+                "begins with a certificate that cannot be read: is it X.509?",
+            ));
         };
         let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
             if matches!(error, rustls::Error::InconsistentKeys(_)) {

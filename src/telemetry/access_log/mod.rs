@@ -20,10 +20,9 @@ use writer::Writer;
 use crate::telemetry::metrics::{Family, Kind, Metrics};
 
 /// How a line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A JSON object a line.
-    #[default]
     Json,
     /// The same names as `name=value`, values in quotes where they need them.
     Text,
@@ -45,8 +44,6 @@ pub struct Options {
     pub format: Format,
     /// Where the lines go.
     pub destination: Destination,
-    /// How many workers write; at least one.
-    pub workers: usize,
 }
 
 /// How long dropping an [`AccessLog`] waits for the last lines.
@@ -61,13 +58,13 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens the destination and starts the thread that writes.
+    /// Opens the destination and starts the thread that writes what `workers` hand it; at least one.
     ///
     /// # Errors
     ///
     /// If the file cannot be opened or the thread cannot be started.
-    pub fn open(options: Options) -> io::Result<Arc<Self>> {
-        let writer = Writer::start(options.destination, options.workers.max(1))?;
+    pub fn open(options: Options, workers: usize) -> io::Result<Arc<Self>> {
+        let writer = Writer::start(options.destination, workers.max(1))?;
         Ok(Arc::new(Self { format: options.format, writer }))
     }
 
@@ -132,7 +129,7 @@ mod tests {
 
     fn open(path: &std::path::Path) -> Arc<AccessLog> {
         let destination = Destination::File(path.to_owned());
-        AccessLog::open(Options { format: Format::Json, destination, workers: 2 }).expect("opens")
+        AccessLog::open(Options { format: Format::Json, destination }, 2).expect("opens")
     }
 
     #[test]
@@ -193,7 +190,7 @@ mod tests {
     fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
         let folder = tempfile::tempdir().expect("a folder");
         let destination = Destination::File(folder.path().join("missing/access.log"));
-        assert!(AccessLog::open(Options { format: Format::Text, destination, workers: 1 }).is_err());
+        assert!(AccessLog::open(Options { format: Format::Text, destination }, 1).is_err());
     }
 
     #[test]
