@@ -7,22 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use http::HeaderValue;
-
 use crate::config::Config;
 use crate::document::{Problem, Problems};
-use crate::gateway::credentials::ApiKeyFields;
+use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
-use crate::gateway::refusal::Refusals;
-use crate::gateway::route::{Access, Route, RouteLimit, Routes};
+use crate::gateway::route::{Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
 use crate::keys::{Fingerprint, KeySet};
 use crate::limits::Limits;
 use crate::listener::{Settings, TlsProblem, TlsSettings, TlsStore};
 use crate::telemetry::metrics::Metrics;
-
-/// The only route there is: everything, for whoever has a good key.
-const ROUTE: &str = "default";
 
 /// Everything that a configuration leads to.
 pub(super) struct Assembly {
@@ -32,8 +26,8 @@ pub(super) struct Assembly {
     pub(super) config: Config,
     /// The listening addresses with their certificates.
     pub(super) doors: Vec<(Settings, Option<Tls>)>,
-    /// The upstream.
-    pub(super) upstream: Arc<Upstream>,
+    /// The upstreams, each other settings once.
+    pub(super) upstreams: Upstreams,
     /// The keys that are there now.
     pub(super) keys: KeySet,
     /// What tells these from others.
@@ -61,14 +55,14 @@ impl Assembly {
         let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
 
         let doors = doors(&config);
-        let upstream = upstream(&config, path, workers);
+        let upstreams = Upstreams::of(&config, path, workers);
         let keys = keys(&config);
-        match (doors, upstream, keys) {
-            (Ok(doors), Ok(upstream), Ok((keys, fingerprint))) => {
-                Ok(Self { text, config, doors, upstream, keys, fingerprint, workers })
+        match (doors, upstreams, keys) {
+            (Ok(doors), Ok(upstreams), Ok((keys, fingerprint))) => {
+                Ok(Self { text, config, doors, upstreams, keys, fingerprint, workers })
             }
-            (doors, upstream, keys) => {
-                let found = [doors.err(), upstream.err().map(Problems::from), keys.err()];
+            (doors, upstreams, keys) => {
+                let found = [doors.err(), upstreams.err(), keys.err()];
                 let mut problems: Problems = found.into_iter().flatten().flatten().collect();
                 problems.sort();
                 Err(problems)
@@ -77,7 +71,7 @@ impl Assembly {
     }
 
     /// The policy, with the state that outlives it: buckets, labels, and the upstream's connections.
-    pub(super) fn policy(&self, upstream: &Arc<Upstream>, limits: &Limits, metrics: &Metrics) -> Policy {
+    pub(super) fn policy(&self, upstreams: &Upstreams, limits: &Limits, metrics: &Metrics) -> Policy {
         let config = &self.config;
         let named = config.limits.iter();
         let applied: Vec<RouteLimit> = named
@@ -90,8 +84,8 @@ impl Assembly {
             .collect();
         Policy {
             head_maxima: config.head_maxima(),
-            environments: self.environments(upstream),
-            routes: self.routes(&applied, metrics),
+            environments: self.environments(upstreams),
+            routes: self.routes(upstreams, &applied, metrics),
             roles: config.roles.clone(),
             api_key_fields: config.api_key_fields.clone(),
             secret_format: config.secret_format.clone(),
@@ -101,6 +95,46 @@ impl Assembly {
             cors: config.cors.clone(),
             refusals: config.refusals.clone(),
         }
+    }
+
+    fn environments(&self, upstreams: &Upstreams) -> Environments {
+        let mut environments = Environments::default();
+        for settings in &self.config.environments {
+            let environment = Environment {
+                name: settings.name.as_deref().map(Into::into),
+                key_prefix: settings.key_prefix.clone(),
+                upstream: upstreams.get(&settings.upstream),
+            };
+            if let Err(error) = environments.add(environment, &settings.hosts, &settings.listeners) {
+                tracing::error!("an environment was left out: {error}");
+            }
+        }
+        environments
+    }
+
+    fn routes(&self, upstreams: &Upstreams, limits: &[RouteLimit], metrics: &Metrics) -> Routes {
+        let mut routes = Routes::default();
+        for settings in &self.config.routes {
+            let counts = |limit: &&RouteLimit| {
+                settings.limits.as_ref().is_none_or(|names| names.iter().any(|name| name == limit.limit.name()))
+            };
+            let route = Route {
+                name: settings.name.as_str().into(),
+                label: metrics.route(&settings.name),
+                access: settings.access,
+                permission: settings.permission.clone(),
+                limits: limits
+                    .iter()
+                    .filter(counts)
+                    .map(|limit| RouteLimit { cost: settings.cost, ..limit.clone() })
+                    .collect(),
+                upstream: settings.upstream.as_ref().map(|settings| upstreams.get(settings)),
+            };
+            if let Err(error) = routes.add(route, &settings.hosts, &settings.methods, &settings.patterns) {
+                tracing::error!(route = settings.name, "a route was left out: {error}");
+            }
+        }
+        routes
     }
 
     /// The names of all limits.
@@ -131,17 +165,60 @@ fn doors(config: &Config) -> Result<Vec<(Settings, Option<Tls>)>, Problems> {
     Ok(doors)
 }
 
-/// Prepares the upstream of the configuration at `path`.
-fn upstream(config: &Config, path: &Path, workers: usize) -> Result<Arc<Upstream>, Problem> {
-    Upstream::new(config.upstream.clone(), workers).map_err(|error| match error {
-        TlsError::File { path, reason } => {
-            config.problem_with_file("upstream", &path, &format!("cannot be used: {reason}"))
+/// The upstreams of a configuration. Equal settings are one upstream, over reloads too: its connections are kept.
+#[derive(Clone)]
+pub(super) struct Upstreams(Vec<Arc<Upstream>>);
+
+impl Upstreams {
+    /// Prepares every upstream of the configuration at `path`.
+    fn of(config: &Config, path: &Path, workers: usize) -> Result<Self, Problems> {
+        let mut upstreams = Self(Vec::new());
+        let mut problems = Problems::new();
+        let of_environments = config.environments.iter().map(|environment| &environment.upstream);
+        let of_routes = config.routes.iter().filter_map(|route| route.upstream.as_ref());
+        for settings in of_environments.chain(of_routes) {
+            if upstreams.0.iter().any(|known| known.settings() == settings) {
+                continue;
+            }
+            match Upstream::new(settings.clone(), workers) {
+                Ok(upstream) => upstreams.0.push(upstream),
+                Err(error) => problems.push(problem_with_tls(config, path, &error)),
+            }
         }
+        problems.into_result()?;
+        Ok(upstreams)
+    }
+
+    /// Takes the place of `earlier`, and keeps those of it that are the same.
+    pub(super) fn succeed(&mut self, earlier: &Self) {
+        for upstream in &mut self.0 {
+            if let Some(same) = earlier.0.iter().find(|earlier| earlier.is_as(upstream)) {
+                *upstream = Arc::clone(same);
+            }
+        }
+    }
+
+    /// Every upstream.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.0.iter()
+    }
+
+    /// The upstream of these settings. Every upstream that the configuration names is here.
+    fn get(&self, settings: &crate::gateway::upstream::Settings) -> Arc<Upstream> {
+        let known = self.0.iter().find(|upstream| upstream.settings() == settings);
+        Arc::clone(known.unwrap_or(&self.0[0]))
+    }
+}
+
+/// What is wrong with TLS to an upstream, at the field that names the file.
+fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
+    match error {
+        TlsError::File { path, reason } => config.problem_with_file("", path, &format!("cannot be used: {reason}")),
         TlsError::ServerName(_) | TlsError::Rustls(_) => {
             let problem = Problem::of_file(&path.display().to_string(), error.to_string());
             Problem { field: "upstream.tls".to_owned(), ..problem }
         }
-    })
+    }
 }
 
 /// Loads the keys. What is wrong with a file as a whole is a problem of the field that names it, too.
@@ -154,13 +231,4 @@ fn keys(config: &Config) -> Result<(KeySet, Fingerprint), Problems> {
         located.collect()
     })?;
     Ok((contents.parse()?, contents.fingerprint()))
-}
-
-/// The challenge of a 401: `Bearer` only where that is the one place for a key.
-fn challenge(places: &ApiKeyFields) -> HeaderValue {
-    if places.fields.is_empty() {
-        HeaderValue::from_static("Bearer realm=\"keygate\"")
-    } else {
-        HeaderValue::from_static("ApiKey realm=\"keygate\"")
-    }
 }

@@ -109,8 +109,9 @@ fn install_upstream(state: &Arc<State>) {
         Kind::Gauge,
         &["upstream"],
         |state| {
-            let upstream = state.upstream();
-            vec![row(&[&upstream.settings().endpoint.to_string()], upstream.connections_open() as u64)]
+            let upstreams = state.upstreams();
+            let each = upstreams.iter().map(|upstream| (upstream, upstream.connections_open() as u64));
+            each.map(|(upstream, count)| row(&[&upstream.settings().endpoint.to_string()], count)).collect()
         },
     );
     add(
@@ -120,8 +121,9 @@ fn install_upstream(state: &Arc<State>) {
         Kind::Counter,
         &["upstream"],
         |state| {
-            let upstream = state.upstream();
-            vec![row(&[&upstream.settings().endpoint.to_string()], upstream.connections_opened())]
+            let upstreams = state.upstreams();
+            let each = upstreams.iter().map(|upstream| (upstream, upstream.connections_opened()));
+            each.map(|(upstream, count)| row(&[&upstream.settings().endpoint.to_string()], count)).collect()
         },
     );
 }

@@ -93,6 +93,9 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
 fn check(path: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match Assembly::load(path) {
         Ok(assembly) => {
+            for warning in &assembly.config.warnings {
+                writeln!(out, "{warning} (a warning)")?;
+            }
             writeln!(
                 out,
                 "{}: valid; {} keys, {} listeners",

@@ -11,19 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
-use super::assembly::{Assembly, Tls};
+use super::assembly::{Assembly, Tls, Upstreams};
 use super::workers::Door;
 use crate::config::Shutdown;
 use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
-use crate::gateway::upstream::Upstream;
 use crate::keys::{Fingerprint, KeyStore, Sources};
 use crate::limits::Limits;
 use crate::listener::{HandshakeFailure, Refusal, Settings, TlsStore};
 use crate::moment::Moment;
-use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::log::LogControl;
+use crate::telemetry::access_log::{self, AccessLog};
+use crate::telemetry::log::{self, LogControl};
 use crate::telemetry::metrics::{Metrics, Words};
 use crate::telemetry::readiness::{Condition, Readiness};
 
@@ -61,10 +60,14 @@ pub(super) struct State {
 /// What the present state was loaded from.
 struct Current {
     text: Vec<u8>,
-    upstream: Arc<Upstream>,
+    upstreams: Upstreams,
     sources: Sources,
     keys: Fingerprint,
     shutdown: Shutdown,
+    /// The last text that could not be put in force.
+    faulty: Option<Vec<u8>>,
+    access_log: Option<access_log::Options>,
+    log_format: log::Format,
 }
 
 /// How the reloads of each part went.
@@ -125,7 +128,7 @@ impl State {
         if let Some(access_log) = &access_log {
             access_log.export(&metrics);
         }
-        let policy = Arc::new(ArcSwap::from_pointee(assembly.policy(&assembly.upstream, &limits, &metrics)));
+        let policy = Arc::new(ArcSwap::from_pointee(assembly.policy(&assembly.upstreams, &limits, &metrics)));
         let keys = Arc::new(KeyStore::new());
         let doors = assembly
             .doors
@@ -137,10 +140,13 @@ impl State {
             .collect();
         let current = Current {
             text: assembly.text,
-            upstream: assembly.upstream,
+            upstreams: assembly.upstreams,
             sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
             shutdown: assembly.config.shutdown,
+            faulty: None,
+            access_log: assembly.config.access_log,
+            log_format: assembly.config.log_format,
         };
         keys.apply(assembly.keys);
         loaded.met();
@@ -172,15 +178,16 @@ impl State {
         self.current().shutdown
     }
 
-    /// The upstream in force.
-    pub(super) fn upstream(&self) -> Arc<Upstream> {
-        Arc::clone(&self.current().upstream)
+    /// The upstreams in force.
+    pub(super) fn upstreams(&self) -> Upstreams {
+        self.current().upstreams.clone()
     }
 
     /// Every file and directory that decides about the state.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.path.clone()];
         files.extend(self.current().sources.watched_directories());
+        files.extend(self.upstreams().iter().flat_map(|upstream| upstream.files()).map(Path::to_owned));
         files.extend(self.doors.iter().filter_map(|door| door.tls.as_ref()).flat_map(|tls| tls.files()));
         files
     }
@@ -200,8 +207,12 @@ impl State {
 
     fn reload_configuration(&self, forced: bool) -> bool {
         let text = std::fs::read(&self.path).unwrap_or_default();
-        if !forced && text == self.current().text {
-            self.reloads.configuration.nothing_new();
+        let outdated = self.upstreams().iter().any(|upstream| upstream.is_outdated());
+        if !forced && !outdated && text == self.current().text {
+            // The good text is there again; what else it names may still be faulty.
+            if self.current().faulty.as_ref().is_some_and(|faulty| *faulty != text) {
+                self.reloads.configuration.nothing_new();
+            }
             return false;
         }
         match Assembly::load(&self.path) {
@@ -213,17 +224,17 @@ impl State {
             }
             Err(problems) => {
                 self.reloads.configuration.failed("configuration", &problems);
+                self.current().faulty = Some(text);
                 false
             }
         }
     }
 
     /// Puts a configuration in force that was loaded and checked whole.
-    fn put_in_force(&self, assembly: Assembly) {
+    fn put_in_force(&self, mut assembly: Assembly) {
         let mut current = self.current();
-        let same_upstream = current.upstream.settings() == assembly.upstream.settings();
-        let upstream = if same_upstream { Arc::clone(&current.upstream) } else { Arc::clone(&assembly.upstream) };
-        self.policy.store(Arc::new(assembly.policy(&upstream, &self.limits, &self.metrics)));
+        assembly.upstreams.succeed(&current.upstreams);
+        self.policy.store(Arc::new(assembly.policy(&assembly.upstreams, &self.limits, &self.metrics)));
         self.limits.retain(&assembly.limit_names());
         self.log.set_level(assembly.config.log_level);
         self.keys.apply(assembly.keys);
@@ -234,12 +245,18 @@ impl State {
         if assembly.workers != self.workers || assembly.config.admin != self.admin {
             tracing::warn!("`workers` and `admin.listen` take effect at the next start");
         }
+        if assembly.config.access_log != current.access_log || assembly.config.log_format != current.log_format {
+            tracing::warn!("`log.access` and `log.format` take effect at the next start");
+        }
         *current = Current {
             text: assembly.text,
-            upstream,
+            faulty: None,
+            upstreams: assembly.upstreams,
             sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
             shutdown: assembly.config.shutdown,
+            access_log: current.access_log.clone(),
+            log_format: current.log_format,
         };
     }
 
@@ -272,9 +289,13 @@ impl State {
     }
 
     fn reload_keys(&self) -> bool {
-        let mut current = self.current();
-        let contents = match current.sources.load() {
-            Ok(contents) if contents.fingerprint() == current.keys => {
+        // Not held while files are read and parsed: the metrics ask for it too.
+        let (sources, in_force) = {
+            let current = self.current();
+            (current.sources.clone(), current.keys)
+        };
+        let contents = match sources.load() {
+            Ok(contents) if contents.fingerprint() == in_force => {
                 self.reloads.keys.nothing_new();
                 return false;
             }
@@ -287,7 +308,7 @@ impl State {
         match contents.parse() {
             Ok(keys) => {
                 let difference = self.keys.apply(keys);
-                current.keys = contents.fingerprint();
+                self.current().keys = contents.fingerprint();
                 self.reloads.keys.succeeded();
                 tracing::info!(
                     added = difference.added,

@@ -9,11 +9,18 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::Method;
+
 use crate::document::Problem;
+use crate::gateway::cors::Cors;
 use crate::gateway::credentials::ApiKeyFields;
 use crate::gateway::forward::Forwarding;
+use crate::gateway::message::HeadMaxima;
+use crate::gateway::pattern::Pattern;
+use crate::gateway::permission::{Permission, Roles};
 use crate::gateway::rate_limit::RateLimitFields;
-use crate::gateway::route::Counts;
+use crate::gateway::refusal::Refusals;
+use crate::gateway::route::{Access, Counts};
 use crate::gateway::upstream;
 use crate::keys::{SecretFormat, Sources};
 use crate::limits::Allowance;
@@ -34,6 +41,16 @@ pub struct Config {
     pub secret_format: SecretFormat,
     /// Where API keys travel; at least one place, none that anything else uses.
     pub api_key_fields: ApiKeyFields,
+    /// The environments; at least one.
+    pub environments: Vec<EnvironmentSettings>,
+    /// The routes, in the order of the file; at least one.
+    pub routes: Vec<RouteSettings>,
+    /// What roles may do.
+    pub roles: Roles,
+    /// What browsers may do.
+    pub cors: Option<Cors>,
+    /// How refusals look.
+    pub refusals: Refusals,
     /// The limits, in the order of the file; their names are unique.
     pub limits: Vec<NamedLimit>,
     /// What clients are told about limits.
@@ -56,6 +73,44 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// Where the configuration names files and directories.
     pub(super) named_files: NamedFiles,
+}
+
+/// One environment.
+#[derive(Clone, Debug)]
+pub struct EnvironmentSettings {
+    /// Its name; none for the only one of a configuration that names none.
+    pub name: Option<String>,
+    /// The hosts it answers under.
+    pub hosts: Vec<String>,
+    /// The listening addresses it answers at.
+    pub listeners: Vec<SocketAddr>,
+    /// How the secrets of its keys begin.
+    pub key_prefix: Option<String>,
+    /// Where its requests lead.
+    pub upstream: upstream::Settings,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Its name, unique.
+    pub name: String,
+    /// The hosts it is for; none is all.
+    pub hosts: Vec<String>,
+    /// The methods it is for; none is all.
+    pub methods: Vec<Method>,
+    /// The paths it is for; at least one.
+    pub patterns: Vec<Pattern>,
+    /// What it asks for.
+    pub access: Access,
+    /// What its principal must be allowed to do.
+    pub permission: Option<Permission>,
+    /// The limits that count it; none is all.
+    pub limits: Option<Vec<String>>,
+    /// What one request costs.
+    pub cost: u32,
+    /// Where it leads, if not where its environment does.
+    pub upstream: Option<upstream::Settings>,
 }
 
 /// One limit.
@@ -81,6 +136,16 @@ pub struct Shutdown {
 }
 
 impl Config {
+    /// How large the head of a request may be; the same at every listening address.
+    #[must_use]
+    pub fn head_maxima(&self) -> HeadMaxima {
+        let maxima = self.listeners.first().map(|(settings, _)| settings.maxima);
+        maxima.map_or(HeadMaxima { bytes: 0, fields: 0 }, |maxima| HeadMaxima {
+            bytes: usize::try_from(maxima.head_bytes).unwrap_or(usize::MAX),
+            fields: maxima.fields,
+        })
+    }
+
     /// A problem with a file or directory that the configuration names somewhere in `section` (`listen`, `upstream` or
     /// `keys`), at the field that does. `what` is wrong with it, and goes on after its path.
     ///

@@ -60,7 +60,12 @@ impl Environments {
     /// # Errors
     ///
     /// [`Ambiguous`] if another one answers there already.
-    pub fn add(&mut self, environment: Environment, hosts: &[String], listeners: &[SocketAddr]) -> Result<(), Ambiguous> {
+    pub fn add(
+        &mut self,
+        environment: Environment,
+        hosts: &[String],
+        listeners: &[SocketAddr],
+    ) -> Result<(), Ambiguous> {
         let index = self.all.len();
         for host in hosts {
             let host = host.to_ascii_lowercase();

@@ -73,8 +73,7 @@ pub async fn forward(
 
     let (mut head, incoming) = response.into_parts();
     // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2).
-    if head.status == StatusCode::SWITCHING_PROTOCOLS
-        || fields::settle_framing(head.status, &mut head.headers).is_err()
+    if head.status == StatusCode::SWITCHING_PROTOCOLS || fields::settle_framing(head.status, &mut head.headers).is_err()
     {
         return Err(UpstreamError::Ambiguous.into());
     }

@@ -68,6 +68,12 @@ impl Pattern {
         Ok(Self { segments })
     }
 
+    /// The pattern of every path.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { segments: vec![Segment::Rest("rest".to_owned())] }
+    }
+
     /// The names of its parameters, from the left.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
@@ -332,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_bad_pattern_is_told_why() {
-        for bad in ["", "a", "//", "/a//b", "/a/../b", "/%61", "/{", "/{}", "/a{b}", "/{*rest}/b", "/{a}/{a}", "/{a b}"] {
+        for bad in ["", "a", "//", "/a//b", "/a/../b", "/%61", "/{", "/{}", "/a{b}", "/{*rest}/b", "/{a}/{a}", "/{a b}"]
+        {
             assert!(Pattern::parse(bad).is_err(), "{bad}");
         }
     }

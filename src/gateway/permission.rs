@@ -81,7 +81,12 @@ impl Roles {
     pub fn allow(&self, key: &Key, demanded: &Permission) -> bool {
         let demanded = demanded.as_str();
         key.permissions.iter().any(|held| covers(held, demanded))
-            || key.roles.iter().filter_map(|role| self.0.get(&**role)).flatten().any(|held| covers(held.as_str(), demanded))
+            || key
+                .roles
+                .iter()
+                .filter_map(|role| self.0.get(&**role))
+                .flatten()
+                .any(|held| covers(held.as_str(), demanded))
     }
 }
 

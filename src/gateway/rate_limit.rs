@@ -55,8 +55,7 @@ impl<'p> Admission<'p> {
 ///
 /// [`RateLimited`] by the first limit that is spent; nothing was taken then.
 pub fn admit(permit: Permit<'_>, now: Moment) -> Result<Admission<'_>, RateLimited> {
-    let quota =
-        take_all(&permit.route().limits, now, |applied| applied.of(permit.principal(), permit.client()))?;
+    let quota = take_all(&permit.route().limits, now, |applied| applied.of(permit.principal(), permit.client()))?;
     Ok(Admission { permit, quota })
 }
 

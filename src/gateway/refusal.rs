@@ -189,7 +189,9 @@ impl<'r> Occasion<'r> {
             4 => self.row.detail.into(),
             5 => self.rejection.retry_after_seconds().map_or(Value::Absent, Value::Number),
             6 => match self.rejection {
-                Rejection::Authorization(AuthorizationError::PermissionMissing(permission)) => permission.as_str().into(),
+                Rejection::Authorization(AuthorizationError::PermissionMissing(permission)) => {
+                    permission.as_str().into()
+                }
                 _ => Value::Absent,
             },
             _ => self.request_id.map_or(Value::Absent, Value::from),

@@ -191,11 +191,9 @@ impl Rejection {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
             // RFC 6585, section 5.
-            Self::Head(_) => row(
-                Reason::HeadTooLarge,
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "Send fewer or shorter fields",
-            ),
+            Self::Head(_) => {
+                row(Reason::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Send fewer or shorter fields")
+            }
             Self::Address(_) => row(
                 Reason::ClientAddress,
                 StatusCode::BAD_REQUEST,

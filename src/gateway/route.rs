@@ -175,9 +175,8 @@ impl Routes {
         let methods =
             [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
         let tables = [self.table_of(target.authority.as_ref()), Some(&self.any_host)];
-        let has = |method: &Method| {
-            tables.iter().flatten().any(|table| matches!(table.find(method, path), Found::Value(_)))
-        };
+        let has =
+            |method: &Method| tables.iter().flatten().any(|table| matches!(table.find(method, path), Found::Value(_)));
         methods.iter().filter(|method| has(method)).map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 }

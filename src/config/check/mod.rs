@@ -7,6 +7,8 @@ mod doors;
 mod fields;
 mod keys;
 mod limits;
+mod policy;
+mod refusals;
 mod listen;
 mod upstream;
 
@@ -50,10 +52,15 @@ impl Checker<'_> {
     fn config(&mut self, file: &File) -> Option<Config> {
         let listeners = self.listeners(file);
         self.addresses(file);
-        let upstream = self.upstream(file);
+        let upstream = self.upstream(file, &file.upstream, &Path::root().field("upstream"));
         let key_sources = self.key_sources(&file.keys);
         let secret_format = self.secret_format(&file.keys.format);
         let limits = self.limits(&file.limits);
+        let environments = self.environments(file, upstream.as_ref());
+        let routes = self.routes(file);
+        let roles = self.roles(&file.roles);
+        let cors = self.cors(file.cors.as_ref());
+        let refusals = self.refusals(file);
         let forwarding = self.forwarding(file);
         let shutdown = self.shutdown(file);
 
@@ -65,6 +72,11 @@ impl Checker<'_> {
             key_sources,
             secret_format,
             api_key_fields,
+            environments,
+            routes,
+            roles,
+            cors,
+            refusals: refusals?,
             limits,
             rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),
             forwarding,

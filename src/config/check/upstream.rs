@@ -29,9 +29,9 @@ struct Target {
 }
 
 impl Checker<'_> {
-    pub(super) fn upstream(&mut self, file: &file::File) -> Option<Settings> {
-        let (upstream, root) = (&file.upstream, Path::root());
-        let path = root.field("upstream");
+    /// The upstream that is written at `path`.
+    pub(super) fn upstream(&mut self, file: &file::File, upstream: &file::Upstream, path: &Path) -> Option<Settings> {
+        let root = Path::root();
         let url = path.field("url");
         let url = if self.document.has(&url) { url } else { path.clone() };
         let timeouts = root.field("timeouts");

@@ -8,6 +8,7 @@
 
 mod doors;
 mod listen;
+mod policy;
 mod road;
 mod shapes;
 mod upstream;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
 pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
+pub(super) use self::policy::{Access, Challenge, Cors, Environment, Origins, Refusal, Refusals, Role, Route};
 pub(super) use self::road::{
     Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, KeyFormat, KeyShape, Keys, Limit, Maxima,
     Per, RateLimitFields, Reset, Timeouts,
@@ -45,6 +47,25 @@ pub(super) struct File {
     /// Where in a request a credential travels. It is taken out there: the upstream never sees it.
     #[serde(default)]
     pub(super) credentials: Credentials,
+    /// The worlds behind this gateway, each with its own keys. Absent: there is one, for every host and every key. With
+    /// environments, a host that belongs to none is answered with 421.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub(super) environments: Vec<Environment>,
+    /// The ways that requests may take. Absent: one called `default`, for everything, for whoever has a good key.
+    #[serde(default)]
+    #[schemars(length(max = 100_000))]
+    pub(super) routes: Vec<Route>,
+    /// Named sets of permissions.
+    #[serde(default)]
+    #[schemars(length(max = 1000))]
+    pub(super) roles: Vec<Role>,
+    /// How refusals look.
+    #[serde(default)]
+    pub(super) refusals: Refusals,
+    /// What browsers may do that only the gateway can allow. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cors: Option<Cors>,
     /// How many requests are allowed. All limits that fit a request count it. Without any, nothing is limited.
     #[serde(default)]
     #[schemars(length(max = 64))]

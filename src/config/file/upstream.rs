@@ -122,6 +122,11 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_any(TextOrMap::<Upstream, Upstream>::new())
 }
 
+/// The same, for a field that may be left out.
+pub(super) fn deserialize_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Upstream>, D::Error> {
+    deserialize(deserializer).map(Some)
+}
+
 /// What [`deserialize`] takes.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     let url = shapes::url(generator);

@@ -105,6 +105,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Upstream {
     settings: Settings,
+    /// The content of the files that the settings name, as it was when they were read.
+    files: tls::Fingerprint,
     connector: connect::Connector,
     pools: Box<[Pool]>,
 }
@@ -116,15 +118,34 @@ impl Upstream {
     ///
     /// [`TlsError`] if a certificate that the settings name cannot be used.
     pub fn new(settings: Settings, workers: usize) -> Result<Arc<Self>, TlsError> {
+        // Before they are read: what changes in between is seen as a change afterwards.
+        let files = tls::fingerprint(settings.tls.as_ref());
         let connector = connect::Connector::new(&settings)?;
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
-        Ok(Arc::new(Self { settings, connector, pools }))
+        Ok(Arc::new(Self { settings, files, connector, pools }))
     }
 
     /// What the upstream was made from.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Says whether `other` is the same in all that decides about a connection, the content of files included.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.files == other.files
+    }
+
+    /// The files that its settings name.
+    pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.settings.tls.iter().flat_map(UpstreamTls::files)
+    }
+
+    /// Says whether a file that its settings name holds something else by now.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.files != tls::fingerprint(self.settings.tls.as_ref())
     }
 
     /// Connections open now, over all workers.

@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use sha2::{Digest as _, Sha256};
 
 use super::Protocol;
 
@@ -22,6 +23,28 @@ pub struct UpstreamTls {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// `false` takes any certificate. Only for a network that is trusted as it is.
     pub verify: bool,
+}
+
+impl UpstreamTls {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.certificate.iter().flat_map(|(certificate, key)| [certificate.as_path(), key.as_path()]);
+        self.authorities.as_deref().into_iter().chain(pair)
+    }
+}
+
+/// What tells the content of some files from another; nothing for no files.
+pub(super) type Fingerprint = Option<[u8; 32]>;
+
+/// The fingerprint of the files that `tls` names. A file that cannot be read counts as empty.
+pub(super) fn fingerprint(tls: Option<&UpstreamTls>) -> Fingerprint {
+    let mut hasher = Sha256::new();
+    for file in tls?.files() {
+        let content = std::fs::read(file).unwrap_or_default();
+        hasher.update((content.len() as u64).to_be_bytes());
+        hasher.update(&content);
+    }
+    Some(hasher.finalize().into())
 }
 
 /// Why TLS to an upstream could not be prepared.

@@ -38,7 +38,7 @@ pub enum Destination {
 }
 
 /// What an access log is built from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How a line looks.
     pub format: Format,

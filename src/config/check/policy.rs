@@ -1,0 +1,262 @@
+//! Rules of environments, routes, roles and browsers.
+
+use std::collections::HashMap;
+
+use http::{HeaderValue, Method};
+
+use super::Checker;
+use crate::config::file::{self, File, Origins};
+use crate::config::values::{EnvironmentSettings, RouteSettings};
+use crate::document::Path;
+use crate::gateway::cors::Cors;
+use crate::gateway::pattern::{Pattern, Table};
+use crate::gateway::permission::{Permission, Roles};
+use crate::gateway::route::Access;
+use crate::gateway::upstream;
+
+/// The route of a configuration that names none.
+const DEFAULT_ROUTE: &str = "default";
+
+impl Checker<'_> {
+    /// The environments; where none is named, the one that everything belongs to.
+    pub(super) fn environments(
+        &mut self,
+        file: &File,
+        upstream: Option<&upstream::Settings>,
+    ) -> Vec<EnvironmentSettings> {
+        let list = Path::root().field("environments");
+        if file.environments.is_empty() {
+            let everything = |upstream: &upstream::Settings| EnvironmentSettings {
+                name: None,
+                hosts: Vec::new(),
+                listeners: Vec::new(),
+                key_prefix: None,
+                upstream: upstream.clone(),
+            };
+            return upstream.map(everything).into_iter().collect();
+        }
+        let mut taken: HashMap<String, Path> = HashMap::new();
+        let mut environments = Vec::new();
+        for (index, written) in file.environments.iter().enumerate() {
+            let path = self.document.item(&list, index);
+            self.once(&mut taken, format!("name {}", written.name), &path.field("name"));
+            for (index, host) in written.hosts.iter().enumerate() {
+                let path = self.document.item(&path.field("hosts"), index);
+                self.host(host, true, &path);
+                self.once(&mut taken, format!("host {}", host.to_ascii_lowercase()), &path);
+            }
+            for (index, listener) in written.listeners.iter().enumerate() {
+                let path = self.document.item(&path.field("listeners"), index);
+                if !file.listen.iter().any(|known| known.address == *listener) {
+                    self.refuse(&path, "is none of the addresses under `listen`");
+                }
+                self.once(&mut taken, format!("listener {listener}"), &path);
+            }
+            if written.hosts.is_empty() && written.listeners.is_empty() {
+                self.once(&mut taken, "everywhere".to_owned(), &path);
+            }
+            let own = written.upstream.as_ref().map(|own| self.upstream(file, own, &path.field("upstream")));
+            let Some(upstream) = own.unwrap_or_else(|| upstream.cloned()) else { continue };
+            environments.push(EnvironmentSettings {
+                name: Some(written.name.clone()),
+                hosts: written.hosts.clone(),
+                listeners: written.listeners.clone(),
+                key_prefix: written.key_prefix.clone(),
+                upstream,
+            });
+        }
+        environments
+    }
+
+    /// Refuses what two environments claim.
+    fn once(&mut self, taken: &mut HashMap<String, Path>, what: String, path: &Path) {
+        match taken.get(&what) {
+            Some(earlier) => {
+                let message = format!("is claimed by `{earlier}` already; nobody could tell the two apart");
+                self.refuse(path, message);
+            }
+            None => {
+                taken.insert(what, path.clone());
+            }
+        }
+    }
+
+    /// A host without a port; with `wildcard` also `*.` in front.
+    fn host(&mut self, host: &str, wildcard: bool, path: &Path) {
+        let name = if wildcard { host.strip_prefix("*.").unwrap_or(host) } else { host };
+        let label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        };
+        if !(name.split('.').all(label) || name.starts_with('[') && name.ends_with(']')) {
+            self.refuse(path, "is not a host; write for example `api.example.com`, without a port");
+        }
+    }
+
+    /// The routes that are good; where none is named, the one that takes everything.
+    pub(super) fn routes(&mut self, file: &File) -> Vec<RouteSettings> {
+        if file.routes.is_empty() {
+            return vec![RouteSettings {
+                name: DEFAULT_ROUTE.to_owned(),
+                hosts: Vec::new(),
+                methods: Vec::new(),
+                patterns: vec![Pattern::everything()],
+                access: Access::ApiKey,
+                permission: None,
+                limits: None,
+                cost: 1,
+                upstream: None,
+            }];
+        }
+        let list = Path::root().field("routes");
+        let mut tables: HashMap<String, Table<usize>> = HashMap::new();
+        let mut names: HashMap<&str, usize> = HashMap::new();
+        let mut routes = Vec::new();
+        for (index, written) in file.routes.iter().enumerate() {
+            let path = self.document.item(&list, index);
+            if let Some(earlier) = names.insert(&written.name, index) {
+                self.refuse(
+                    &path.field("name"),
+                    format!("is the name of `routes[{earlier}]` already; names must differ"),
+                );
+            }
+            let Some(route) = self.route(file, written, &path) else { continue };
+            self.same_requests(&mut tables, &route, index, &path);
+            routes.push(route);
+        }
+        routes
+    }
+
+    fn route(&mut self, file: &File, written: &file::Route, path: &Path) -> Option<RouteSettings> {
+        let mut patterns = Vec::new();
+        for (index, text) in written.paths.iter().enumerate() {
+            match Pattern::parse(text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => self.refuse(&self.document.item(&path.field("paths"), index), error.to_string()),
+            }
+        }
+        for (index, host) in written.hosts.iter().enumerate() {
+            self.host(host, false, &self.document.item(&path.field("hosts"), index));
+        }
+        for (index, name) in written.limits.iter().flatten().enumerate() {
+            if !file.limits.iter().any(|limit| limit.name == *name) {
+                let known = file.limits.iter().map(|limit| limit.name.as_str());
+                let hint = crate::document::suggestion(name, known).map(|near| format!("; did you mean `{near}`?"));
+                let message = format!("is not the name of a limit{}", hint.unwrap_or_default());
+                self.refuse(&self.document.item(&path.field("limits"), index), message);
+            }
+        }
+        let permission = match written.permission.as_deref().map(Permission::parse) {
+            Some(Err(error)) => {
+                self.refuse(&path.field("permission"), error.to_string());
+                None
+            }
+            Some(Ok(permission)) => Some(permission),
+            None => None,
+        };
+        let access = match written.access {
+            file::Access::ApiKey => Access::ApiKey,
+            file::Access::Public => Access::Public,
+        };
+        if access == Access::Public && permission.is_some() {
+            self.refuse(&path.field("permission"), "has no effect with `access: public`, which anybody may use");
+        }
+        let upstream = match &written.upstream {
+            Some(own) => Some(self.upstream(file, own, &path.field("upstream"))?),
+            None => None,
+        };
+        Some(RouteSettings {
+            name: written.name.clone(),
+            hosts: written.hosts.clone(),
+            methods: written.methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
+            patterns,
+            access,
+            permission,
+            limits: written.limits.clone(),
+            cost: written.cost,
+            upstream,
+        })
+    }
+
+    /// Refuses two routes for the very same requests: nobody could tell which one is taken.
+    fn same_requests(
+        &mut self,
+        tables: &mut HashMap<String, Table<usize>>,
+        route: &RouteSettings,
+        index: usize,
+        path: &Path,
+    ) {
+        let any_host = [String::new()];
+        let hosts = if route.hosts.is_empty() { &any_host[..] } else { &route.hosts[..] };
+        for host in hosts {
+            let table = tables.entry(host.to_ascii_lowercase()).or_default();
+            for (number, pattern) in route.patterns.iter().enumerate() {
+                let all: Vec<_> = match route.methods.is_empty() {
+                    true => vec![None],
+                    false => route.methods.iter().cloned().map(Some).collect(),
+                };
+                for method in all {
+                    if let Err(earlier) = table.insert(pattern, method, index) {
+                        let message = format!("is for the same requests as `routes[{earlier}]`");
+                        self.refuse(&self.document.item(&path.field("paths"), number), message);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The roles that are good.
+    pub(super) fn roles(&mut self, written: &[file::Role]) -> Roles {
+        let list = Path::root().field("roles");
+        let mut roles = HashMap::new();
+        for (index, role) in written.iter().enumerate() {
+            let path = self.document.item(&list, index);
+            let mut permissions = Vec::new();
+            for (index, text) in role.permissions.iter().enumerate() {
+                match Permission::parse(text) {
+                    Ok(permission) => permissions.push(permission),
+                    Err(error) => {
+                        self.refuse(&self.document.item(&path.field("permissions"), index), error.to_string());
+                    }
+                }
+            }
+            if roles.insert(role.name.clone(), permissions).is_some() {
+                self.refuse(&path.field("name"), "is the name of an earlier role already; names must differ");
+            }
+        }
+        Roles::new(roles)
+    }
+
+    /// What browsers may do.
+    pub(super) fn cors(&mut self, written: Option<&file::Cors>) -> Option<Cors> {
+        let written = written?;
+        let path = Path::root().field("cors");
+        let origins = match &written.origins {
+            Origins::Any => {
+                if written.credentials {
+                    let message = "needs `origins` to be named: no page may be trusted with cookies just for asking";
+                    self.refuse(&path.field("credentials"), message);
+                }
+                None
+            }
+            Origins::These(list) => {
+                let mut values = Vec::new();
+                for (index, origin) in list.iter().enumerate() {
+                    let path = self.document.item(&path.field("origins"), index);
+                    match origin_of(origin) {
+                        Some(value) => values.push(value),
+                        None => self.refuse(&path, "is not an origin; write for example `https://app.example.com`"),
+                    }
+                }
+                Some(values)
+            }
+        };
+        Some(Cors { origins, credentials: written.credentials, preflight: written.preflight })
+    }
+}
+
+/// An origin as browsers write it: scheme, host, and port where it is not the scheme's own (RFC 6454, section 6.2).
+fn origin_of(text: &str) -> Option<HeaderValue> {
+    let url = url::Url::parse(text).ok()?;
+    (url.origin().ascii_serialization() == text).then(|| HeaderValue::from_str(text).ok())?
+}

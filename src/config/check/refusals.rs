@@ -1,0 +1,102 @@
+//! Rules of refusals: which templates can be filled in, which fields can be sent.
+
+use std::collections::HashMap;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::Checker;
+use crate::config::file::{self, Challenge, File};
+use crate::document::Path;
+use crate::gateway::refusal::{BadTemplate, Refusals, Wish, Wishes};
+use crate::gateway::rejection::Reason;
+
+/// Fields that frame a response, or that only we can know.
+const NOT_YOURS: [&str; 8] = [
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-type",
+    "www-authenticate",
+    "retry-after",
+    "date",
+    "allow",
+];
+
+impl Checker<'_> {
+    /// How refusals look, or nothing if something of it cannot be used.
+    pub(super) fn refusals(&mut self, file: &File) -> Option<Refusals> {
+        let written = &file.refusals;
+        let path = Path::root().field("refusals");
+        let content_type = HeaderValue::from_str(&written.content_type)
+            .map_err(|_| self.refuse(&path.field("content_type"), "is not a media type"));
+        let mut places: HashMap<Reason, Path> = HashMap::new();
+        let mut each = HashMap::new();
+        for (index, refusal) in written.each.iter().enumerate() {
+            let place = self.document.item(&path.field("each"), index);
+            let wish = self.wish(refusal, &place);
+            for (index, word) in refusal.reasons.iter().enumerate() {
+                let Some(reason) = Reason::of_word(word) else { continue };
+                if let Some(earlier) = places.insert(reason, place.clone()) {
+                    let at = self.document.item(&place.field("reasons"), index);
+                    self.refuse(&at, format!("has its shape from `{earlier}` already"));
+                }
+                each.insert(reason, wish.clone());
+            }
+        }
+        let (challenge, challenge_again) = challenges(file);
+        let wishes =
+            Wishes { body: written.body.clone(), content_type: content_type.ok()?, each, challenge, challenge_again };
+        match Refusals::new(&wishes) {
+            Ok(refusals) => Some(refusals),
+            Err(bad) => {
+                let mut told = Vec::new();
+                for BadTemplate { reason, path: inside, error } in bad {
+                    let whole = reason.and_then(|reason| places.get(&reason)).unwrap_or(&path).field("body");
+                    let at = inside
+                        .split('.')
+                        .filter(|step| !step.is_empty())
+                        .fold(whole, |at, step| step.parse().map_or_else(|_| at.field(step), |index| at.index(index)));
+                    if !told.contains(&at) {
+                        self.refuse(&at, error.to_string());
+                        told.push(at);
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn wish(&mut self, written: &file::Refusal, path: &Path) -> Wish {
+        let mut fields = Vec::new();
+        for (index, field) in written.fields.iter().enumerate() {
+            let path = self.document.item(&path.field("fields"), index);
+            let name = HeaderName::from_bytes(field.name.as_bytes());
+            match (name, HeaderValue::from_str(&field.value)) {
+                (Ok(name), _) if NOT_YOURS.contains(&name.as_str()) => {
+                    self.refuse(&path.field("name"), "is written by keygate itself");
+                }
+                (Ok(name), Ok(value)) => fields.push((name, value)),
+                (Err(_), _) => self.refuse(&path.field("name"), "is not the name of an HTTP field"),
+                (_, Err(_)) => self.refuse(&path.field("value"), "cannot stand in a field"),
+            }
+        }
+        let status = written.status.and_then(|status| StatusCode::from_u16(status).ok());
+        Wish { status, body: written.body.clone(), fields }
+    }
+}
+
+/// The challenges of a 401: before credentials were sent, and after bad ones (RFC 6750, section 3.1).
+fn challenges(file: &File) -> (HeaderValue, HeaderValue) {
+    let bearer_alone = file.credentials.api_key.bearer && file.credentials.api_key.fields.is_empty();
+    let chosen = file.refusals.challenge.unwrap_or(if bearer_alone { Challenge::Bearer } else { Challenge::ApiKey });
+    match chosen {
+        Challenge::ApiKey => {
+            let challenge = HeaderValue::from_static("ApiKey realm=\"keygate\"");
+            (challenge.clone(), challenge)
+        }
+        Challenge::Bearer => (
+            HeaderValue::from_static("Bearer realm=\"keygate\""),
+            HeaderValue::from_static("Bearer realm=\"keygate\", error=\"invalid_token\""),
+        ),
+    }
+}
