@@ -156,7 +156,7 @@ fn doors(config: &Config) -> Result<Vec<(Settings, Option<Tls>)>, Problems> {
             }
             Err(found) => {
                 let located =
-                    |problem: &TlsProblem| config.problem_with_file("listen", &problem.file, &problem.message);
+                    |problem: &TlsProblem| config.problem_with_file(&["listen"], &problem.file, &problem.message);
                 problems.extend(found.iter().map(located));
             }
         }
@@ -213,7 +213,11 @@ impl Upstreams {
 /// What is wrong with TLS to an upstream, at the field that names the file.
 fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
     match error {
-        TlsError::File { path, reason } => config.problem_with_file("", path, &format!("cannot be used: {reason}")),
+        TlsError::File { path, reason } => config.problem_with_file(
+            &["upstream", "environments", "routes"],
+            path,
+            &format!("cannot be used: {reason}"),
+        ),
         TlsError::ServerName(_) | TlsError::Rustls(_) => {
             let problem = Problem::of_file(&path.display().to_string(), error.to_string());
             Problem { field: "upstream.tls".to_owned(), ..problem }
@@ -225,7 +229,7 @@ fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
 fn keys(config: &Config) -> Result<(KeySet, Fingerprint), Problems> {
     let contents = config.key_sources.load().map_err(|problems| -> Problems {
         let located = problems.into_iter().map(|problem| match problem.line {
-            0 => config.problem_with_file("keys", Path::new(&problem.file), &problem.message),
+            0 => config.problem_with_file(&["keys"], Path::new(&problem.file), &problem.message),
             _ => problem,
         });
         located.collect()

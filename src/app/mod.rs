@@ -6,6 +6,7 @@
 //! workers    the data plane: one single-threaded runtime a worker
 //! control    the control plane: signals, reloads, the admin door, sweeping
 //! meters     what the control plane shows in the metrics
+//! outcomes   how reloads went
 //! demo       everything for a first look
 //! ```
 
@@ -13,6 +14,7 @@ mod assembly;
 mod control;
 mod demo;
 mod meters;
+mod outcomes;
 mod state;
 mod workers;
 

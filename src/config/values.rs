@@ -146,15 +146,16 @@ impl Config {
         })
     }
 
-    /// A problem with a file or directory that the configuration names somewhere in `section` (`listen`, `upstream` or
-    /// `keys`), at the field that does. `what` is wrong with it, and goes on after its path.
+    /// A problem with a file or directory that the configuration names somewhere in `sections` (`listen`, `keys`, ...),
+    /// at the field that does. `what` is wrong with it, and goes on after its path.
     ///
     /// What several fields of a section name, the first of them answers for. A problem with what no field names is one of
     /// that file.
     #[must_use]
-    pub fn problem_with_file(&self, section: &str, path: &Path, what: &str) -> Problem {
+    pub fn problem_with_file(&self, sections: &[&str], path: &Path, what: &str) -> Problem {
         let mut named = self.named_files.0.iter();
-        match named.find(|(named, field)| named == path && field.field.starts_with(section)) {
+        let within = |field: &Problem| sections.iter().any(|section| field.field.starts_with(section));
+        match named.find(|(named, field)| named == path && within(field)) {
             Some((_, field)) => Problem { message: format!("{} {what}", path.display()), ..field.clone() },
             None => Problem::of_file(&path.display().to_string(), what),
         }

@@ -124,8 +124,8 @@ pub struct Table<T> {
 
 #[derive(Clone, Debug)]
 struct Node<T> {
-    text: HashMap<Box<str>, Node<T>>,
-    parameter: Option<Box<Node<T>>>,
+    text: HashMap<Box<str>, Self>,
+    parameter: Option<Box<Self>>,
     here: Methods<T>,
     rest: Methods<T>,
 }

@@ -11,7 +11,6 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::authorization::AuthorizationError;
 use super::body::ResponseBody;
 use super::credentials::CredentialsError;
 use super::rejection::{Reason, Rejection, Row};
@@ -188,12 +187,7 @@ impl<'r> Occasion<'r> {
             3 => status.canonical_reason().unwrap_or_default().into(),
             4 => self.row.detail.into(),
             5 => self.rejection.retry_after_seconds().map_or(Value::Absent, Value::Number),
-            6 => match self.rejection {
-                Rejection::Authorization(AuthorizationError::PermissionMissing(permission)) => {
-                    permission.as_str().into()
-                }
-                _ => Value::Absent,
-            },
+            6 => self.rejection.missing_permission().map_or(Value::Absent, Value::from),
             _ => self.request_id.map_or(Value::Absent, Value::from),
         }
     }

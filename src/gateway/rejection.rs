@@ -151,6 +151,16 @@ impl Rejection {
         matches!(self, Self::Credentials(_) | Self::Authentication(_))
     }
 
+    /// The permission that was missing.
+    #[must_use]
+    pub fn missing_permission(&self) -> Option<&str> {
+        if let Self::Authorization(AuthorizationError::PermissionMissing(permission)) = self {
+            Some(permission.as_str())
+        } else {
+            None
+        }
+    }
+
     /// The seconds that the client is asked to wait.
     #[must_use]
     pub const fn retry_after_seconds(&self) -> Option<u64> {
