@@ -27,7 +27,7 @@ pub mod plain;
 pub use append::{AppendError, append, json_of, yaml_of};
 pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use entry::{Entry, Fault, State};
-pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id};
+pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id, random_id_of};
 pub use key::{IdentityValues, Key, Origin, Standing, Usage};
 pub use sources::{Contents, Fingerprint, Sources};
 pub use store::{Clash, Difference, Duplicate, KeySet, KeyStore, Same, StandingCounts};

@@ -256,7 +256,7 @@ fn lock(path: &Path) -> io::Result<File> {
         match directory.try_lock() {
             Ok(()) => return Ok(directory),
             Err(fs::TryLockError::WouldBlock) if start.elapsed() < LOCK_WAIT => {
-                thread::sleep(Duration::from_millis(10))
+                thread::sleep(Duration::from_millis(10));
             }
             Err(error) => return Err(error.into()),
         }
