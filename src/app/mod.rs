@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::cli::store::StoreSettings;
 use crate::cli::{self, Command, ConfigCommand, Configured};
 use crate::moment::Moment;
 use crate::probes;
@@ -57,7 +58,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             run(&demo.configuration())
         }
         Command::Check(Configured { config }) => check(&config, &mut out),
-        Command::Keys(arguments) => cli::keys::run(&arguments, &mut io::stdin(), &mut out, Moment::now()),
+        Command::Keys(arguments) => cli::keys::run(&arguments, &mut io::stdin(), &mut out, Moment::now(), &store_of),
+        Command::Users(arguments) => cli::users::run(&arguments, &mut out, Moment::now(), &store_of),
         Command::Healthcheck { admin, path, timeout } => {
             probes::healthcheck(admin, &path, Duration::from_secs(timeout)).map_err(anyhow::Error::msg)?;
             Ok(ExitCode::SUCCESS)
@@ -71,6 +73,11 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The store that a configuration names.
+fn store_of(config: &Path) -> anyhow::Result<StoreSettings> {
+    cli::store::store_of(config, &|name| std::env::var(name).ok())
 }
 
 /// Runs the gateway until it is told to end.

@@ -7,6 +7,11 @@
 //! Never in this part: what needs the whole program (`run`, `demo`, `check`). The `app` part does that.
 
 pub mod keys;
+pub mod users;
+
+pub mod store;
+
+mod table;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -40,8 +45,10 @@ pub enum Command {
     },
     /// Load everything a configuration names, and print every problem at once.
     Check(Configured),
-    /// Make, hash and list API keys.
+    /// Make, hash and list API keys, and change those of the store.
     Keys(keys::KeysArguments),
+    /// Make, list and switch users of the store.
+    Users(users::UsersArguments),
     /// Ask a running gateway whether it is ready; for container health checks.
     Healthcheck {
         /// Address of the admin door.

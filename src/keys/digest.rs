@@ -43,6 +43,18 @@ impl Digest {
         Some(Self(bytes))
     }
 
+    /// The digest that was stored as these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, to be stored; never to be shown.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+
     /// Writes 64 lower-case hexadecimal digits.
     ///
     /// For `keygate keys create` and `keygate keys hash` only, where showing the digest is the point.

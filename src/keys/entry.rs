@@ -53,6 +53,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Revoked];
+
     /// The word that stands for it in files and tables.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -212,13 +212,22 @@ pub fn display_prefix(secret: &str) -> String {
     secret.chars().take(shown).collect()
 }
 
-/// Makes an id that nobody else makes: `key_` and 20 random characters (119 bits).
+/// Makes an id for a key that nobody else makes: `key_` and 20 random characters (119 bits).
 ///
 /// # Errors
 ///
 /// [`NoRandomness`] if the operating system gives no random bytes.
 pub fn random_id() -> Result<String, NoRandomness> {
-    let mut id = "key_".to_owned();
+    random_id_of("key")
+}
+
+/// As [`random_id`], with another word in front.
+///
+/// # Errors
+///
+/// As [`random_id`].
+pub fn random_id_of(kind: &str) -> Result<String, NoRandomness> {
+    let mut id = format!("{kind}_");
     push_random_base62(&mut id, 20)?;
     Ok(id)
 }

@@ -35,6 +35,27 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// What comes of the operator's decision and the dates at `now`, by the wall clock.
+    ///
+    /// The decision goes first: a key that is revoked and expired is revoked. A key is good at its `not_before` and no
+    /// longer good at its `expires`.
+    #[must_use]
+    pub fn of(state: State, not_before: Option<Timestamp>, expires: Option<Timestamp>, now: Moment) -> Self {
+        match state {
+            State::Revoked => return Self::Revoked,
+            State::Inactive => return Self::Inactive,
+            State::Active => {}
+        }
+        let now_ns = i128::from(now.unix_ns);
+        if expires.is_some_and(|expires| expires.as_nanosecond() <= now_ns) {
+            return Self::Expired;
+        }
+        if not_before.is_some_and(|not_before| not_before.as_nanosecond() > now_ns) {
+            return Self::NotYetValid;
+        }
+        Self::Good
+    }
+
     /// Every standing, in the order in which they are listed.
     pub const ALL: [Self; 5] = [Self::Good, Self::Inactive, Self::Revoked, Self::Expired, Self::NotYetValid];
 
@@ -66,6 +87,48 @@ pub struct IdentityValues {
     pub environment: Option<HeaderValue>,
     /// The permissions, with one space between any two.
     pub permissions: Option<HeaderValue>,
+}
+
+/// Which kind of source a key came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A key file.
+    #[default]
+    File,
+    /// The database.
+    Database,
+}
+
+/// What a key did. Apart from the key itself: it is written at each request, by all cores, and what the road reads of the
+/// key should stay undisturbed in their caches.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// See [`Usage::last_used_s`].
+    last_used_s: AtomicU64,
+    /// Requests that nobody has taken yet.
+    requests: AtomicU64,
+}
+
+impl Usage {
+    /// When the key was last used, in whole seconds since the Unix epoch. 0 means never.
+    #[must_use]
+    pub fn last_used_s(&self) -> u64 {
+        self.last_used_s.load(Ordering::Relaxed)
+    }
+
+    /// Notes when the key was last used, without counting a request. The time never goes back.
+    pub fn recorded(&self, seconds: u64) {
+        // Most requests fall into a second that is already noted: reading leaves the cache line as it is.
+        if self.last_used_s() < seconds {
+            self.last_used_s.fetch_max(seconds, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the requests that were counted since this was last called.
+    pub(super) fn take_requests(&self) -> u64 {
+        // Most keys did nothing, and need not be written to.
+        if self.requests.load(Ordering::Relaxed) == 0 { 0 } else { self.requests.swap(0, Ordering::Relaxed) }
+    }
 }
 
 /// A key: everything about it but its secret.
@@ -103,9 +166,14 @@ pub struct Key {
     pub allowed_networks: Vec<IpNet>,
     /// What the operator notes about it. Keygate does nothing with it.
     pub metadata: BTreeMap<String, String>,
-    /// When it was last used, in whole seconds since the Unix epoch. 0 means never. Survives a reload, see
+    /// The end that a rotation has given it, after which its successor alone is good; `expires` is no later. `None` if
+    /// it was not rotated.
+    pub retires: Option<Timestamp>,
+    /// Which kind of source it came from.
+    pub origin: Origin,
+    /// What it did. The key that takes its place after a change goes on with the same, see
     /// [`super::store::KeyStore::apply`].
-    pub last_used: AtomicU64,
+    pub usage: Arc<Usage>,
     /// The lineage as limits count it: the first 16 bytes of its SHA-256.
     pub lineage_hash: u128,
     /// The user as limits count it: the first 16 bytes of its SHA-256.
@@ -151,31 +219,18 @@ impl Key {
             rate_limit: entry.rate_limit,
             allowed_networks: entry.allowed_networks,
             metadata: entry.metadata,
-            last_used: AtomicU64::new(0),
+            retires: None,
+            origin: Origin::File,
+            usage: Arc::default(),
             identity,
             id,
         })
     }
 
-    /// Says whether the key is good at `now`, by the wall clock.
-    ///
-    /// The operator's decision goes first: a key that is revoked and expired is revoked. A key is good at its
-    /// `not_before` and no longer good at its `expires`.
+    /// Says whether the key is good at `now`, by the wall clock; see [`Standing::of`].
     #[must_use]
     pub fn standing(&self, now: Moment) -> Standing {
-        match self.state {
-            State::Revoked => return Standing::Revoked,
-            State::Inactive => return Standing::Inactive,
-            State::Active => {}
-        }
-        let now_ns = i128::from(now.unix_ns);
-        if self.expires.is_some_and(|expires| expires.as_nanosecond() <= now_ns) {
-            return Standing::Expired;
-        }
-        if self.not_before.is_some_and(|not_before| not_before.as_nanosecond() > now_ns) {
-            return Standing::NotYetValid;
-        }
-        Standing::Good
+        Standing::of(self.state, self.not_before, self.expires, now)
     }
 
     /// Says whether the key may be used from `address`.
@@ -187,17 +242,14 @@ impl Key {
         self.allowed_networks.is_empty() || self.allowed_networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Notes a use at `now`. The time of last use never goes back, whatever order requests end in.
+    /// Notes a use at `now`, and counts it. The time of last use never goes back, whatever order requests end in.
     pub fn used(&self, now: Moment) {
-        let seconds = now.unix_seconds();
-        // Most requests fall into a second that is already noted: reading leaves the cache line shared between cores.
-        if self.last_used.load(Ordering::Relaxed) < seconds {
-            self.last_used.fetch_max(seconds, Ordering::Relaxed);
-        }
+        self.usage.requests.fetch_add(1, Ordering::Relaxed);
+        self.usage.recorded(now.unix_seconds());
     }
 }
 
-/// Everything but `last_used`, which is not what an operator wrote. Written out so that a new field is not forgotten.
+/// Everything but `usage`, which is not what an operator wrote. Written out so that a new field is not forgotten.
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         let Self {
@@ -217,7 +269,9 @@ impl PartialEq for Key {
             rate_limit,
             allowed_networks,
             metadata,
-            last_used: _,
+            retires,
+            origin,
+            usage: _,
             lineage_hash: _,
             user_hash: _,
             identity: _,
@@ -238,6 +292,8 @@ impl PartialEq for Key {
             && *rate_limit == other.rate_limit
             && *allowed_networks == other.allowed_networks
             && *metadata == other.metadata
+            && *retires == other.retires
+            && *origin == other.origin
     }
 }
 
@@ -279,7 +335,7 @@ mod tests {
         assert_eq!(key.state, State::Active);
         assert_eq!(key.lineage_hash, counted_as("key_1"));
         assert_eq!(key.user_hash, None);
-        assert_eq!(key.last_used.load(Ordering::Relaxed), 0);
+        assert_eq!(key.usage.last_used_s(), 0);
         assert_eq!(key.identity.key_id, "key_1");
         assert_eq!(key.identity.permissions, None, "no permissions: no field");
     }
@@ -360,7 +416,8 @@ mod tests {
         for seconds in [5, 9, 7] {
             key.used(at(seconds));
         }
-        assert_eq!(key.last_used.load(Ordering::Relaxed), 9);
+        assert_eq!(key.usage.last_used_s(), 9);
+        assert_eq!((key.usage.take_requests(), key.usage.take_requests()), (3, 0), "and each use counts once");
     }
 
     #[test]

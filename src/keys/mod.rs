@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! key files -> sources -> KeySet -> KeyStore::apply        the control plane, when a file changes
+//! database  -> changes           -> KeyStore::change       the control plane, when somebody has written to it
 //!                                   KeyStore::find -> Key  the road, at each request
 //! ```
 //!
@@ -18,13 +19,15 @@ pub mod append;
 pub mod file;
 pub mod sources;
 
+pub mod database;
+
 pub mod format;
 pub mod plain;
 
 pub use append::{AppendError, append, json_of, yaml_of};
 pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use entry::{Entry, Fault, State};
-pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id};
-pub use key::{IdentityValues, Key, Standing};
+pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id, random_id_of};
+pub use key::{IdentityValues, Key, Origin, Standing, Usage};
 pub use sources::{Contents, Fingerprint, Sources};
-pub use store::{Difference, Duplicate, KeySet, KeyStore, StandingCounts};
+pub use store::{Clash, Difference, Duplicate, KeySet, KeyStore, Same, StandingCounts};

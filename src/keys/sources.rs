@@ -10,7 +10,7 @@
 //!
 //! Never in this file: when to read. That is the business of whoever watches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{entries, problem_at};
-use super::key::Key;
-use super::store::{Duplicate, KeySet};
+use super::key::{Key, Origin};
+use super::store::{Clash, Duplicate, KeySet, Same};
 use crate::document::{Problem, Problems, size};
 
 /// Bytes a key file may have: some 400,000 keys.
@@ -184,6 +184,33 @@ impl Contents {
         }
         problems.into_result()?;
         Ok(set)
+    }
+
+    /// The problems of keys that clash with keys of `database`, each at its line and with both places. Reads everything
+    /// anew: for what has gone wrong only.
+    #[must_use]
+    pub fn problems_of(&self, clashes: &[Clash], database: &Path) -> Problems {
+        let places = self.texts.iter().enumerate().flat_map(|(file, text)| {
+            let entries = entries(&text.name, &text.text).unwrap_or_default();
+            entries.into_iter().enumerate().map(move |(index, entry)| (entry.id, (file, index)))
+        });
+        let places: HashMap<String, (usize, usize)> = places.collect();
+        let problems = clashes.iter().map(|clash| {
+            let (in_file, in_database) = match clash.origin {
+                Origin::File => (&clash.id, &clash.holder),
+                Origin::Database => (&clash.holder, &clash.id),
+            };
+            let (field, what) = match clash.what {
+                Same::Id => ("id", "id"),
+                Same::Secret => ("sha256", "secret"),
+            };
+            let message = format!("another key has the same {what}: {in_database}, in {}", database.display());
+            match places.get(&**in_file) {
+                Some((file, index)) => self.problem(*file, *index, field, &message),
+                None => Problem::of_file(&database.display().to_string(), clash.to_string()),
+            }
+        });
+        problems.collect()
     }
 
     /// The problem with a key that is in another file already.

@@ -1,21 +1,24 @@
 //! Where the road finds keys.
 //!
-//! A concurrent map from digest to key. Only the control plane writes, by [`KeyStore::apply`], and only the difference
-//! between what is there and what shall be: new and changed keys are put in first, then what is gone is taken out. At
-//! no instant is a key missing that was there before and shall be there afterwards. Clear and fill would answer 401 to
-//! everybody for as long as filling takes.
+//! A concurrent map from digest to key. Only the control plane writes, by [`KeyStore::apply`] and its like, and only the
+//! difference between what is there and what shall be: new and changed keys are put in first, then what is gone is taken
+//! out. At no instant is a key missing that was there before and shall be there afterwards. Clear and fill would answer
+//! 401 to everybody for as long as filling takes.
+//!
+//! Keys come from files and from a database. Each kind of source changes its own keys only, and an id or a secret that
+//! the other has already is refused: which of the two is meant is the operator's decision.
 //!
 //! Never in this file: where keys come from ([`super::sources`]), and whether a found key is good ([`Key::standing`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 
+use super::database::{Changes, KeyUsage};
 use super::digest::{Digest, DigestState};
-use super::key::{Key, Standing};
+use super::key::{Key, Origin, Standing};
 use crate::moment::Moment;
 
 /// Parts of the map, each with a lock of its own. Writers hold one at a time, for one insertion; 128 keeps the chance
@@ -25,9 +28,11 @@ const SHARDS: usize = 128;
 /// All keys that a process knows.
 pub struct KeyStore {
     by_digest: DashMap<Digest, Arc<Key>, DigestState>,
-    /// The same keys by id, for `apply` alone: its lock also makes sure that two of them do not mix.
-    by_id: Mutex<HashMap<Arc<str>, Placed>>,
+    /// The same keys by id, for those who write alone: its lock also makes sure that two of them do not mix.
+    by_id: Mutex<ById>,
 }
+
+type ById = HashMap<Arc<str>, Placed>;
 
 /// A key in the store, and where it is.
 struct Placed {
@@ -103,33 +108,69 @@ impl KeyStore {
     /// `Arc`. A key is the same key as long as it has the same id: its time of last use stays with it, also when its
     /// secret is another one. When this returns, no digest outside `next` is found any more.
     pub fn apply(&self, next: KeySet) -> Difference {
-        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut difference = Difference::default();
-        let mut digests: HashSet<Digest, DigestState> =
-            HashSet::with_capacity_and_hasher(next.len(), DigestState::default());
-        let mut placed = HashMap::with_capacity(next.len());
+        let mut by_id = self.by_id();
+        self.exchange(&mut by_id, next, |_| true)
+    }
 
-        for (digest, key) in next.keys {
-            digests.insert(digest);
-            let before = by_id.remove(&key.id);
-            let key = match &before {
-                Some(before) if before.digest == digest && *before.key == key => Arc::clone(&before.key),
-                Some(before) => {
-                    difference.changed += 1;
-                    self.replace(&before.key, digest, key)
-                }
-                None => {
-                    difference.added += 1;
-                    self.insert(digest, key)
-                }
-            };
-            placed.insert(Arc::clone(&key.id), Placed { digest, key });
+    /// Makes the store hold exactly `next` of the keys from `origin`, as [`KeyStore::apply`] does; the other keys stay.
+    ///
+    /// # Errors
+    ///
+    /// Every key of `next` whose id or secret a key from elsewhere has. Nothing is changed then.
+    pub fn apply_from(&self, origin: Origin, mut next: KeySet) -> Result<Difference, Vec<Clash>> {
+        let mut by_id = self.by_id();
+        for (_, key) in &mut next.keys {
+            key.origin = origin;
         }
+        let clashes: Vec<Clash> =
+            next.keys.iter().filter_map(|(digest, key)| self.clash(&by_id, digest, key)).collect();
+        if clashes.is_empty() { Ok(self.exchange(&mut by_id, next, |key| key.origin == origin)) } else { Err(clashes) }
+    }
 
-        difference.removed = by_id.len();
-        *by_id = placed;
-        self.by_digest.retain(|digest, _| digests.contains(digest));
-        difference
+    /// Puts in one key that is new or changed. When this returns, its former secret is not found any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Clash`] if a key from elsewhere has its id or its secret; nothing is changed then. A key from the same source
+    /// that has its secret gives way.
+    pub fn put(&self, digest: Digest, key: Key) -> Result<Difference, Clash> {
+        let (difference, clashes) = self.change_some(vec![(digest, key)], &[], false);
+        clashes.into_iter().next().map_or(Ok(difference), Err)
+    }
+
+    /// Takes out the key with this digest, from wherever it is. When this returns, it is not found any more.
+    pub fn remove(&self, digest: &Digest) -> Difference {
+        let mut by_id = self.by_id();
+        let removed = usize::from(self.take_out(&mut by_id, digest, |_| true));
+        Difference { removed, ..Difference::default() }
+    }
+
+    /// Takes on what has changed in the database. Keys that clash with a key from a file are left out, and returned; all
+    /// the rest is done, so that no revocation waits for somebody's mistake.
+    pub fn change(&self, changes: Changes) -> (Difference, Vec<Clash>) {
+        self.change_some(changes.upserts, &changes.removals, changes.whole)
+    }
+
+    /// Takes what every key did since this was last called: those keys that did anything, and of each the time of its
+    /// last use. What a key did that was removed in the meantime goes with it.
+    #[must_use]
+    pub fn drain_usage(&self) -> Vec<KeyUsage> {
+        let used = self.by_digest.iter().filter_map(|key| {
+            let requests = key.usage.take_requests();
+            let usage = || KeyUsage { key: Arc::clone(&key.id), last_used_s: key.usage.last_used_s(), requests };
+            (requests > 0).then(usage)
+        });
+        used.collect()
+    }
+
+    /// Notes when keys were last used, by id, as far as that was recorded before this process began.
+    pub fn recall_last_used(&self, last_used: &[(String, u64)]) {
+        let by_id = self.by_id();
+        for (id, seconds) in last_used {
+            if let Some(placed) = by_id.get(id.as_str()) {
+                placed.key.usage.recorded(*seconds);
+            }
+        }
     }
 
     /// How many keys there are, of whatever standing.
@@ -177,18 +218,116 @@ impl KeyStore {
         oldest
     }
 
-    fn insert(&self, digest: Digest, key: Key) -> Arc<Key> {
-        let key = Arc::new(key);
-        self.by_digest.insert(digest, Arc::clone(&key));
-        key
+    fn by_id(&self) -> MutexGuard<'_, ById> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts the changed `key` in the place of `before`, and carries the time of last use over: once so that it is
-    /// there from the start, and once more for requests which found `before` in the meantime.
-    fn replace(&self, before: &Key, digest: Digest, key: Key) -> Arc<Key> {
-        key.last_used.fetch_max(before.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
-        let key = self.insert(digest, key);
-        key.last_used.fetch_max(before.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// Puts `next` in the place of all keys that are `ours`.
+    fn exchange(&self, by_id: &mut ById, next: KeySet, ours: impl Fn(&Key) -> bool) -> Difference {
+        let mut difference = Difference::default();
+        let mut digests: HashSet<Digest, DigestState> =
+            HashSet::with_capacity_and_hasher(next.len(), DigestState::default());
+        let mut placed = HashMap::with_capacity(next.len());
+        for (digest, key) in next.keys {
+            digests.insert(digest);
+            let before = by_id.remove(&key.id);
+            let key = self.place(&mut difference, before.as_ref(), digest, key);
+            placed.insert(Arc::clone(&key.id), Placed { digest, key });
+        }
+        by_id.retain(|_, left| {
+            !ours(&left.key) || {
+                difference.removed += 1;
+                false
+            }
+        });
+        by_id.extend(placed);
+        self.by_digest.retain(|digest, key| digests.contains(digest) || !ours(key));
+        difference
+    }
+
+    /// Puts in the keys first, then takes out the removals and all secrets that keys had before.
+    fn change_some(&self, upserts: Vec<(Digest, Key)>, removals: &[Digest], whole: bool) -> (Difference, Vec<Clash>) {
+        let mut by_id = self.by_id();
+        let (mut difference, mut clashes) = (Difference::default(), Vec::new());
+        let mut stale = Vec::new();
+        // Keys whose secret went to another one; they may get one themselves further on.
+        let mut displaced = ById::new();
+        let mut named: HashSet<Arc<str>> = HashSet::new();
+        for (digest, key) in upserts {
+            named.insert(Arc::clone(&key.id));
+            if let Some(clash) = self.clash(&by_id, &digest, &key) {
+                clashes.push(clash);
+                continue;
+            }
+            let holder = self.by_digest.get(&digest).map(|holder| Arc::clone(&holder.id));
+            if let Some(holder) = holder.filter(|holder| *holder != key.id)
+                && let Some(loser) = by_id.remove(&holder)
+            {
+                if loser.digest == digest {
+                    displaced.insert(holder, loser);
+                } else {
+                    by_id.insert(holder, loser);
+                }
+            }
+            let before = by_id.remove(&key.id).or_else(|| displaced.remove(&key.id));
+            let key = self.place(&mut difference, before.as_ref(), digest, key);
+            stale.extend(before.map(|before| before.digest).filter(|before| *before != digest));
+            by_id.insert(Arc::clone(&key.id), Placed { digest, key });
+        }
+        difference.removed += displaced.len();
+        if whole {
+            let unnamed = |placed: &&Placed| placed.key.origin == Origin::Database && !named.contains(&placed.key.id);
+            let gone: Vec<Digest> = by_id.values().filter(unnamed).map(|placed| placed.digest).collect();
+            difference.removed += gone.iter().filter(|digest| self.take_out(&mut by_id, digest, |_| true)).count();
+        }
+        for digest in removals {
+            let of_database = |key: &Key| key.origin == Origin::Database;
+            difference.removed += usize::from(self.take_out(&mut by_id, digest, of_database));
+        }
+        for digest in stale {
+            self.by_digest.remove_if(&digest, |digest, key| by_id.get(&key.id).is_none_or(|key| key.digest != *digest));
+        }
+        (difference, clashes)
+    }
+
+    /// Takes out the key that has this digest if it is `ours`; says whether there was one.
+    fn take_out(&self, by_id: &mut ById, digest: &Digest, ours: impl Fn(&Key) -> bool) -> bool {
+        let Some((_, key)) = self.by_digest.remove_if(digest, |_, key| ours(key)) else { return false };
+        let current = by_id.get(&key.id).is_some_and(|placed| placed.digest == *digest);
+        if current {
+            by_id.remove(&key.id);
+        }
+        current
+    }
+
+    /// The key from elsewhere that has the id or the secret of `key`.
+    fn clash(&self, by_id: &ById, digest: &Digest, key: &Key) -> Option<Clash> {
+        let with = |holder: &Key, what| Clash {
+            what,
+            id: Arc::clone(&key.id),
+            origin: key.origin,
+            holder: Arc::clone(&holder.id),
+        };
+        let elsewhere = |holder: &&Arc<Key>| holder.origin != key.origin;
+        let same_id =
+            by_id.get(&key.id).map(|placed| &placed.key).filter(elsewhere).map(|holder| with(holder, Same::Id));
+        same_id.or_else(|| self.find(digest).as_ref().filter(elsewhere).map(|holder| with(holder, Same::Secret)))
+    }
+
+    /// Puts in a key in the place of what was there `before` under its id. One that has not changed stays the same `Arc`;
+    /// one that has goes on with the usage of the old one, so that no request is lost that still holds that.
+    fn place(&self, difference: &mut Difference, before: Option<&Placed>, digest: Digest, mut key: Key) -> Arc<Key> {
+        match before {
+            Some(before) if before.digest == digest && *before.key == key => return Arc::clone(&before.key),
+            Some(before) => {
+                difference.changed += 1;
+                before.key.usage.recorded(key.usage.last_used_s());
+                key.usage = Arc::clone(&before.key.usage);
+            }
+            None => difference.added += 1,
+        }
+        let key = Arc::new(key);
+        self.by_digest.insert(digest, Arc::clone(&key));
         key
     }
 }
@@ -202,6 +341,40 @@ impl Default for KeyStore {
 impl fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyStore").field("keys", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Two keys from different kinds of source that cannot be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keys {id} and {holder}, one in a key file and one in the database, have the same {}", .what.name())]
+pub struct Clash {
+    /// What they have in common.
+    pub what: Same,
+    /// The id of the key that was not taken.
+    pub id: Arc<str>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The id of the key that was there, from elsewhere.
+    pub holder: Arc<str>,
+}
+
+/// What two keys have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Same {
+    /// The id.
+    Id,
+    /// The secret.
+    Secret,
+}
+
+impl Same {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Secret => "secret",
+        }
     }
 }
 
@@ -250,6 +423,26 @@ impl KeySet {
         Ok(())
     }
 
+    /// Adds the keys of another kind of source.
+    ///
+    /// # Errors
+    ///
+    /// Every key of `others` whose id or secret is there already. What does not clash is added.
+    pub fn extend(&mut self, others: Self) -> Result<(), Vec<Clash>> {
+        let mut clashes = Vec::new();
+        for (digest, key) in others.keys {
+            let (id, origin) = (Arc::clone(&key.id), key.origin);
+            if let Err(duplicate) = self.insert(digest, key) {
+                let (what, holder) = match duplicate {
+                    Duplicate::Id(holder) => (Same::Id, holder),
+                    Duplicate::Digest(holder) => (Same::Secret, holder),
+                };
+                clashes.push(Clash { what, id, origin, holder: Arc::clone(&self.keys[holder].1.id) });
+            }
+        }
+        if clashes.is_empty() { Ok(()) } else { Err(clashes) }
+    }
+
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -276,7 +469,7 @@ impl fmt::Debug for KeySet {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     use jiff::Timestamp;
@@ -339,10 +532,10 @@ mod tests {
         store.find(&digest("a")).unwrap().used(now);
 
         store.apply(set([("1", "a", "renamed")]));
-        assert_eq!(store.find(&digest("a")).unwrap().last_used.load(Ordering::Relaxed), 77);
+        assert_eq!(store.find(&digest("a")).unwrap().usage.last_used_s(), 77);
 
         assert_eq!(store.apply(set([("1", "b", "renamed")])), difference(0, 1, 0));
-        assert_eq!(store.find(&digest("b")).unwrap().last_used.load(Ordering::Relaxed), 77);
+        assert_eq!(store.find(&digest("b")).unwrap().usage.last_used_s(), 77);
         assert!(store.find(&digest("a")).is_none(), "the old secret is dead");
     }
 
@@ -354,7 +547,7 @@ mod tests {
         assert_eq!(store.apply(set([("1", "b", "x"), ("2", "a", "x")])), difference(0, 2, 0));
         assert_eq!(&*store.find(&digest("a")).unwrap().id, "2");
         assert_eq!(&*store.find(&digest("b")).unwrap().id, "1");
-        assert_eq!(store.find(&digest("b")).unwrap().last_used.load(Ordering::Relaxed), 5, "last use goes with the id");
+        assert_eq!(store.find(&digest("b")).unwrap().usage.last_used_s(), 5, "last use goes with the id");
         assert_eq!(store.apply(KeySet::new()), difference(0, 0, 2));
         assert!(store.is_empty());
     }

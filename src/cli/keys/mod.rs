@@ -1,26 +1,34 @@
-//! `keygate keys`: making keys, hashing secrets, listing what is in key files.
+//! `keygate keys`: making keys, hashing secrets, and what becomes of keys afterwards.
 //!
-//! A secret goes out on standard output and comes in on standard input, never by an argument: arguments are seen by
-//! everybody on the machine, and stay in the shell's history.
+//! Keys are in files or in the store that a configuration names (`--config`). A secret goes out on standard output and
+//! comes in on standard input, never by an argument: arguments are seen by everybody on the machine, and stay in the
+//! shell's history.
 //!
 //! Never in this file: reading from a terminal, and what the process ends with; both are the caller's.
 
+mod change;
+mod create;
+mod list;
+mod shown;
+
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use anyhow::{Context, bail, ensure};
 use zeroize::Zeroizing;
 
-use crate::keys::{Digest, Entry, Key, SecretFormat, Sources, append, json_of, random_id, yaml_of};
+use super::store::StoreOf;
+use crate::keys::Digest;
 use crate::moment::Moment;
+
+use change::{OneArguments, RotateArguments};
+use create::CreateArguments;
+use list::ListArguments;
 
 /// Bytes a secret on standard input may have. No client could send a longer one in a field.
 const SECRET_BYTES_MAX: u64 = 4096;
 
-/// Makes and lists keys.
+/// Makes, lists, switches and rotates keys.
 #[derive(Debug, clap::Args)]
 pub struct KeysArguments {
     #[command(subcommand)]
@@ -30,143 +38,54 @@ pub struct KeysArguments {
 /// What to do with keys.
 #[derive(Debug, clap::Subcommand)]
 enum KeysCommand {
-    /// Makes a key: prints its secret, this once, and its entry for a key file
+    /// Makes a key: prints its secret, this once, and stores it or prints its entry for a key file
     Create(Box<CreateArguments>),
     /// Reads a secret from standard input and prints its SHA-256
     Hash,
-    /// Lists the keys of key files
+    /// Lists the keys of key files, or of the store
     List(ListArguments),
+    /// Ends a key of the store for good
+    Revoke(OneArguments),
+    /// Switches a key of the store off, until it is activated again
+    Deactivate(OneArguments),
+    /// Switches a key of the store on
+    Activate(OneArguments),
+    /// Makes a successor of a key of the store: prints its secret, this once; the old key lives on for a while
+    Rotate(RotateArguments),
+    /// Deletes a key of the store with its usage
+    Delete(OneArguments),
 }
 
-#[derive(Debug, Default, clap::Args)]
-struct CreateArguments {
-    /// Public name of the key for machines, unique among all keys [default: random]
-    #[arg(long)]
-    id: Option<String>,
-    /// Name of the key for people
-    #[arg(long)]
-    name: Option<String>,
-    /// Environment the key is bound to
-    #[arg(long)]
-    environment: Option<String>,
-    /// Tenant the key acts in
-    #[arg(long)]
-    tenant: Option<String>,
-    /// User the key stands for
-    #[arg(long)]
-    user: Option<String>,
-    /// What the key may do, such as `orders:read`; can be repeated
-    #[arg(long = "permission", value_name = "PERMISSION")]
-    permissions: Vec<String>,
-    /// Named set of permissions; can be repeated
-    #[arg(long = "role", value_name = "ROLE")]
-    roles: Vec<String>,
-    /// First instant at which the key is no longer good, such as 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "RFC3339")]
-    expires_at: Option<Timestamp>,
-    /// Requests per window of the per-key limit, instead of the default
-    #[arg(long, value_name = "REQUESTS")]
-    rate_limit: Option<u64>,
-    /// What the secret begins with, such as `pk_test_`; if left out, `kg_` and the environment
-    #[arg(long, value_name = "PREFIX", conflicts_with = "hex")]
-    secret_prefix: Option<String>,
-    /// Makes the secret 64 hexadecimal digits
-    #[arg(long)]
-    hex: bool,
-    /// Adds the entry to this key file, and makes the file if it does not exist
-    #[arg(long, value_name = "FILE")]
-    to: Option<PathBuf>,
-    /// Prints JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Default, clap::Args)]
-struct ListArguments {
-    /// Key files
-    #[arg(value_name = "FILE", required_unless_present = "directories")]
-    files: Vec<PathBuf>,
-    /// Directory with key files; can be repeated
-    #[arg(long = "directory", value_name = "DIRECTORY")]
-    directories: Vec<PathBuf>,
-    /// Prints JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Does what `arguments` say, at `now`. `input` is read by `hash` alone.
+/// Does what `arguments` say, at `now`. `input` is read by `hash` alone; `store_of` finds the store.
 ///
 /// # Errors
 ///
-/// Whatever is wrong, in words for the operator; never a secret or a digest. A key was made, and is in the file, only if
-/// this is no error, or one of writing to `out`.
+/// Whatever is wrong, in words for the operator; never a secret or a digest. A change was made only if this is no error,
+/// or one of writing to `out`, or says itself that the change is stored.
 pub fn run(
     arguments: &KeysArguments,
     input: &mut dyn Read,
     out: &mut dyn Write,
     now: Moment,
+    store_of: StoreOf<'_>,
 ) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        KeysCommand::Create(arguments) => create(arguments, out, now)?,
+        KeysCommand::Create(arguments) => create::create(arguments, out, now, store_of)?,
         KeysCommand::Hash => hash(input, out)?,
-        KeysCommand::List(arguments) => list(arguments, out, now)?,
+        KeysCommand::List(arguments) => list::list(arguments, out, now, store_of)?,
+        KeysCommand::Revoke(arguments) => {
+            change::switch(arguments, ("revoked", |writer, id| writer.revoke_key(id)), out, now, store_of)?;
+        }
+        KeysCommand::Deactivate(arguments) => {
+            change::switch(arguments, ("inactive", |writer, id| writer.deactivate_key(id)), out, now, store_of)?;
+        }
+        KeysCommand::Activate(arguments) => {
+            change::switch(arguments, ("active", |writer, id| writer.activate_key(id)), out, now, store_of)?;
+        }
+        KeysCommand::Rotate(arguments) => change::rotate(arguments, out, now, store_of)?,
+        KeysCommand::Delete(arguments) => change::delete(arguments, out, now, store_of)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn create(arguments: &CreateArguments, out: &mut dyn Write, now: Moment) -> anyhow::Result<()> {
-    let created = Timestamp::from_second(i64::try_from(now.unix_seconds())?)?;
-    if let Some(expires) = arguments.expires_at {
-        ensure!(expires > created, "`--expires-at` is in the past");
-    }
-    let secret = format_of(arguments)?.generate(arguments.environment.as_deref())?;
-    let entry = Entry {
-        name: arguments.name.clone(),
-        prefix: Some(secret.display_prefix()),
-        tenant: arguments.tenant.clone(),
-        user: arguments.user.clone(),
-        environment: arguments.environment.clone(),
-        permissions: arguments.permissions.clone(),
-        roles: arguments.roles.clone(),
-        created: Some(created),
-        expires: arguments.expires_at,
-        rate_limit: arguments.rate_limit,
-        ..Entry::new(&arguments.id.clone().map_or_else(random_id, Ok)?, secret.digest())
-    };
-    // The file first: a secret that was shown and is not stored would be taken for a key.
-    let yaml = yaml_of(&entry, 2)?;
-    let file = arguments.to.as_deref().map(|path| append(path, &entry)).transpose()?;
-
-    if arguments.json {
-        // Not by way of a `Value`: the secret would be left behind in memory.
-        let id = Value::from(entry.id.as_str());
-        write!(out, "{{\"id\":{id},\"secret\":\"{}\",\"entry\":{}", secret.expose(), json_of(&entry)?)?;
-        if let Some(file) = file {
-            write!(out, ",\"file\":{}", Value::from(file.display().to_string()))?;
-        }
-        writeln!(out, "}}")?;
-    } else {
-        writeln!(out, "The secret of key {}. It is shown this once; keygate keeps only its SHA-256.\n", entry.id)?;
-        writeln!(out, "    {}\n", secret.expose())?;
-        match file {
-            Some(file) => writeln!(out, "The key was added to {}.", file.display())?,
-            None => write!(out, "Its entry, to paste into a key file below `keys:`\n\n{yaml}")?,
-        }
-    }
-    out.flush().context("the secret could not be written")
-}
-
-fn format_of(arguments: &CreateArguments) -> anyhow::Result<SecretFormat> {
-    if arguments.hex {
-        return Ok(SecretFormat::hex64());
-    }
-    let format = SecretFormat::default();
-    Ok(match &arguments.secret_prefix {
-        Some(prefix) => format
-            .with_prefix(arguments.environment.as_deref().unwrap_or_default(), prefix)
-            .map_err(|error| anyhow!("`--secret-prefix` {error}"))?,
-        None => format,
-    })
 }
 
 fn hash(input: &mut dyn Read, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -187,75 +106,16 @@ fn hash(input: &mut dyn Read, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list(arguments: &ListArguments, out: &mut dyn Write, now: Moment) -> anyhow::Result<()> {
-    let set = Sources::new(arguments.files.clone(), arguments.directories.clone()).read()?;
-    if arguments.json {
-        let keys: Vec<Value> = set.iter().map(|key| as_json(key, now)).collect();
-        writeln!(out, "{:#}", Value::from(keys))?;
-    } else {
-        let header = ["ID", "NAME", "PREFIX", "STATE", "ENVIRONMENT", "TENANT", "EXPIRES"].map(str::to_owned);
-        let rows: Vec<_> = std::iter::once(header).chain(set.iter().map(|key| as_row(key, now))).collect();
-        write_table(out, &rows)?;
-    }
-    Ok(())
-}
-
-/// What is shown of a key; `state` is what the operator decided, `standing` what comes of it at `now`.
-fn as_json(key: &Key, now: Moment) -> Value {
-    json!({
-        "id": &*key.id,
-        "name": key.name,
-        "prefix": key.prefix,
-        "state": key.state.name(),
-        "standing": key.standing(now).name(),
-        "environment": key.environment.as_deref(),
-        "tenant": key.tenant.as_deref(),
-        "user": key.user.as_deref(),
-        "permissions": key.permissions.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
-        "roles": key.roles.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
-        "created": key.created,
-        "expires": key.expires,
-        "not_before": key.not_before,
-        "lineage": &*key.lineage,
-        "rate_limit": key.rate_limit,
-    })
-}
-
-fn as_row(key: &Key, now: Moment) -> [String; 7] {
-    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    [
-        key.id.to_string(),
-        key.name.clone(),
-        or_dash(key.prefix.as_deref()),
-        key.standing(now).name().to_owned(),
-        or_dash(key.environment.as_deref()),
-        or_dash(key.tenant.as_deref()),
-        key.expires.map_or_else(|| "-".to_owned(), |expires| expires.to_string()),
-    ]
-}
-
-/// Writes columns as wide as their widest cell, with two spaces between and none at the end.
-fn write_table<const N: usize>(out: &mut dyn Write, rows: &[[String; N]]) -> std::io::Result<()> {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use clap::Parser;
+    use serde_json::Value;
 
+    use super::super::store::store_of;
     use super::*;
+    use crate::keys::Sources;
 
     #[derive(Debug, Parser)]
     struct Program {
@@ -269,7 +129,7 @@ mod tests {
     fn try_run(arguments: &[&str], input: &[u8]) -> anyhow::Result<String> {
         let program = Program::try_parse_from([&["keys"], arguments].concat())?;
         let mut out = Vec::new();
-        run(&program.keys, &mut &*input, &mut out, NOW)?;
+        run(&program.keys, &mut &*input, &mut out, NOW, &|config| store_of(config, &|_| None))?;
         Ok(String::from_utf8(out)?)
     }
 
@@ -382,7 +242,8 @@ mod tests {
         fs::write(&path, "keys: [ # flow\n]\n").unwrap();
         let mut out = Vec::new();
         let program = Program::try_parse_from(["keys", "create", "--to", path.to_str().unwrap()]).unwrap();
-        let error = run(&program.keys, &mut &b""[..], &mut out, NOW).unwrap_err();
+        let error =
+            run(&program.keys, &mut &b""[..], &mut out, NOW, &|config| store_of(config, &|_| None)).unwrap_err();
         assert!(error.to_string().contains("paste the entry by hand"), "{error}");
         assert!(out.is_empty());
         assert_eq!(fs::read_to_string(&path).unwrap(), "keys: [ # flow\n]\n");

@@ -1,0 +1,193 @@
+//! The store that a configuration names, as the command line uses it.
+//!
+//! A command works on the file itself, whether a gateway runs or not. After a change it tells those that run, and returns
+//! when the change is in force there.
+//!
+//! Of the configuration only what is needed here is looked at: a key must be revocable also while something else in the
+//! configuration is wrong.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::document::Document;
+use crate::keys::SecretFormat;
+use crate::keys::database::{AnnounceError, By, Database, DatabaseError, Reader, Writer, announce};
+use crate::moment::Moment;
+
+/// Bytes of a configuration that are read.
+const CONFIGURATION_BYTES_MAX: u64 = 1 << 20;
+
+/// What a configuration says about the store.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The file of the store.
+    pub database: PathBuf,
+    /// How new secrets look.
+    pub format: SecretFormat,
+    /// The environments there are. Empty: any.
+    pub environments: Vec<String>,
+}
+
+/// Finds what the configuration at a path says about the store.
+pub type StoreOf<'a> = &'a dyn Fn(&Path) -> anyhow::Result<StoreSettings>;
+
+/// What is read of a configuration here. Everything else is somebody else's.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Shape {
+    keys: KeysShape,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct KeysShape {
+    database: Option<PathBuf>,
+    format: FormatShape,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FormatShape {
+    brand: Option<String>,
+    prefixes: BTreeMap<String, String>,
+    shape: Option<String>,
+}
+
+/// Finds what the configuration at `path` says about the store. `variable` answers for the environment.
+///
+/// # Errors
+///
+/// If the file cannot be read as YAML, or names no database.
+pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<StoreSettings> {
+    let mut document = Document::read(path, CONFIGURATION_BYTES_MAX).map_err(anyhow::Error::msg)?;
+    let problems = document.expand(variable);
+    let Shape { keys: KeysShape { database, format } } = document.decode_rest().unwrap_or_default();
+    let Some(database) = database else {
+        if let Some(problem) = problems.iter().find(|problem| problem.field.starts_with("keys")) {
+            bail!("{problem}");
+        }
+        bail!("{}: names no store of keys; write `database: keygate.db` below `keys:`", path.display());
+    };
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut secrets = match (format.shape.as_deref(), &format.brand) {
+        (Some("hex64"), _) => SecretFormat::hex64(),
+        (_, Some(brand)) => SecretFormat::base62(brand)?,
+        (_, None) => SecretFormat::default(),
+    };
+    for (environment, prefix) in &format.prefixes {
+        secrets = secrets.with_prefix(environment, prefix)?;
+    }
+    Ok(StoreSettings { database: folder.join(database), format: secrets, environments: Vec::new() })
+}
+
+/// A store that was opened for a command.
+pub(super) struct Store {
+    pub(super) settings: StoreSettings,
+    database: Database,
+}
+
+impl Store {
+    /// Opens the store that the configuration names; makes it if it is not there.
+    pub(super) fn open(config: &Path, store_of: StoreOf<'_>) -> anyhow::Result<Self> {
+        let settings = store_of(config)?;
+        let database = Database::open(&settings.database)?;
+        Ok(Self { settings, database })
+    }
+
+    pub(super) fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        Ok(self.database.read_blocking(what)?)
+    }
+
+    /// Changes the store, and tells the gateways that run. Beside the value stands whether the change is in force: it is
+    /// stored in any case, and what came of it has to be shown before anything else is said.
+    pub(super) fn write<T: Send + 'static>(
+        &self,
+        now: Moment,
+        what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> anyhow::Result<(T, InForce)> {
+        let (value, revision) =
+            self.database.write_blocking(By::cli(actor()), now, |writer| Ok((what(writer)?, writer.revision()?)))?;
+        Ok((value, InForce(announce(&self.settings.database, revision).err())))
+    }
+}
+
+/// Whether a change is in force.
+#[must_use]
+pub(super) struct InForce(Option<AnnounceError>);
+
+impl InForce {
+    /// Fails if a gateway runs that has not taken the change.
+    pub(super) fn check(self) -> anyhow::Result<()> {
+        self.0.map_or(Ok(()), |error| Err(error).context("not in force yet"))
+    }
+}
+
+/// Who runs this command, for the audit trail: the name by which the person logged in, and the user of the process.
+fn actor() -> String {
+    let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let name: String = name.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(64).collect();
+    let user = fs::metadata("/proc/self").map(|process| format!("uid {}", process.uid()));
+    match (name.as_str(), user) {
+        ("", Ok(user)) => user,
+        ("", Err(_)) => "unknown".to_owned(),
+        (_, Ok(user)) => format!("{name} ({user})"),
+        (_, Err(_)) => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> anyhow::Result<StoreSettings> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keygate.yaml");
+        fs::write(&path, text).unwrap();
+        let mut settings = store_of(&path, &|name| (name == "DATA").then(|| "/srv/data".to_owned()))?;
+        if let Ok(inside) = settings.database.strip_prefix(directory.path()) {
+            settings.database = inside.to_owned();
+        }
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_store_is_found_also_when_the_rest_is_wrong() {
+        for (text, database) in [
+            ("keys: {database: keygate.db}", "keygate.db"),
+            ("keys: {database: '${DATA}/keygate.db'}", "/srv/data/keygate.db"),
+            ("listen: '${NOT_SET}'\nkyes: 1\nkeys:\n  database: a.db\n  files: 7", "a.db"),
+        ] {
+            assert_eq!(found(text).unwrap().database, Path::new(database), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_look_as_the_configuration_says() {
+        let format = |text: &str| found(text).unwrap().format;
+        assert_eq!(format("keys: {database: a}"), SecretFormat::default());
+        assert_eq!(format("keys: {database: a, format: {shape: hex64}}"), SecretFormat::hex64());
+        assert_eq!(
+            format("keys: {database: a, format: {brand: acme, prefixes: {sandbox: pk_test_}}}"),
+            SecretFormat::base62("acme").unwrap().with_prefix("sandbox", "pk_test_").unwrap()
+        );
+    }
+
+    #[test]
+    fn a_configuration_without_a_store_is_refused_with_what_to_write() {
+        for (text, expected) in [
+            ("keys: {file: keys.yaml}", "names no store of keys; write `database: keygate.db` below `keys:`"),
+            ("keys: {database: '${NOT_SET}/a.db'}", "NOT_SET"),
+        ] {
+            let error = found(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

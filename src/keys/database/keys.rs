@@ -1,0 +1,316 @@
+//! Keys: made, found, listed, changed, switched, deleted.
+//!
+//! Every key is checked by the same rules as one in a key file ([`Entry::faults`]), when it is made and when it is
+//! changed, so that what is stored can always be used.
+
+use jiff::Timestamp;
+use rusqlite::ToSql;
+use serde_json::{Map, Value, json};
+
+use super::super::entry::{Entry, Fault, State};
+use super::error::DatabaseError;
+use super::record::{Cursor, KeyFilter, KeyPatch, KeyRecord, Page};
+use super::row::{self, SELECT, Stored, as_json};
+use super::transaction::{Reader, Writer, anywhere, signed, whole_us};
+
+/// What a filter means; `?1` to `?6`, each of which lets everything through when it is NULL.
+const FILTER: &str = "(?1 IS NULL OR k.state = ?1) AND (?2 IS NULL OR k.environment = ?2) AND \
+     (?3 IS NULL OR k.tenant = ?3) AND (?4 IS NULL OR k.user = ?4) AND (?5 IS NULL OR k.lineage = ?5) AND \
+     (?6 IS NULL OR k.id LIKE ?6 ESCAPE '\\' OR k.name LIKE ?6 ESCAPE '\\' OR k.prefix LIKE ?6 ESCAPE '\\')";
+
+/// Digests of deleted keys that are remembered. A reader that has missed more than so many deletions takes all keys anew.
+pub(super) const REMOVED_MAX: i64 = 10_000;
+
+impl Reader<'_> {
+    /// The key with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NoKey`] if there is none.
+    pub fn key(&self, id: &str) -> Result<KeyRecord, DatabaseError> {
+        Ok(self.stored(id)?.record)
+    }
+
+    /// A page of the keys that `filter` lets through, in the order in which they were made, and where the next page
+    /// begins, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn keys(&self, filter: &KeyFilter, page: Page) -> Result<(Vec<KeyRecord>, Option<Cursor>), DatabaseError> {
+        let sql = format!("{SELECT} WHERE {FILTER} AND k.sequence > ?7 ORDER BY k.sequence LIMIT ?8 OFFSET ?9");
+        let text = filter.text.as_deref().map(anywhere);
+        let rows = page.rows();
+        let limit = i64::try_from(rows + 1).unwrap_or(i64::MAX);
+        let mut parameters = parameters(filter, &text).to_vec();
+        let (after, skip) = (page.after(), i64::from(page.skip));
+        parameters.extend([&after as &dyn ToSql, &limit, &skip]);
+        let readings = self.all(&sql, parameters.as_slice(), row::read)?;
+        let mut found = readings.into_iter().map(understood).collect::<Result<Vec<_>, _>>()?;
+        let more = found.len() > rows;
+        found.truncate(rows);
+        let next = found.last().filter(|_| more).map(|last| Cursor(last.sequence));
+        Ok((found.into_iter().map(|stored| stored.record).collect(), next))
+    }
+
+    /// How many keys `filter` lets through.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn count_keys(&self, filter: &KeyFilter) -> Result<u64, DatabaseError> {
+        let text = filter.text.as_deref().map(anywhere);
+        let sql = format!("SELECT count(*) FROM keys k WHERE {FILTER}");
+        let count: i64 = self.one(&sql, parameters(filter, &text).as_slice(), |row| row.get(0))?;
+        Ok(super::transaction::unsigned(count))
+    }
+
+    pub(super) fn stored(&self, id: &str) -> Result<Stored, DatabaseError> {
+        let sql = format!("{SELECT} WHERE k.id = ?1");
+        self.first(&sql, [id], row::read)?.map_or(Err(DatabaseError::NoKey), understood)
+    }
+}
+
+fn parameters<'a>(filter: &'a KeyFilter, text: &'a Option<String>) -> [&'a dyn ToSql; 6] {
+    let state: &dyn ToSql = match filter.state {
+        None => &rusqlite::types::Null,
+        Some(State::Active) => &"active",
+        Some(State::Inactive) => &"inactive",
+        Some(State::Revoked) => &"revoked",
+    };
+    [state, &filter.environment, &filter.tenant, &filter.user, &filter.lineage, text]
+}
+
+fn understood(reading: row::Reading) -> Result<Stored, DatabaseError> {
+    reading.map_err(|(_, id)| DatabaseError::Unreadable(id))
+}
+
+impl Writer<'_> {
+    /// Makes a key of `entry`. `created` is now, and the lineage its own, unless the entry says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::Invalid`] with all its faults, [`DatabaseError::IdTaken`], [`DatabaseError::SecretTaken`].
+    pub fn create_key(&self, entry: Entry) -> Result<KeyRecord, DatabaseError> {
+        let id = entry.id.clone();
+        self.insert(entry)?;
+        let record = self.key(&id)?;
+        let details = json!({
+            "name": record.name,
+            "environment": record.environment,
+            "tenant": record.tenant,
+            "user": record.user,
+            "permissions": record.permissions,
+            "roles": record.roles,
+            "expires": record.expires,
+            "rate_limit": record.rate_limit,
+        });
+        self.note("create", "key", &id, &details)?;
+        Ok(record)
+    }
+
+    /// Changes what `patch` names. A patch that changes nothing is no change.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NoKey`]; [`DatabaseError::Invalid`] also if a key that was rotated should live longer than until
+    /// it retires.
+    pub fn update_key(&self, id: &str, patch: KeyPatch) -> Result<KeyRecord, DatabaseError> {
+        let before = self.stored(id)?;
+        let (record, retires) = (before.record.clone(), before.record.retires);
+        let mut entry = before.into_entry();
+        let KeyPatch { name, permissions, roles, rate_limit, expires, not_before, allowed_networks, metadata } = patch;
+        replace(&mut entry.name, name);
+        replace(&mut entry.permissions, permissions);
+        replace(&mut entry.roles, roles);
+        replace(&mut entry.rate_limit, rate_limit);
+        replace(&mut entry.expires, expires.map(|time| time.map(whole_us)));
+        replace(&mut entry.not_before, not_before.map(|time| time.map(whole_us)));
+        replace(&mut entry.allowed_networks, allowed_networks);
+        replace(&mut entry.metadata, metadata);
+        let mut faults = entry.faults();
+        if retires.is_some_and(|retires| entry.expires.is_none_or(|expires| expires > retires)) {
+            let message = "must not be later than the end that the rotation of this key has set";
+            faults.push(Fault { field: "expires".to_owned(), message: message.to_owned() });
+        }
+        if !faults.is_empty() {
+            return Err(DatabaseError::Invalid(faults));
+        }
+        let details = differences(&record, &entry);
+        if details.is_empty() {
+            return Ok(record);
+        }
+        self.run(
+            "UPDATE keys SET name = ?2, permissions = ?3, roles = ?4, rate_limit = ?5, expires_us = ?6,
+             not_before_us = ?7, allowed_networks = ?8, metadata = ?9, updated_us = ?10, revision = ?11 WHERE id = ?1",
+            (
+                id,
+                &entry.name,
+                as_json(&entry.permissions)?,
+                as_json(&entry.roles)?,
+                entry.rate_limit.map(signed),
+                entry.expires.map(Timestamp::as_microsecond),
+                entry.not_before.map(Timestamp::as_microsecond),
+                as_json(&entry.allowed_networks)?,
+                as_json(&entry.metadata)?,
+                self.now.as_microsecond(),
+                signed(self.next_revision()?.0),
+            ),
+        )?;
+        self.note("update", "key", id, &Value::Object(details))?;
+        self.key(id)
+    }
+
+    /// Ends a key for good. One that is revoked already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NoKey`].
+    pub fn revoke_key(&self, id: &str) -> Result<KeyRecord, DatabaseError> {
+        self.switch(id, State::Revoked, "revoke")
+    }
+
+    /// Switches a key on.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NoKey`]; [`DatabaseError::Revoked`] if it is dead for good.
+    pub fn activate_key(&self, id: &str) -> Result<KeyRecord, DatabaseError> {
+        self.switch(id, State::Active, "activate")
+    }
+
+    /// Switches a key off, until it is switched on again.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NoKey`]; [`DatabaseError::Revoked`] if it is dead for good.
+    pub fn deactivate_key(&self, id: &str) -> Result<KeyRecord, DatabaseError> {
+        self.switch(id, State::Inactive, "deactivate")
+    }
+
+    fn switch(&self, id: &str, state: State, action: &str) -> Result<KeyRecord, DatabaseError> {
+        let record = self.key(id)?;
+        if record.state == state {
+            return Ok(record);
+        }
+        if record.state == State::Revoked {
+            return Err(DatabaseError::Revoked);
+        }
+        let revision = signed(self.next_revision()?.0);
+        self.run(
+            "UPDATE keys SET state = ?2, updated_us = ?3, revision = ?4 WHERE id = ?1",
+            (id, state.name(), self.now.as_microsecond(), revision),
+        )?;
+        self.note(action, "key", id, &json!({ "state": { "from": record.state, "to": state } }))?;
+        self.key(id)
+    }
+
+    /// Deletes a key with its usage. The audit trail keeps its id and its name.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NoKey`].
+    pub fn delete_key(&self, id: &str) -> Result<(), DatabaseError> {
+        let Stored { digest, record, .. } = self.stored(id)?;
+        let revision = signed(self.next_revision()?.0);
+        // Its predecessor loses its successor by this, and readers have to hear of it.
+        self.run("UPDATE keys SET revision = ?2 WHERE successor = ?1", (id, revision))?;
+        self.run("DELETE FROM keys WHERE id = ?1", [id])?;
+        self.run("DELETE FROM last_used WHERE key = ?1", [id])?;
+        self.run("DELETE FROM usage WHERE key = ?1", [id])?;
+        self.run("INSERT OR REPLACE INTO removed (digest, revision) VALUES (?1, ?2)", (digest.bytes(), revision))?;
+        self.forget_removals(REMOVED_MAX)?;
+        let details = json!({
+            "name": record.name, "environment": record.environment, "tenant": record.tenant, "user": record.user
+        });
+        self.note("delete", "key", id, &details)
+    }
+
+    /// Keeps the youngest `keep` removals, and notes up to which revision they are no longer known.
+    pub(super) fn forget_removals(&self, keep: i64) -> Result<(), DatabaseError> {
+        let last: Option<i64> =
+            self.first("SELECT revision FROM removed ORDER BY revision DESC LIMIT 1 OFFSET ?1", [keep], |row| {
+                row.get(0)
+            })?;
+        if let Some(last) = last {
+            self.run("DELETE FROM removed WHERE revision <= ?1", [last])?;
+            self.run("UPDATE counter SET forgotten = max(forgotten, ?1)", [last])?;
+        }
+        Ok(())
+    }
+
+    /// Checks an entry and puts it in.
+    pub(super) fn insert(&self, mut entry: Entry) -> Result<(), DatabaseError> {
+        for time in [&mut entry.created, &mut entry.expires, &mut entry.not_before] {
+            *time = time.map(whole_us);
+        }
+        let faults = entry.faults();
+        if !faults.is_empty() {
+            return Err(DatabaseError::Invalid(faults));
+        }
+        if self.first("SELECT 1 FROM keys WHERE id = ?1", [&entry.id], |_| Ok(()))?.is_some() {
+            return Err(DatabaseError::IdTaken);
+        }
+        if self.first("SELECT 1 FROM keys WHERE digest = ?1", [entry.digest.bytes()], |_| Ok(()))?.is_some() {
+            return Err(DatabaseError::SecretTaken);
+        }
+        self.run("DELETE FROM removed WHERE digest = ?1", [entry.digest.bytes()])?;
+        self.run(
+            "INSERT INTO keys (id, digest, name, prefix, tenant, user, environment, permissions, roles, state, \
+             created_us, updated_us, expires_us, not_before_us, lineage, rate_limit, allowed_networks, metadata, revision) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+            rusqlite::params![
+                entry.id,
+                entry.digest.bytes(),
+                entry.name,
+                entry.prefix,
+                entry.tenant,
+                entry.user,
+                entry.environment,
+                as_json(&entry.permissions)?,
+                as_json(&entry.roles)?,
+                entry.state.name(),
+                entry.created.unwrap_or(self.now).as_microsecond(),
+                self.now.as_microsecond(),
+                entry.expires.map(Timestamp::as_microsecond),
+                entry.not_before.map(Timestamp::as_microsecond),
+                entry.lineage.as_ref().unwrap_or(&entry.id),
+                entry.rate_limit.map(signed),
+                as_json(&entry.allowed_networks)?,
+                as_json(&entry.metadata)?,
+                signed(self.next_revision()?.0),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+pub(super) fn replace<T>(value: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *value = new;
+    }
+}
+
+/// What an update changes, each with both values.
+fn differences(before: &KeyRecord, after: &Entry) -> Map<String, Value> {
+    let pairs = [
+        ("name", json!(before.name), json!(after.name)),
+        ("permissions", json!(before.permissions), json!(after.permissions)),
+        ("roles", json!(before.roles), json!(after.roles)),
+        ("rate_limit", json!(before.rate_limit), json!(after.rate_limit)),
+        ("expires", json!(before.expires), json!(after.expires)),
+        ("not_before", json!(before.not_before), json!(after.not_before)),
+        ("allowed_networks", json!(before.allowed_networks), json!(after.allowed_networks)),
+        ("metadata", json!(before.metadata), json!(after.metadata)),
+    ];
+    changed(pairs)
+}
+
+/// The pairs that differ, as `{"name": {"from": ..., "to": ...}}`.
+pub(super) fn changed<const N: usize>(pairs: [(&str, Value, Value); N]) -> Map<String, Value> {
+    pairs
+        .into_iter()
+        .filter(|(_, before, after)| before != after)
+        .map(|(field, before, after)| (field.to_owned(), json!({ "from": before, "to": after })))
+        .collect()
+}

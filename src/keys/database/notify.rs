@@ -1,0 +1,290 @@
+//! How a command tells a running gateway that the store has changed, and waits until the change is in force.
+//!
+//! ```text
+//! command   sync 17\n
+//! gateway   ok 17\n         the store is known here up to revision 17 or later
+//!           behind 12\n     it could not be read so far; whoever asks must not believe that the change is in force
+//! ```
+//!
+//! The gateway listens on a Unix socket beside the file of the store: `<file>.sock`, mode 0600. Several gateways may run
+//! on one store, so there are places for a few of them, `<file>.sock.2` and so on, and a command tells them all. A socket
+//! that a gateway has left behind when it died is replaced by the next.
+//!
+//! Nothing secret is said, and nothing but "look again" can be asked for.
+
+use std::fs::{self, File};
+use std::future::Future;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::record::Revision;
+
+/// How long a command waits for the answer of a gateway.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// Gateways that may listen for one store.
+const PLACES: usize = 8;
+
+/// Bytes a line may have.
+const LINE_BYTES_MAX: u64 = 64;
+
+/// How long a gateway waits for the line of a command.
+const LINE_WAIT: Duration = Duration::from_secs(5);
+
+/// How long to wait for another gateway that is starting.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes of a path that a socket can have, less one for the end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Whom a change was announced to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Gateways in which the change is in force now. None running: none to tell.
+    pub gateways: usize,
+}
+
+/// A gateway runs, and did not say that the change is in force. The change itself is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnounceError {
+    /// It did not answer in time, or broke off.
+    #[error("the change is stored, but a running gateway did not confirm within {} s that it is in force: {source}", ANSWER_WAIT.as_secs())]
+    Silent {
+        /// What happened.
+        source: io::Error,
+    },
+    /// It could not take the change.
+    #[error("the change is stored, but a running gateway could not take it; its log says why")]
+    Behind,
+}
+
+/// Says to all gateways that listen for the store at `path` that it was written up to `revision`, and waits until each
+/// has taken what is new; up to [`ANSWER_WAIT`]. Blocks.
+///
+/// # Errors
+///
+/// [`AnnounceError`] if one of them listens and does not confirm.
+pub fn announce(path: &Path, revision: Revision) -> Result<Announced, AnnounceError> {
+    let deadline = Instant::now() + ANSWER_WAIT;
+    let mut announced = Announced { gateways: 0 };
+    let mut failed = None;
+    for place in 0..PLACES {
+        match say(&socket_path(path, place), revision, deadline) {
+            Ok(true) => announced.gateways += 1,
+            Ok(false) => {}
+            // The others are told nevertheless.
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(announced), Err)
+}
+
+/// Says it to one gateway; `false` if there is none.
+fn say(socket: &Path, revision: Revision, deadline: Instant) -> Result<bool, AnnounceError> {
+    let silent = |source| AnnounceError::Silent { source };
+    if fs::symlink_metadata(socket).is_err() {
+        return Ok(false);
+    }
+    let near = Near::of(socket).map_err(silent)?;
+    let mut stream = match StdStream::connect(&near.path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(silent(error)),
+    };
+    // A timeout of zero would be none at all.
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(left)).map_err(silent)?;
+    stream.set_write_timeout(Some(left)).map_err(silent)?;
+    let mut answer = String::new();
+    stream
+        .write_all(format!("sync {revision}\n").as_bytes())
+        .and_then(|()| BufReader::new(io::Read::take(stream, LINE_BYTES_MAX)).read_line(&mut answer))
+        .map_err(silent)?;
+    match parsed("ok", &answer) {
+        Some(known) if known >= revision => Ok(true),
+        Some(_) => Err(AnnounceError::Behind),
+        None if parsed("behind", &answer).is_some() => Err(AnnounceError::Behind),
+        None => Err(silent(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// `<word> <revision>\n`, and nothing else.
+fn parsed(word: &str, line: &str) -> Option<Revision> {
+    line.strip_suffix('\n')?.strip_prefix(word)?.strip_prefix(' ')?.parse().ok()
+}
+
+/// The listening side.
+///
+/// The socket is there from [`Announcements::listen`] on, so a command that comes before [`Announcements::serve`] waits.
+/// It is removed when this is dropped.
+#[derive(Debug)]
+pub struct Announcements {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Announcements {
+    /// Listens beside the store at `path`. Must be called within a tokio runtime; blocks shortly.
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot be made, something that is no socket is in its place, or more than eight gateways listen
+    /// already.
+    pub fn listen(path: &Path) -> io::Result<Self> {
+        let _lock = lock(path)?;
+        for place in 0..PLACES {
+            let socket = socket_path(path, place);
+            if is_taken(&socket)? {
+                continue;
+            }
+            let listener = bind(&socket)?;
+            listener.set_nonblocking(true)?;
+            let metadata = fs::symlink_metadata(&socket)?;
+            let listener = UnixListener::from_std(listener)?;
+            return Ok(Self { listener, path: socket, inode: (metadata.dev(), metadata.ino()) });
+        }
+        Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{PLACES} gateways listen for this store already")))
+    }
+
+    /// The path of the socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers commands for ever, one after the other. `take` takes what is new in the store and returns the revision up
+    /// to which it is in force when it is done; it is given the one that was announced.
+    pub async fn serve<F: Future<Output = Revision>>(self, take: impl Fn(Revision) -> F) {
+        loop {
+            match self.listener.accept().await {
+                // Who breaks off hears nothing; that is all.
+                Ok((stream, _)) => drop(answer(stream, &take).await),
+                // Out of file descriptors, for example: it may pass.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+}
+
+impl Drop for Announcements {
+    fn drop(&mut self) {
+        // Not somebody else's, who has taken the place in the meantime.
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
+        if ours {
+            // Best effort: a socket that is left behind is replaced by the next gateway.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+async fn answer<F: Future<Output = Revision>>(mut stream: UnixStream, take: &impl Fn(Revision) -> F) -> io::Result<()> {
+    let mut line = String::new();
+    let reading = async {
+        let (reader, _) = stream.split();
+        tokio::io::BufReader::new(reader.take(LINE_BYTES_MAX)).read_line(&mut line).await
+    };
+    tokio::time::timeout(LINE_WAIT, reading).await??;
+    let Some(announced) = parsed("sync", &line) else { return Ok(()) };
+    let known = take(announced).await;
+    let word = if known >= announced { "ok" } else { "behind" };
+    tokio::time::timeout(LINE_WAIT, stream.write_all(format!("{word} {known}\n").as_bytes())).await?
+}
+
+fn socket_path(path: &Path, place: usize) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sock");
+    if place > 0 {
+        name.push(format!(".{}", place + 1));
+    }
+    name.into()
+}
+
+/// Says whether a gateway listens there.
+fn is_taken(socket: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(socket) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => {
+            let message =
+                format!("{}: is not a socket; it stands where the socket of the store shall be", socket.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+    }
+    match StdStream::connect(&Near::of(socket)?.path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        // A full queue, for example: somebody is there.
+        Err(_) => Ok(true),
+    }
+}
+
+/// Makes the socket under another name and renames it: at no instant has it another mode, and what was left behind is
+/// replaced in one step.
+fn bind(socket: &Path) -> io::Result<StdListener> {
+    let mut unfinished = socket.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    match fs::remove_file(&unfinished) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = StdListener::bind(&Near::of(&unfinished)?.path)?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unfinished, socket)?;
+    Ok(listener)
+}
+
+/// Two gateways that start at once must not remove one another's socket. The lock dies with its holder.
+fn lock(path: &Path) -> io::Result<File> {
+    let directory = File::open(directory_of(path))?;
+    let start = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(directory),
+            Err(fs::TryLockError::WouldBlock) if start.elapsed() < LOCK_WAIT => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// A path that is short enough for a socket: the system takes 107 bytes. A longer one is named by way of its open
+/// directory, which must stay open as long as the path is used.
+struct Near {
+    path: PathBuf,
+    _directory: Option<File>,
+}
+
+impl Near {
+    fn of(socket: &Path) -> io::Result<Self> {
+        if socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(Self { path: socket.to_owned(), _directory: None });
+        }
+        let directory = File::open(directory_of(socket))?;
+        let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        path.extend(socket.file_name());
+        Ok(Self { path, _directory: Some(directory) })
+    }
+}
