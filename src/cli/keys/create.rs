@@ -150,11 +150,9 @@ fn format_of(arguments: &CreateArguments, usual: &SecretFormat) -> anyhow::Resul
         return Ok(SecretFormat::hex64());
     }
     Ok(match &arguments.secret_prefix {
-        Some(prefix) => {
-            SecretFormat::default()
-                .with_prefix(arguments.environment.as_deref().unwrap_or_default(), prefix)
-                .map_err(|error| anyhow::anyhow!("`--secret-prefix` {error}"))?
-        }
+        Some(prefix) => SecretFormat::default()
+            .with_prefix(arguments.environment.as_deref().unwrap_or_default(), prefix)
+            .map_err(|error| anyhow::anyhow!("`--secret-prefix` {error}"))?,
         None => usual.clone(),
     })
 }

@@ -54,6 +54,7 @@ impl Checker<'_> {
         self.addresses(file);
         let upstream = self.upstream(file, &file.upstream, &Path::root().field("upstream"));
         let key_sources = self.key_sources(&file.keys);
+        let database = self.database(&file.keys);
         let secret_format = self.secret_format(&file.keys.format);
         let limits = self.limits(&file.limits);
         let environments = self.environments(file, upstream.as_ref());
@@ -70,6 +71,7 @@ impl Checker<'_> {
             listeners,
             upstream,
             key_sources,
+            database,
             secret_format,
             api_key_fields,
             environments,
