@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcomes::Outcomes;
-use crate::keys::database::{Announcements, By, Database, DatabaseError, Reader, Revision};
+use crate::keys::database::{Announcements, By, Database, DatabaseError, Revision};
 use crate::keys::{Difference, KeyStore};
 use crate::moment::Moment;
 
@@ -36,7 +36,8 @@ impl Vault {
     /// Opens the store at `path`, which is made if it is not there, and puts its keys in force. Blocks.
     pub(super) fn open(path: &Path, keys: &Arc<KeyStore>) -> anyhow::Result<Arc<Self>> {
         let database = Database::open(path).with_context(|| format!("cannot open the store {}", path.display()))?;
-        let last_used = database.read_blocking(Reader::last_used)?;
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is for one lifetime only")]
+        let last_used = database.read_blocking(|store| store.last_used())?;
         let keys = Arc::clone(keys);
         let vault = Self { database, keys, taken: Mutex::new(Revision(0)), outcomes: Outcomes::default() };
         vault.take_changes().with_context(|| format!("cannot read the store {}", path.display()))?;
