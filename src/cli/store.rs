@@ -114,7 +114,7 @@ impl Store {
         what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError> + Send + 'static,
     ) -> anyhow::Result<(T, InForce)> {
         let (value, revision) =
-            self.database.write_blocking(By::cli(actor()), now, |writer| Ok((what(writer)?, writer.revision()?)))?;
+            self.database.write_blocking(By::cli(&actor()), now, |writer| Ok((what(writer)?, writer.revision()?)))?;
         Ok((value, InForce(announce(&self.settings.database, revision).err())))
     }
 }

@@ -457,6 +457,31 @@ mod tests {
     }
 
     #[test]
+    fn what_clashes_with_the_database_is_told_with_both_places() {
+        let directory = directory(&[("a.yaml", &keys(&["a", "b"])), ("c.yaml", &keys(&["c"]))]);
+        let contents = of_directory(&directory).load().unwrap();
+        let clash = |what, origin, id: &str, holder: &str| Clash { what, origin, id: id.into(), holder: holder.into() };
+        let clashes = [
+            clash(Same::Id, Origin::Database, "b", "b"),
+            clash(Same::Secret, Origin::File, "c", "key_1"),
+            clash(Same::Secret, Origin::Database, "key_2", "gone"),
+        ];
+        let shown: Vec<String> = contents
+            .problems_of(&clashes, Path::new("k.db"))
+            .iter()
+            .map(|problem| problem.to_string().replace(&format!("{}/", directory.path().display()), ""))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "a.yaml:4:9: keys[1].id: another key has the same id: b, in k.db",
+                "c.yaml:3:13: keys[0].sha256: another key has the same secret: key_1, in k.db",
+                "k.db: the keys key_2 and gone, one in a key file and one in the database, have the same secret",
+            ]
+        );
+    }
+
+    #[test]
     fn too_much_is_refused_before_it_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let big = File::create(directory.path().join("big.yaml")).unwrap();

@@ -187,7 +187,7 @@ impl Open {
     ) -> Result<T, DatabaseError> {
         self.in_place()?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = what(&Writer::new(&transaction, by, now)?)?;
+        let value = what(&Writer::new(&transaction, by, now))?;
         transaction.commit()?;
         Ok(value)
     }

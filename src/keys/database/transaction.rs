@@ -37,23 +37,30 @@ impl Channel {
 /// Who changes something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct By {
-    /// The name of a person, a key or an account; shown in the audit trail.
-    pub actor: String,
+    /// The name of a person, a key or an account; shown in the audit trail, as far as [`By::ACTOR_CHARS_MAX`].
+    pub(super) actor: String,
     /// By which way.
-    pub channel: Channel,
+    pub(super) channel: Channel,
 }
 
 impl By {
+    /// Characters of an actor that are kept.
+    pub const ACTOR_CHARS_MAX: usize = 256;
+
     /// Somebody at the command line.
     #[must_use]
-    pub fn cli(actor: impl Into<String>) -> Self {
-        Self { actor: actor.into(), channel: Channel::Cli }
+    pub fn cli(actor: &str) -> Self {
+        Self::new(actor, Channel::Cli)
     }
 
     /// Somebody who calls the management API.
     #[must_use]
-    pub fn api(actor: impl Into<String>) -> Self {
-        Self { actor: actor.into(), channel: Channel::Api }
+    pub fn api(actor: &str) -> Self {
+        Self::new(actor, Channel::Api)
+    }
+
+    fn new(actor: &str, channel: Channel) -> Self {
+        Self { actor: actor.chars().take(Self::ACTOR_CHARS_MAX).collect(), channel }
     }
 }
 
@@ -122,9 +129,9 @@ impl<'c> Reader<'c> {
 }
 
 impl<'c> Writer<'c> {
-    pub(super) fn new(connection: &'c Connection, by: By, moment: Moment) -> Result<Self, DatabaseError> {
+    pub(super) fn new(connection: &'c Connection, by: By, moment: Moment) -> Self {
         let now = Timestamp::from_nanosecond(i128::from(moment.unix_ns)).map_or(Timestamp::UNIX_EPOCH, whole_us);
-        Ok(Self { reader: Reader::new(connection), by, now, moment, revision: Cell::new(None) })
+        Self { reader: Reader::new(connection), by, now, moment, revision: Cell::new(None) }
     }
 
     /// Changes rows; says how many.
