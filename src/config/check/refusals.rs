@@ -46,7 +46,10 @@ impl Checker<'_> {
                 let Some(reason) = Reason::of_word(word) else { continue };
                 let at = self.document.item(&place.field("reasons"), index);
                 if SHAPELESS.contains(&reason) {
-                    self.refuse(&at, "has no shape: there is no request yet, or nobody left to answer");
+                    self.refuse(
+                        &at,
+                        "cannot be shaped: keygate answers before there is a request, or nobody is left to answer",
+                    );
                 }
                 if let Some(earlier) = places.insert(reason, place.clone()) {
                     self.refuse(&at, format!("is shaped by `{earlier}` already; name each reason once"));
