@@ -24,6 +24,7 @@ mod drain;
 mod failures;
 mod fields;
 mod limits;
+mod policy;
 mod programs;
 mod reload;
 mod transport;
