@@ -85,6 +85,12 @@ impl Sources {
         all.into_iter().collect()
     }
 
+    /// Whether a file of this path in one of the directories would be read for keys. `resolve` makes paths comparable.
+    pub fn would_list(&self, path: &Path, resolve: impl Fn(&Path) -> PathBuf) -> bool {
+        is_key_file_name(path)
+            && path.parent().is_some_and(|parent| self.directories.iter().any(|directory| resolve(directory) == parent))
+    }
+
     /// Fetches and parses everything: [`Sources::load`], then [`Contents::parse`].
     ///
     /// # Errors

@@ -64,6 +64,7 @@ impl Checker<'_> {
         let refusals = self.refusals(file);
         let forwarding = self.forwarding(file);
         let shutdown = self.shutdown(file);
+        let access_log = self.access_log(&file.log, &key_sources);
 
         let upstream = upstream?;
         let (api_key_fields, forwarding) = forwarding?;
@@ -87,7 +88,7 @@ impl Checker<'_> {
             shutdown,
             log_level: doors::log_level(file.log.level),
             log_format: doors::log_format(file.log.format),
-            access_log: self.access_log(&file.log),
+            access_log,
             warnings: Vec::new(),
             named_files: NamedFiles::default(),
         })
