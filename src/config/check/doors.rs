@@ -69,7 +69,7 @@ impl Checker<'_> {
             let path = Path::root().field("log").field("access").field("output");
             self.refuse(&path, "names a file that keygate reads, and the log would destroy it; name another one");
         }
-        access.enabled.then(|| access_log::Options {
+        access.enabled.then_some(access_log::Options {
             format: match access.format {
                 LogFormat::Text => access_log::Format::Text,
                 LogFormat::Json => access_log::Format::Json,
@@ -100,7 +100,6 @@ fn resolved(path: &std::path::Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use crate::config::Config;
 
