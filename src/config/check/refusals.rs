@@ -94,7 +94,7 @@ impl Checker<'_> {
                 }
                 (Ok(name), Ok(value)) => fields.push((name, value)),
                 (Err(_), _) => {
-                    self.refuse(&path.field("name"), "is not the name of a field; write for example `X-Docs`")
+                    self.refuse(&path.field("name"), "is not the name of a field; write for example `X-Docs`");
                 }
                 (_, Err(_)) => self.refuse(
                     &path.field("value"),
