@@ -241,7 +241,7 @@ fn environments_are_told_apart_by_host_and_each_has_its_keys_and_its_upstream() 
     let wrong_prefix = key_of("wrong-prefix", "kg_test_", "live");
     let gate = [&live_key, &test_key, &both, &wrong_prefix]
         .into_iter()
-        .fold(gate(&base), |setup, key| setup.key(key))
+        .fold(gate(&base), super::gate::Setup::key)
         .with(&format!(
             r#"
 environments:
