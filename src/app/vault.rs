@@ -28,18 +28,33 @@ pub(super) struct Vault {
     keys: Arc<KeyStore>,
     /// Up to where changes are in force. Held while changes are taken, so that they are taken in their order.
     taken: Mutex<Revision>,
+    /// Where commands announce their changes, until somebody tends to them. Open before the first request is let in: a
+    /// command that finds nobody here believes that no gateway runs.
+    announcements: Mutex<Option<Announcements>>,
     /// How taking changes went.
     pub(super) outcomes: Outcomes,
 }
 
 impl Vault {
-    /// Opens the store at `path`, which is made if it is not there, and puts its keys in force. Blocks.
+    /// Opens the store at `path`, which is made if it is not there, and puts its keys in force. Blocks; to be called on a
+    /// tokio runtime.
     pub(super) fn open(path: &Path, keys: &Arc<KeyStore>) -> anyhow::Result<Arc<Self>> {
         let database = Database::open(path).with_context(|| format!("cannot open the store {}", path.display()))?;
         #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is for one lifetime only")]
         let last_used = database.read_blocking(|store| store.last_used())?;
         let keys = Arc::clone(keys);
-        let vault = Self { database, keys, taken: Mutex::new(Revision(0)), outcomes: Outcomes::default() };
+        let announcements = Announcements::listen(path)
+            .inspect_err(|error| {
+                tracing::warn!("commands cannot announce changes, which take effect within a second: {error}");
+            })
+            .ok();
+        let vault = Self {
+            database,
+            keys,
+            taken: Mutex::new(Revision(0)),
+            announcements: Mutex::new(announcements),
+            outcomes: Outcomes::default(),
+        };
         vault.take_changes().with_context(|| format!("cannot read the store {}", path.display()))?;
         vault.keys.recall_last_used(&last_used);
         Ok(Arc::new(vault))
@@ -97,14 +112,10 @@ impl Vault {
     pub(super) async fn tend(self: Arc<Self>) {
         let announced = Arc::clone(&self);
         let listening = async move {
-            match Announcements::listen(announced.database.path()) {
-                Ok(announcements) => {
-                    announcements.serve(|_| Arc::clone(&announced).take_aside()).await;
-                }
-                Err(error) => {
-                    tracing::warn!("commands cannot announce changes, which take effect within a second: {error}");
-                    std::future::pending::<()>().await;
-                }
+            let announcements = announced.announcements.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match announcements {
+                Some(announcements) => announcements.serve(|_| Arc::clone(&announced).take_aside()).await,
+                None => std::future::pending::<()>().await,
             }
         };
         let mut look = interval(LOOK_EVERY);

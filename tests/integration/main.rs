@@ -23,6 +23,7 @@ mod command_line;
 mod drain;
 mod failures;
 mod fields;
+mod hostile;
 mod limits;
 mod policy;
 mod programs;

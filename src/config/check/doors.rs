@@ -58,24 +58,24 @@ impl Checker<'_> {
 
     pub(super) fn access_log(&mut self, log: &Log, key_sources: &Sources) -> Option<access_log::Options> {
         let access = &log.access;
+        if !access.enabled {
+            return None;
+        }
         let destination = match access.output.as_str() {
             STDOUT => access_log::Destination::Stdout,
             file => access_log::Destination::File(self.folder.join(file)),
         };
         if let access_log::Destination::File(file) = &destination
-            && access.enabled
             && self.reads(file, key_sources)
         {
             let path = Path::root().field("log").field("access").field("output");
             self.refuse(&path, "names a file that keygate reads, and the log would destroy it; name another one");
         }
-        access.enabled.then_some(access_log::Options {
-            format: match access.format {
-                LogFormat::Text => access_log::Format::Text,
-                LogFormat::Json => access_log::Format::Json,
-            },
-            destination,
-        })
+        let format = match access.format {
+            LogFormat::Text => access_log::Format::Text,
+            LogFormat::Json => access_log::Format::Json,
+        };
+        Some(access_log::Options { format, destination })
     }
 
     /// Whether `file` is the configuration itself, or a file that it names. To be asked after all of them were named.
