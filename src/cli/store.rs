@@ -101,7 +101,7 @@ impl Store {
 
     pub(super) fn read<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError> + Send + 'static,
+        what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> anyhow::Result<T> {
         Ok(self.database.read_blocking(what)?)
     }

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::file::{entries, problem_at};
 use super::key::{Key, Origin};
-use super::store::{Clash, Duplicate, KeySet, Same};
+use super::set::{Clash, Duplicate, KeySet, Same};
 use crate::document::{Problem, Problems, size};
 
 /// Bytes a key file may have: some 400,000 keys.

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 use serde_json::Value;
 
 use super::error::DatabaseError;
@@ -65,13 +65,13 @@ impl By {
 }
 
 /// Reads the store, at one moment.
-pub struct Reader<'c> {
-    connection: &'c Connection,
+pub struct Reader {
+    connection: Connection,
 }
 
 /// Changes the store, all at once; reads it as it will be.
 pub struct Writer<'c> {
-    reader: Reader<'c>,
+    reader: &'c Reader,
     pub(super) by: By,
     /// Now, in whole microseconds as the store has them.
     pub(super) now: Timestamp,
@@ -81,9 +81,14 @@ pub struct Writer<'c> {
     revision: Cell<Option<Revision>>,
 }
 
-impl<'c> Reader<'c> {
-    pub(super) const fn new(connection: &'c Connection) -> Self {
+impl Reader {
+    pub(super) const fn new(connection: Connection) -> Self {
         Self { connection }
+    }
+
+    /// Begins a transaction. The thread of the store begins one at a time, and ends it before the next.
+    pub(super) fn begin(&self, behavior: TransactionBehavior) -> Result<Transaction<'_>, DatabaseError> {
+        Ok(Transaction::new_unchecked(&self.connection, behavior)?)
     }
 
     /// The number of the last write that changed a key or a user.
@@ -129,14 +134,14 @@ impl<'c> Reader<'c> {
 }
 
 impl<'c> Writer<'c> {
-    pub(super) fn new(connection: &'c Connection, by: By, moment: Moment) -> Self {
+    pub(super) fn new(reader: &'c Reader, by: By, moment: Moment) -> Self {
         let now = Timestamp::from_nanosecond(i128::from(moment.unix_ns)).map_or(Timestamp::UNIX_EPOCH, whole_us);
-        Self { reader: Reader::new(connection), by, now, moment, revision: Cell::new(None) }
+        Self { reader, by, now, moment, revision: Cell::new(None) }
     }
 
     /// Changes rows; says how many.
     pub(super) fn run(&self, sql: &str, parameters: impl Params) -> Result<usize, DatabaseError> {
-        Ok(self.connection.prepare_cached(sql)?.execute(parameters)?)
+        Ok(self.reader.connection.prepare_cached(sql)?.execute(parameters)?)
     }
 
     /// The revision of this change. All that is changed together has one.
@@ -172,11 +177,11 @@ impl<'c> Writer<'c> {
 }
 
 /// A change is read by the same operations.
-impl<'c> Deref for Writer<'c> {
-    type Target = Reader<'c>;
+impl Deref for Writer<'_> {
+    type Target = Reader;
 
     fn deref(&self) -> &Self::Target {
-        &self.reader
+        self.reader
     }
 }
 

@@ -98,7 +98,7 @@ fn processes_that_write_at_once_wait_for_one_another() {
 #[test]
 fn a_write_of_another_process_is_seen_by_its_revision() {
     let fixture = Fixture::new();
-    let revision = || fixture.database.read_blocking(|store| store.revision()).unwrap();
+    let revision = || fixture.database.read_blocking(Reader::revision).unwrap();
     let before = revision();
     let other = Database::open(fixture.path()).unwrap();
     other.write_blocking(By::cli("b"), at(0), |store| store.create_key(entry("key_1"))).unwrap();
@@ -142,7 +142,7 @@ fn more_work_than_can_wait_is_refused_and_what_waits_is_done() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (mut full, mut waiting) = (0, Vec::new());
     for _ in 0..1200 {
-        let mut read = Box::pin(fixture.database.read(|store| store.revision()));
+        let mut read = Box::pin(fixture.database.read(Reader::revision));
         // Polled once, so that it is handed over.
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match read.as_mut().poll(&mut context) {

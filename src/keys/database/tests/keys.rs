@@ -61,7 +61,7 @@ fn a_key_is_read_back_as_it_was_made() {
 fn what_the_road_gets_is_what_a_key_file_would_give() {
     let store = Fixture::new();
     store.create(full("key_1"));
-    let mut snapshot = store.database.read_blocking(|store| store.snapshot()).unwrap();
+    let mut snapshot = store.database.read_blocking(Reader::snapshot).unwrap();
     let (found, mut key) = snapshot.keys.pop().unwrap();
     assert!(found == digest("key_1"));
     let mut of_file = crate::keys::Key::new(Entry { created: Some(time(0)), ..full("key_1") }).unwrap();

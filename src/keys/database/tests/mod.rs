@@ -11,7 +11,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::{By, Database, DatabaseError, KeyRecord, Writer};
+use super::{By, Database, DatabaseError, KeyRecord, Reader, Writer};
 use crate::keys::digest::Digest;
 use crate::keys::entry::Entry;
 use crate::moment::Moment;

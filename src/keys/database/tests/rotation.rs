@@ -50,7 +50,7 @@ fn both_keys_are_good_until_the_predecessor_retires() {
         assert_eq!(predecessor.standing(at(seconds)), old);
         assert_eq!(successor.standing(at(seconds)), Standing::Good);
     }
-    let snapshot = store.database.read_blocking(|store| store.snapshot()).unwrap();
+    let snapshot = store.database.read_blocking(Reader::snapshot).unwrap();
     let (old, new) = (&snapshot.keys[0].1, &snapshot.keys[1].1);
     assert_eq!(old.lineage_hash, new.lineage_hash, "limits count both as one");
     assert_eq!((old.retires, new.retires), (Some(time(100 + DAY)), None));

@@ -10,7 +10,7 @@ fn user(id: &str, login: &str) -> NewUser {
 }
 
 fn standing_on_the_road(store: &Fixture, id: &str) -> Standing {
-    let snapshot = store.database.read_blocking(|store| store.snapshot()).unwrap();
+    let snapshot = store.database.read_blocking(Reader::snapshot).unwrap();
     snapshot.keys.iter().find(|(_, key)| &*key.id == id).unwrap().1.standing(at(0))
 }
 
@@ -80,7 +80,7 @@ fn a_disabled_user_takes_all_keys_along_until_enabled() {
     store.create(Entry { user: Some("user_1".into()), ..entry("key_2") });
     store.create(entry("key_3"));
     store.write(0, |store| store.revoke_key("key_2"));
-    let before = store.database.read_blocking(|store| store.revision()).unwrap();
+    let before = store.database.read_blocking(Reader::revision).unwrap();
 
     store.write(1, |store| store.disable_user("user_1"));
     let key = store.key("key_1");
