@@ -271,6 +271,10 @@ routes:
 
     let unknown = comparable(&ask(&gate, "GET", "api.example.com", "/x", &[("X-API-Key", "kg_live_of_nobody")]));
     assert_eq!(unknown.0, 401);
+    assert_eq!(
+        unknown.2,
+        r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"key_unknown","detail":"The API key is not known here"}"#
+    );
     for key in [&test_key, &both, &wrong_prefix] {
         assert_eq!(comparable(&get("api.example.com", key)), unknown, "{} must be unknown in live", key.id);
     }
@@ -465,7 +469,7 @@ refusals:
     wait: "{{retry_after}}"
   each:
     - reasons: [rate_limited]
-      body: { code: SLOW_DOWN, retry_after: "{{retry_after}}", text: "wait {{ retry_after }} s", was: "{{code}}" }
+      body: { was: "{{code}}", code: SLOW_DOWN, text: "wait {{ retry_after }} s", retry_after: "{{retry_after}}" }
       fields: [{ name: X-Docs, value: "https://docs.example/limits" }]
     - reasons: [key_unknown, credentials_malformed]
       status: 404
@@ -494,6 +498,8 @@ refusals:
     let text = format!("wait {wait} s");
     let expected = json!({ "code": "SLOW_DOWN", "retry_after": wait, "text": text, "was": "rate_limited" });
     assert_eq!((limited.status, limited.json()), (429, expected));
+    let text = format!(r#"{{"was":"rate_limited","code":"SLOW_DOWN","text":"wait {wait} s","retry_after":{wait}}}"#);
+    assert_eq!(limited.text(), text, "in the order of the configuration");
     assert_eq!(limited.field("x-docs"), Some("https://docs.example/limits"));
 
     let unknown = gate.get("/", &[("X-API-Key", "of_nobody")]);
