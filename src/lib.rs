@@ -19,6 +19,7 @@ pub mod keys;
 pub mod limits;
 pub mod listener;
 
+pub mod management;
 pub mod probes;
 
 pub mod config;

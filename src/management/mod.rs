@@ -1,0 +1,171 @@
+//! The management API: keys and users made, listed, changed and ended over HTTP, at the admin door.
+//!
+//! ```text
+//! request -> Gate (credential) -> path, query, content: checked against their shapes
+//!         -> Database::write, durable -> `changed`, in force -> response
+//! ```
+//!
+//! [`router`] is merged into the router of the admin door. Everything but the document itself
+//! (`/api/v1/openapi.json`) needs the admin token. What is refused changes nothing, and says why as a problem document
+//! (RFC 9457).
+//!
+//! A write is done to its end, also if whoever asked does not wait: it is durable and in force before the answer begins.
+//!
+//! The modules below are declared in the order in which they are best read.
+
+mod credential;
+mod request;
+
+mod keys;
+mod users;
+mod audit;
+mod told;
+mod answer;
+
+mod document;
+
+mod shape;
+mod kind;
+mod json;
+
+mod refusal;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::keys::database::{By, Database, DatabaseError, Reader, Writer};
+use crate::keys::{Digest, KeyStore, SecretFormat};
+use crate::moment::{Moment, monotonic_ns};
+use credential::Gate;
+use refusal::{Code, Problem};
+
+/// Where the API stands.
+const ROOT: &str = "/api/v1";
+
+/// Whoever has the admin token, in the audit trail.
+const ACTOR: &str = "admin";
+
+/// Puts in force what was written to the store: when the future is done, the next request of any client meets it.
+pub type Changed = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// What the management API works with.
+#[derive(Clone)]
+pub struct Management {
+    /// The store that is read and written.
+    pub database: Database,
+    /// What the road reads; asked whether a new key is in force.
+    pub keys: Arc<KeyStore>,
+    /// How new secrets look; may be exchanged at a reload.
+    pub format: Arc<ArcSwap<SecretFormat>>,
+    /// The SHA-256 of the admin token.
+    pub credential: Digest,
+    /// Called after each write, and awaited before it is answered.
+    pub changed: Changed,
+}
+
+impl Management {
+    /// Has `what` read the store.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        Ok(self.database.read(what).await?)
+    }
+
+    /// Has `what` change the store, and puts the change in force. Both are done to their end, also if this future is
+    /// dropped: nobody need wait for a revocation to have it.
+    async fn write<T: Send + 'static>(
+        &self,
+        now: Moment,
+        what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (database, changed) = (self.database.clone(), Arc::clone(&self.changed));
+        let written = tokio::spawn(async move {
+            let value = database.write(By::api(ACTOR), now, what).await?;
+            changed().await;
+            Ok(value)
+        });
+        // It ends early only if it panics.
+        written.await.unwrap_or(Err(DatabaseError::Closed)).map_err(Problem::from)
+    }
+}
+
+/// `/api/v1`: keys, users, the audit trail, and the document that describes them.
+pub fn router(management: Management) -> Router {
+    let gate = Arc::new(Gate::new(management.credential));
+    let (routes, mut described) = OpenApiRouter::with_openapi(document::opening())
+        .nest(ROOT, operations())
+        .with_state(management)
+        .split_for_parts();
+    document::complete(&mut described);
+    // A document of texts and numbers can always be written.
+    let document = Bytes::from(serde_json::to_vec(&described).unwrap_or_default());
+    let guarded = routes.layer(middleware::from_fn_with_state(gate, guard));
+    let open = Router::new()
+        .route(&format!("{ROOT}/openapi.json"), get(move || async move { ([(CONTENT_TYPE, JSON)], document) }))
+        .method_not_allowed_fallback(method_not_allowed);
+    guarded.merge(open).layer(middleware::map_response(for_now_only))
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+fn operations() -> OpenApiRouter<Management> {
+    let mut operations = OpenApiRouter::new()
+        .routes(routes!(keys::list_keys, keys::create_key))
+        .routes(routes!(keys::get_key, keys::update_key, keys::delete_key))
+        .routes(routes!(keys::rotate_key))
+        .routes(routes!(keys::revoke_key))
+        .routes(routes!(keys::activate_key))
+        .routes(routes!(keys::deactivate_key))
+        .routes(routes!(keys::get_key_usage))
+        .routes(routes!(users::list_users, users::create_user))
+        .routes(routes!(users::get_user, users::update_user, users::delete_user))
+        .routes(routes!(users::enable_user))
+        .routes(routes!(users::disable_user))
+        .routes(routes!(audit::list_audit))
+        .fallback(no_path);
+    let described = operations.to_openapi();
+    let routes: Router<Management> = operations.into();
+    let mut operations = OpenApiRouter::from(routes.method_not_allowed_fallback(method_not_allowed));
+    *operations.get_openapi_mut() = described;
+    operations
+}
+
+/// Lets through who may manage.
+async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    match gate.check(request.headers(), monotonic_ns()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Marks a response as true for this moment only, and as what it says it is.
+async fn for_now_only(mut response: Response) -> Response {
+    const FIELDS: [(HeaderName, HeaderValue); 2] = [
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    response.headers_mut().extend(FIELDS);
+    response
+}
+
+async fn no_path() -> Problem {
+    Problem::new(Code::NoPath, "The paths are in /api/v1/openapi.json.")
+}
+
+/// axum adds `Allow`.
+async fn method_not_allowed() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "Use one of the methods in the field `Allow`.")
+}
