@@ -29,8 +29,17 @@ const FLOORS: &[&[&str]] = &[
 const CONFIG_USERS: &[&str] = &["main", "app", "cli", "reload"];
 
 /// The files of `gateway` in the order of the road. A file may name those to its left.
-const ROAD: &[&str] =
-    &["message", "client_address", "route", "credentials", "authentication", "authorization", "rate_limit", "forward"];
+const ROAD: &[&str] = &[
+    "message",
+    "client_address",
+    "environment",
+    "route",
+    "credentials",
+    "authentication",
+    "authorization",
+    "rate_limit",
+    "forward",
+];
 
 /// What each step of the road leaves for the next.
 const PROOFS: &[&str] = &["Credentials", "Principal", "Permit", "Admission"];

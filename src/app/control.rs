@@ -56,11 +56,15 @@ pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> any
 
     let ending = Arc::new(Notify::new());
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&state)));
+    let tending = state.vault.clone().map(|vault| tokio::spawn(vault.tend()));
     let watching = tokio::spawn(watch_files(Arc::clone(&state), Arc::clone(&ending)));
     signals.end(&ending).await;
 
     end(&state, &drain, &mut signals, state.shutdown()).await;
     watching.abort();
+    if let Some(tending) = tending {
+        tending.abort();
+    }
     housekeeping.abort();
     let _ = stop.send(true);
     for worker in workers {
@@ -70,6 +74,9 @@ pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> any
     }
     if let Some(admin) = admin {
         admin.abort();
+    }
+    if let Some(vault) = &state.vault {
+        vault.write_usage().await;
     }
     if let Some(access_log) = &state.access_log {
         access_log.close(LAST_LINES);

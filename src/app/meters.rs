@@ -64,6 +64,9 @@ fn install_reloads(state: &Arc<State>) {
 }
 
 fn install_keys(state: &Arc<State>) {
+    add(state, "keygate_store_failing", "Whether the store of keys cannot be read.", Kind::Gauge, &[], |state| {
+        state.vault.iter().map(|vault| row(&[], u64::from(vault.outcomes.is_failing()))).collect()
+    });
     add(state, "keygate_keys", "Keys by state.", Kind::Gauge, &["state"], |state| {
         let counts = state.keys.count_by_state(Moment::now());
         Standing::ALL.iter().map(|standing| row(&[standing.name()], counts.of(*standing) as u64)).collect()

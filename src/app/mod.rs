@@ -3,6 +3,7 @@
 //! ```text
 //! assembly   configuration → everything it names, loaded and checked
 //! state      what lives as long as the process: keys, limits, metrics, the policy in force
+//! vault      the store of keys: taking what has changed in it
 //! workers    the data plane: one single-threaded runtime a worker
 //! control    the control plane: signals, reloads, the admin door, sweeping
 //! meters     what the control plane shows in the metrics
@@ -16,6 +17,7 @@ mod demo;
 mod meters;
 mod outcomes;
 mod state;
+mod vault;
 mod workers;
 
 use std::fmt;

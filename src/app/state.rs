@@ -13,12 +13,13 @@ use arc_swap::ArcSwap;
 
 use super::assembly::{Assembly, Tls, Upstreams};
 use super::outcomes::Reloads;
+use super::vault::Vault;
 use super::workers::Door;
 use crate::config::Shutdown;
 use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
-use crate::keys::{Fingerprint, KeyStore, Sources};
+use crate::keys::{Clash, Fingerprint, KeyStore, Origin, Sources};
 use crate::limits::Limits;
 use crate::listener::{HandshakeFailure, Refusal, Settings, TlsStore};
 use crate::moment::Moment;
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) policy: Arc<ArcSwap<Policy>>,
     /// The keys in force.
     pub(super) keys: Arc<KeyStore>,
+    /// The store, if there is one.
+    pub(super) vault: Option<Arc<Vault>>,
     /// The limits with their buckets.
     pub(super) limits: Arc<Limits>,
     /// All numbers.
@@ -125,7 +128,8 @@ impl State {
             access_log: assembly.config.access_log,
             log_format: assembly.config.log_format,
         };
-        keys.apply(assembly.keys);
+        keys.apply_from(Origin::File, assembly.keys).map_err(|clashes| clashing(&clashes))?;
+        let vault = assembly.config.database.as_deref().map(|path| Vault::open(path, &keys)).transpose()?;
         loaded.met();
         let reloads = Reloads::default();
         for outcomes in reloads.all() {
@@ -139,6 +143,7 @@ impl State {
             admin: assembly.config.admin,
             policy,
             keys,
+            vault,
             limits,
             metrics,
             access_log,
@@ -214,7 +219,9 @@ impl State {
         self.policy.store(Arc::new(assembly.policy(&assembly.upstreams, &self.limits, &self.metrics)));
         self.limits.retain(&assembly.limit_names());
         self.log.set_level(assembly.config.log_level);
-        self.keys.apply(assembly.keys);
+        if let Err(clashes) = self.keys.apply_from(Origin::File, assembly.keys) {
+            tracing::error!("the key files stay as they were: {}", clashing(&clashes));
+        }
         warn_of(&assembly.config.warnings);
         for problem in self.replace_doors(&assembly.doors) {
             tracing::warn!("{problem}");
@@ -284,7 +291,13 @@ impl State {
         };
         match contents.parse() {
             Ok(keys) => {
-                let difference = self.keys.apply(keys);
+                let difference = match self.keys.apply_from(Origin::File, keys) {
+                    Ok(difference) => difference,
+                    Err(clashes) => {
+                        self.reloads.keys.failed("keys", &clashing(&clashes));
+                        return false;
+                    }
+                };
                 self.current().keys = contents.fingerprint();
                 self.reloads.keys.succeeded();
                 tracing::info!(
@@ -325,6 +338,12 @@ impl State {
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Keys of files and of the store that are not to be told apart.
+fn clashing(clashes: &[Clash]) -> anyhow::Error {
+    let each: Vec<_> = clashes.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("{}", each.join("; "))
 }
 
 /// Says what is allowed but worth a thought.

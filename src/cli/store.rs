@@ -101,7 +101,7 @@ impl Store {
 
     pub(super) fn read<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError> + Send + 'static,
+        what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> anyhow::Result<T> {
         Ok(self.database.read_blocking(what)?)
     }
@@ -114,7 +114,7 @@ impl Store {
         what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError> + Send + 'static,
     ) -> anyhow::Result<(T, InForce)> {
         let (value, revision) =
-            self.database.write_blocking(By::cli(actor()), now, |writer| Ok((what(writer)?, writer.revision()?)))?;
+            self.database.write_blocking(By::cli(&actor()), now, |writer| Ok((what(writer)?, writer.revision()?)))?;
         Ok((value, InForce(announce(&self.settings.database, revision).err())))
     }
 }

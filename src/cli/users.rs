@@ -189,3 +189,86 @@ fn deleted(writer: &Writer<'_>, id: &str) -> Result<UserRecord, DatabaseError> {
     writer.delete_user(id)?;
     Ok(user)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use serde_json::Value;
+
+    use super::super::keys::{self, KeysArguments};
+    use super::super::store::store_of;
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    enum Program {
+        Users(UsersArguments),
+        Keys(KeysArguments),
+    }
+
+    /// 2026-11-22T00:00:00Z
+    const NOW: Moment = Moment { unix_ns: 1_795_305_600_000_000_000, monotonic_ns: 0 };
+
+    fn try_run(config: &str, words: &str) -> anyhow::Result<String> {
+        let words = format!("keygate {words} --config {config}");
+        let mut out = Vec::new();
+        let store_of: StoreOf<'_> = &|config| store_of(config, &|_| None);
+        match Program::try_parse_from(words.split(' '))? {
+            Program::Users(arguments) => run(&arguments, &mut out, NOW, store_of)?,
+            Program::Keys(arguments) => keys::run(&arguments, &mut &b""[..], &mut out, NOW, store_of)?,
+        };
+        Ok(String::from_utf8(out)?)
+    }
+
+    fn with_store() -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keygate.yaml");
+        fs::write(&path, "keys: {database: k.db}\n").unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        (directory, path)
+    }
+
+    #[test]
+    fn a_user_is_made_listed_switched_and_deleted_with_all_keys() {
+        let (_directory, config) = with_store();
+        let ran = |words: &str| try_run(&config, words).unwrap();
+        let made = ran("users create --login alice --name Alice --tenant acme --role admin --role auditor --json");
+        let made: Value = serde_json::from_str(&made).unwrap();
+        let id = made["id"].as_str().unwrap();
+        assert!(id.starts_with("user_"));
+        assert_eq!((&made["enabled"], &made["has_password"]), (&Value::Bool(true), &Value::Bool(false)));
+        assert_eq!(
+            ran("users list"),
+            format!(
+                "ID{0}LOGIN  NAME   STATE    TENANT  ROLES\n{id}  alice  Alice  enabled  acme    admin auditor\n",
+                " ".repeat(id.len())
+            )
+        );
+        ran("keys create --id key_1 --user ALICE");
+        ran("keys create --id key_2 --user elsewhere");
+        let keys = || -> Value { serde_json::from_str(&ran("keys list --json")).unwrap() };
+        assert_eq!((&keys()[0]["user"], &keys()[1]["user"]), (&Value::from(id), &Value::from("elsewhere")));
+        assert_eq!(ran("users disable alice"), "The user alice is disabled.\n");
+        assert_eq!((&keys()[0]["standing"], &keys()[1]["standing"]), (&"inactive".into(), &"active".into()));
+        assert_eq!(ran(&format!("users enable {id}")), "The user alice is enabled.\n");
+        assert_eq!(keys()[0]["standing"], "active");
+        assert_eq!(ran("users delete alice"), "The user alice is deleted.\n");
+        assert_eq!(keys()[0]["state"], "revoked");
+        assert_eq!(ran("users list --json"), "[]\n");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_in_words() {
+        let (_directory, config) = with_store();
+        try_run(&config, "users create --login alice").unwrap();
+        for (words, expected) in [
+            ("users create --login Alice", "another user has the same id or login"),
+            ("users create --login \u{e9}", "login: must be 1 to 128 visible ASCII characters without spaces"),
+            ("users disable bob", "there is no such user"),
+        ] {
+            assert_eq!(try_run(&config, words).unwrap_err().to_string(), expected, "{words}");
+        }
+        assert!(try_run(&config, "users create").is_err());
+    }
+}

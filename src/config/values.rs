@@ -37,6 +37,8 @@ pub struct Config {
     pub upstream: upstream::Settings,
     /// Where keys come from; at least one file or directory, no file twice.
     pub key_sources: Sources,
+    /// The store of keys and users, if there is one.
+    pub database: Option<PathBuf>,
     /// How new secrets look.
     pub secret_format: SecretFormat,
     /// Where API keys travel; at least one place, none that anything else uses.

@@ -1,4 +1,4 @@
-//! Variables in text: `${NAME}` and `${NAME:-default}`.
+//! Variables in text: `${NAME}` and `${NAME:-default}`, where the default may hold variables too.
 
 use super::Fault;
 use super::node::Node;
@@ -50,7 +50,7 @@ fn expand_text(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
             rest = &reference[2..];
             continue;
         }
-        let Some(end) = reference.find('}') else {
+        let Some(end) = end_of(reference) else {
             return Err(
                 "a variable begins with `${` and ends nowhere; write `${NAME}`, or `$${` for `${` itself".into()
             );
@@ -62,6 +62,20 @@ fn expand_text(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
     }
     result.push_str(rest);
     Ok(Some((result, from_variable)))
+}
+
+/// Where the reference ends that `text` begins with. A default may hold references itself.
+fn end_of(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (index, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' if text[..index].ends_with('$') => depth += 1,
+            b'}' if depth == 1 => return Some(index),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 fn value_of(reference: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
@@ -80,7 +94,9 @@ fn value_of(reference: &str, variable: &dyn Fn(&str) -> Option<String>) -> Resul
     match (variable(name), default) {
         (Some(value), None) => Ok(value),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
-        (Some(_) | None, Some(default)) => Ok(default.to_owned()),
+        (Some(_) | None, Some(default)) => {
+            Ok(expand_text(default, variable)?.map_or_else(|| default.to_owned(), |(expanded, _)| expanded))
+        }
         (None, None) => {
             Err(format!("the environment variable `{name}` is not set; set it, or write `${{{name}:-default}}`"))
         }
@@ -115,6 +131,8 @@ mod tests {
         check("${EMPTY:-x}", "x");
         check("${EMPTY}", "");
         check("${HOST:-x}", "api.internal");
+        check("${NONE:-${HOST}}", "api.internal");
+        check("${NONE:-http://${NONE:-${HOST}:80}/}!", "http://api.internal:80/!");
     }
 
     #[test]

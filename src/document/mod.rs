@@ -181,6 +181,12 @@ impl Document {
         decode::decode(&self.root).map_err(|fault| self.placed(vec![fault]))
     }
 
+    /// What problems call the document: its file, if it was read from one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A problem with the value at `path`, or with the nearest value around it if there is none.
     #[must_use]
     pub fn problem(&self, path: &Path, message: impl Into<String>) -> Problem {

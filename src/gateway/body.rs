@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::fields::strip_response;
+use super::fields::{Framing, strip_response};
 use super::record::Record;
 use super::upstream::Lease;
 use crate::moment::monotonic_ns;
@@ -221,6 +221,7 @@ pub struct Fixed {
 pub struct Forwarded {
     incoming: Incoming,
     lease: Option<Lease>,
+    framing: Framing,
     watch: Watch,
     record: Option<Box<Record>>,
 }
@@ -233,15 +234,16 @@ impl ResponseBody {
     }
 
     /// The upstream's content, with no pause longer than `timeout` (see above). The connection goes back to its pool
-    /// when the last byte was read.
+    /// when the last byte was read, unless its `framing` leaves a doubt.
     #[must_use]
-    pub fn forwarded(incoming: Incoming, lease: Lease, timeout: Duration) -> Self {
-        if incoming.is_end_stream() {
-            lease.give_back();
+    pub fn forwarded(incoming: Incoming, lease: Lease, framing: Framing, timeout: Duration) -> Self {
+        let watch = Watch::new(timeout);
+        let mut forwarded = Forwarded { incoming, lease: Some(lease), framing, watch, record: None };
+        if forwarded.incoming.is_end_stream() {
+            forwarded.give_back();
             return Self::fixed(Bytes::new());
         }
-        let watch = Watch::new(timeout);
-        Self::Forwarded(Box::new(Forwarded { incoming, lease: Some(lease), watch, record: None }))
+        Self::Forwarded(Box::new(forwarded))
     }
 
     /// Hands over the record, to be written when this body ends.
@@ -315,7 +317,11 @@ impl Forwarded {
 
     fn give_back(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.give_back();
+            match self.framing {
+                Framing::Clear => lease.give_back(),
+                // RFC 9112, section 6.3: that may be an attempt to smuggle a response.
+                Framing::Overruled => drop(lease),
+            }
         }
     }
 

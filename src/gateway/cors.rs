@@ -26,13 +26,13 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 );
 
 impl Cors {
-    /// Says whether a request is a preflight that may pass without credentials.
+    /// The method that a preflight asks about, if the request is one and may pass without credentials. Its route is the
+    /// one of the request that is to follow.
     #[must_use]
-    pub fn lets_pass(&self, method: &Method, fields: &HeaderMap) -> bool {
-        self.preflight
-            && *method == Method::OPTIONS
-            && fields.contains_key(ORIGIN)
-            && fields.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    pub fn preflight_for(&self, method: &Method, fields: &HeaderMap) -> Option<Method> {
+        let preflight = self.preflight && *method == Method::OPTIONS && fields.contains_key(ORIGIN);
+        let asked = fields.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| preflight)?;
+        Method::from_bytes(asked.as_bytes()).ok()
     }
 
     /// Lets the page of `origin` read a refusal, if it may.

@@ -25,8 +25,8 @@ const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 /// What a policy says about the fields of requests.
 #[derive(Clone, Debug)]
 pub struct FieldRules {
-    /// Names that never go on as the client sent them: identity, and the fields in which keys travel. With dashes for
-    /// underscores, as all names are compared here.
+    /// Names that never go on as the client sent them: identity, the fields in which keys travel, the name of a request.
+    /// With dashes for underscores, as all names are compared here.
     reserved: Vec<String>,
     /// The field that names a request; what it holds is ours already.
     request_id: HeaderName,
@@ -76,7 +76,8 @@ impl FieldRules {
         via: Via,
         trusted_proxies: TrustedProxies,
     ) -> Self {
-        let reserved = identity.names().into_iter().chain(keys).map(|name| name.as_str().replace('_', "-")).collect();
+        let ours = identity.names().into_iter().chain(keys).chain([request_id]);
+        let reserved = ours.map(|name| name.as_str().replace('_', "-")).collect();
         Self { reserved, request_id: request_id.clone(), forwarded, via, trusted_proxies }
     }
 
@@ -106,7 +107,6 @@ impl FieldRules {
         let dashed = text.replace('_', "-");
         dashed.starts_with(RESERVED_PREFIX)
             || self.reserved.contains(&dashed)
-            || self.request_id.as_str() == dashed
             || WRITTEN_HERE.iter().any(|name| name.as_str() == dashed)
     }
 
@@ -211,6 +211,15 @@ fn continue_list(fields: &mut HeaderMap, name: &HeaderName, element: &HeaderValu
     fields.insert(name, element.clone());
 }
 
+/// What a response says about its own length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One thing, or nothing.
+    Clear,
+    /// Chunks overrule a length. Such a response can be read, but what is behind it on its connection cannot be trusted.
+    Overruled,
+}
+
 /// The framing of a response that nobody can be sure of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
@@ -220,7 +229,7 @@ pub struct Ambiguous;
 /// # Errors
 ///
 /// [`Ambiguous`] for a `Transfer-Encoding` other than exactly `chunked`, and for a length that is not one number.
-pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<(), Ambiguous> {
+pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<Framing, Ambiguous> {
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let chunked = match (codings.next(), codings.next()) {
         (None, _) => false,
@@ -228,16 +237,22 @@ pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<(), 
         (Some(_), _) => return Err(Ambiguous),
     };
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (Some(length), None) if length.as_bytes().iter().all(u8::is_ascii_digit) => {}
-        (None, _) => {}
+    let framing = match (lengths.next(), lengths.next()) {
+        (Some(length), None) if length.as_bytes().iter().all(u8::is_ascii_digit) => {
+            if chunked {
+                Framing::Overruled
+            } else {
+                Framing::Clear
+            }
+        }
+        (None, _) => Framing::Clear,
         (Some(_), _) => return Err(Ambiguous),
-    }
+    };
     // Chunks overrule a length, and a 204 has none (RFC 9110, section 8.6).
     if chunked || status == StatusCode::NO_CONTENT {
         fields.remove(CONTENT_LENGTH);
     }
-    Ok(())
+    Ok(framing)
 }
 
 /// Removes from a response, or from its trailers, what ended at the upstream's connection.

@@ -73,13 +73,13 @@ pub async fn forward(
 
     let (mut head, incoming) = response.into_parts();
     // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2).
-    if head.status == StatusCode::SWITCHING_PROTOCOLS || fields::settle_framing(head.status, &mut head.headers).is_err()
-    {
-        return Err(UpstreamError::Ambiguous.into());
-    }
+    let framing = fields::settle_framing(head.status, &mut head.headers);
+    let framing = framing.ok().filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS);
+    let framing = framing.ok_or(UpstreamError::Ambiguous)?;
     fields::strip_response(&mut head.headers);
     head.version = Version::HTTP_11;
-    Ok(Response::from_parts(head, ResponseBody::forwarded(incoming, lease, forwarding.response_body_timeout)))
+    let body = ResponseBody::forwarded(incoming, lease, framing, forwarding.response_body_timeout);
+    Ok(Response::from_parts(head, body))
 }
 
 /// The length that a request announces. hyper has made sure that there is only one and that it is a number.

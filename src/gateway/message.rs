@@ -107,7 +107,10 @@ impl Target {
 
 /// The path in its normal form, and the query as it came.
 fn normal_target(uri: &Uri) -> Result<PathAndQuery, MalformedMessage> {
-    let Some(path_and_query) = uri.path_and_query() else { return Ok(PathAndQuery::from_static("/")) };
+    // A path without a byte, as in `http://a#b`, calls itself `/` and is written as nothing.
+    let Some(path_and_query) = uri.path_and_query().filter(|target| target.as_str() != "/") else {
+        return Ok(PathAndQuery::from_static("/"));
+    };
     let path = normal_form(path_and_query.path())?;
     // An absolute target may come without a path at all; on the wire it has one (RFC 9112, section 3.2.1).
     if matches!(path, Cow::Borrowed(_)) && path_and_query.as_str().starts_with('/') {

@@ -132,11 +132,12 @@ impl Gateway {
         let client = policy.forwarding.fields.trusted_proxies.client_address(peer, request.headers())?;
         record.from_client(client);
         let environment = policy.environments.find(target.authority.as_ref(), connection.local)?;
-        let route = policy.routes.find(request.method(), &target)?;
+        let cors = policy.cors.as_ref();
+        let preflight = cors.and_then(|cors| cors.preflight_for(request.method(), request.headers()));
+        let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
         record.routed(route.label, &route.name);
 
-        let preflight = policy.cors.as_ref().is_some_and(|cors| cors.lets_pass(request.method(), request.headers()));
-        let access = if preflight { Access::Public } else { route.access };
+        let access = if preflight.is_some() { Access::Public } else { route.access };
         let credentials = Credentials::take_from(request.headers_mut(), &policy.api_key_fields)?;
         let principal = authenticate(&credentials, access, environment, &self.keys, &policy.secret_format, now)?;
         record.authenticated(principal.key());

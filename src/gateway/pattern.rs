@@ -100,7 +100,9 @@ fn read_segment(part: &str, last: bool) -> Result<Segment, PatternError> {
         return Err(PatternError::Path("it has no empty segment but the last"));
     }
     if !super::path::normal_form(&format!("/{part}")).is_ok_and(|normal| normal[1..] == *part) {
-        return Err(PatternError::Path("it has no dot segments and no needless escapes"));
+        return Err(PatternError::Path(
+            "it has no dot segments, and escapes only where they are needed, such as `%20`",
+        ));
     }
     Ok(Segment::Text(part.to_owned()))
 }

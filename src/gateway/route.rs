@@ -172,8 +172,16 @@ impl Routes {
     /// The methods that a path has, for a refusal. Slow, and only on the way out.
     fn allowed(&self, target: &Target) -> String {
         let path = target.path_and_query.path();
-        let methods =
-            [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+        let methods = [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::TRACE,
+        ];
         let tables = [self.table_of(target.authority.as_ref()), Some(&self.any_host)];
         let has =
             |method: &Method| tables.iter().flatten().any(|table| matches!(table.find(method, path), Found::Value(_)));

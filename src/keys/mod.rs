@@ -13,6 +13,7 @@
 pub mod digest;
 pub mod entry;
 pub mod key;
+pub mod set;
 pub mod store;
 
 pub mod append;
@@ -29,5 +30,6 @@ pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use entry::{Entry, Fault, State};
 pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id, random_id_of};
 pub use key::{IdentityValues, Key, Origin, Standing, Usage};
+pub use set::{Clash, Duplicate, KeySet, Same};
 pub use sources::{Contents, Fingerprint, Sources};
-pub use store::{Clash, Difference, Duplicate, KeySet, KeyStore, Same, StandingCounts};
+pub use store::{Difference, KeyStore, StandingCounts};

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::file::{entries, problem_at};
 use super::key::{Key, Origin};
-use super::store::{Clash, Duplicate, KeySet, Same};
+use super::set::{Clash, Duplicate, KeySet, Same};
 use crate::document::{Problem, Problems, size};
 
 /// Bytes a key file may have: some 400,000 keys.
@@ -83,6 +83,12 @@ impl Sources {
         });
         let all: BTreeSet<PathBuf> = parents.chain(self.directories.iter().cloned()).collect();
         all.into_iter().collect()
+    }
+
+    /// Whether a file of this path in one of the directories would be read for keys. `resolve` makes paths comparable.
+    pub fn would_list(&self, path: &Path, resolve: impl Fn(&Path) -> PathBuf) -> bool {
+        is_key_file_name(path)
+            && path.parent().is_some_and(|parent| self.directories.iter().any(|directory| resolve(directory) == parent))
     }
 
     /// Fetches and parses everything: [`Sources::load`], then [`Contents::parse`].
@@ -454,6 +460,31 @@ mod tests {
              3.yaml:5:13: keys[1].sha256: another key has the same secret, at 1.yaml:3"
         );
         assert!(!shown.contains(&Digest::of(b"a").to_hex()[..8]));
+    }
+
+    #[test]
+    fn what_clashes_with_the_database_is_told_with_both_places() {
+        let directory = directory(&[("a.yaml", &keys(&["a", "b"])), ("c.yaml", &keys(&["c"]))]);
+        let contents = of_directory(&directory).load().unwrap();
+        let clash = |what, origin, id: &str, holder: &str| Clash { what, origin, id: id.into(), holder: holder.into() };
+        let clashes = [
+            clash(Same::Id, Origin::Database, "b", "b"),
+            clash(Same::Secret, Origin::File, "c", "key_1"),
+            clash(Same::Secret, Origin::Database, "key_2", "gone"),
+        ];
+        let shown: Vec<String> = contents
+            .problems_of(&clashes, Path::new("k.db"))
+            .iter()
+            .map(|problem| problem.to_string().replace(&format!("{}/", directory.path().display()), ""))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "a.yaml:4:9: keys[1].id: another key has the same id: b, in k.db",
+                "c.yaml:3:13: keys[0].sha256: another key has the same secret: key_1, in k.db",
+                "k.db: the keys key_2 and gone, one in a key file and one in the database, have the same secret",
+            ]
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ use dashmap::DashMap;
 use super::database::{Changes, KeyUsage};
 use super::digest::{Digest, DigestState};
 use super::key::{Key, Origin, Standing};
+use super::set::{Clash, KeySet, Same};
 use crate::moment::Moment;
 
 /// Parts of the map, each with a lock of its own. Writers hold one at a time, for one insertion; 128 keeps the chance
@@ -344,129 +345,6 @@ impl fmt::Debug for KeyStore {
     }
 }
 
-/// Two keys from different kinds of source that cannot be told apart.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the keys {id} and {holder}, one in a key file and one in the database, have the same {}", .what.name())]
-pub struct Clash {
-    /// What they have in common.
-    pub what: Same,
-    /// The id of the key that was not taken.
-    pub id: Arc<str>,
-    /// Where it comes from.
-    pub origin: Origin,
-    /// The id of the key that was there, from elsewhere.
-    pub holder: Arc<str>,
-}
-
-/// What two keys have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Same {
-    /// The id.
-    Id,
-    /// The secret.
-    Secret,
-}
-
-impl Same {
-    /// The word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::Secret => "secret",
-        }
-    }
-}
-
-/// The keys that all sources hold together, at one moment. No id and no digest occurs twice.
-#[derive(Default)]
-pub struct KeySet {
-    keys: Vec<(Digest, Key)>,
-    ids: HashMap<Arc<str>, usize>,
-    digests: HashMap<Digest, usize, DigestState>,
-}
-
-/// A key that cannot be told from one that is already there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Duplicate {
-    /// Another key has this id: the one at this index, in order of insertion.
-    #[error("another key has the same id")]
-    Id(usize),
-    /// Another key has this secret: the one at this index, in order of insertion.
-    #[error("another key has the same secret")]
-    Digest(usize),
-}
-
-impl KeySet {
-    /// No keys.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds one key.
-    ///
-    /// # Errors
-    ///
-    /// [`Duplicate`] if its id or its secret is there already. Nothing is added then: which of the two the operator
-    /// meant is not ours to guess.
-    pub fn insert(&mut self, digest: Digest, key: Key) -> Result<(), Duplicate> {
-        if let Some(index) = self.ids.get(&key.id) {
-            return Err(Duplicate::Id(*index));
-        }
-        if let Some(index) = self.digests.get(&digest) {
-            return Err(Duplicate::Digest(*index));
-        }
-        self.ids.insert(Arc::clone(&key.id), self.keys.len());
-        self.digests.insert(digest, self.keys.len());
-        self.keys.push((digest, key));
-        Ok(())
-    }
-
-    /// Adds the keys of another kind of source.
-    ///
-    /// # Errors
-    ///
-    /// Every key of `others` whose id or secret is there already. What does not clash is added.
-    pub fn extend(&mut self, others: Self) -> Result<(), Vec<Clash>> {
-        let mut clashes = Vec::new();
-        for (digest, key) in others.keys {
-            let (id, origin) = (Arc::clone(&key.id), key.origin);
-            if let Err(duplicate) = self.insert(digest, key) {
-                let (what, holder) = match duplicate {
-                    Duplicate::Id(holder) => (Same::Id, holder),
-                    Duplicate::Digest(holder) => (Same::Secret, holder),
-                };
-                clashes.push(Clash { what, id, origin, holder: Arc::clone(&self.keys[holder].1.id) });
-            }
-        }
-        if clashes.is_empty() { Ok(()) } else { Err(clashes) }
-    }
-
-    /// How many keys there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Says whether there is no key at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// The keys, in order of insertion.
-    pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter().map(|(_, key)| key)
-    }
-}
-
-impl fmt::Debug for KeySet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeySet").field("keys", &self.len()).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -474,6 +352,7 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use super::super::database::Revision;
     use super::super::entry::{Entry, State};
     use super::*;
 
@@ -641,15 +520,6 @@ mod tests {
     }
 
     #[test]
-    fn an_id_or_a_secret_occurs_once_in_a_set() {
-        let mut set = set([("1", "a", "x"), ("2", "b", "x")]);
-        let key = |id: &str| Key::new(Entry::new(id, digest("unused"))).unwrap();
-        assert_eq!(set.insert(digest("c"), key("2")), Err(Duplicate::Id(1)));
-        assert_eq!(set.insert(digest("a"), key("3")), Err(Duplicate::Digest(0)));
-        assert_eq!(set.len(), 2);
-    }
-
-    #[test]
     fn keys_are_counted_by_standing_and_the_oldest_good_one_is_known() {
         let now = Moment { unix_ns: 1_000_000_000_000, monotonic_ns: 0 };
         let second = |second| Some(Timestamp::from_second(second).unwrap());
@@ -683,6 +553,170 @@ mod tests {
         assert_eq!(Standing::ALL.map(|standing| counts.of(standing)).iter().sum::<usize>(), store.len());
         let oldest = store.oldest_active_by_environment(now);
         assert_eq!(oldest, BTreeMap::from([(None, 0), (Some("live".into()), 600)]), "made in the future: age 0");
+    }
+
+    /// Keys of the database, as (id, secret, name).
+    fn of_database<const N: usize>(keys: [(&str, &str, &str); N]) -> Vec<(Digest, Key)> {
+        let keys = set(keys).keys.into_iter();
+        keys.map(|(digest, key)| (digest, Key { origin: Origin::Database, ..key })).collect()
+    }
+
+    fn changes<const N: usize, const M: usize>(upserts: [(&str, &str, &str); N], removals: [&str; M]) -> Changes {
+        Changes {
+            revision: Revision(0),
+            upserts: of_database(upserts),
+            removals: removals.map(digest).to_vec(),
+            whole: false,
+            unusable: Vec::new(),
+        }
+    }
+
+    /// Files with 1 and 2, a database with 3 and 4.
+    fn two_sources() -> KeyStore {
+        let store = KeyStore::new();
+        assert_eq!(store.apply_from(Origin::File, set([("1", "a", "x"), ("2", "b", "x")])), Ok(difference(2, 0, 0)));
+        assert_eq!(
+            store.apply_from(Origin::Database, set([("3", "c", "x"), ("4", "d", "x")])),
+            Ok(difference(2, 0, 0))
+        );
+        store
+    }
+
+    fn id_of(store: &KeyStore, secret: &str) -> Option<String> {
+        store.find(&digest(secret)).map(|key| key.id.to_string())
+    }
+
+    #[test]
+    fn each_source_changes_its_own_keys_only() {
+        let store = two_sources();
+        let kept = store.find(&digest("d")).unwrap();
+        assert_eq!(store.apply_from(Origin::File, set([("2", "b", "new"), ("5", "e", "x")])), Ok(difference(1, 1, 1)));
+        assert!(Arc::ptr_eq(&kept, &store.find(&digest("d")).unwrap()));
+        assert_eq!(store.apply_from(Origin::Database, KeySet::new()), Ok(difference(0, 0, 2)));
+        assert_eq!((id_of(&store, "a"), id_of(&store, "b"), id_of(&store, "d")), (None, Some("2".into()), None));
+        assert_eq!(store.len(), 2);
+    }
+
+    #[test]
+    fn a_clash_between_sources_changes_nothing_and_names_both() {
+        let store = two_sources();
+        let clashes =
+            store.apply_from(Origin::File, set([("3", "e", "x"), ("6", "d", "x"), ("7", "f", "x")])).unwrap_err();
+        let clash =
+            |what, id: &str, holder: &str| Clash { what, id: id.into(), origin: Origin::File, holder: holder.into() };
+        assert_eq!(clashes, [clash(Same::Id, "3", "3"), clash(Same::Secret, "6", "4")]);
+        assert_eq!((store.len(), id_of(&store, "a"), id_of(&store, "f")), (4, Some("1".into()), None));
+        assert_eq!(
+            clashes[1].to_string(),
+            "the keys 6 and 4, one in a key file and one in the database, have the same secret"
+        );
+
+        let mut files = set([("1", "a", "x"), ("2", "b", "x")]);
+        let mut others = KeySet::new();
+        for (digest, key) in of_database([("1", "e", "x"), ("5", "b", "x"), ("6", "f", "x")]) {
+            others.insert(digest, key).unwrap();
+        }
+        let clash = |what, id: &str, holder: &str| Clash {
+            what,
+            id: id.into(),
+            origin: Origin::Database,
+            holder: holder.into(),
+        };
+        assert_eq!(files.extend(others), Err(vec![clash(Same::Id, "1", "1"), clash(Same::Secret, "5", "2")]));
+    }
+
+    #[test]
+    fn a_single_key_is_put_in_and_taken_out() {
+        let store = two_sources();
+        let put = |id: &str, secret: &str, name: &str| {
+            let (digest, key) = of_database([(id, secret, name)]).pop().unwrap();
+            store.put(digest, key)
+        };
+        assert_eq!(put("5", "e", "x"), Ok(difference(1, 0, 0)));
+        assert_eq!(put("5", "e", "x"), Ok(difference(0, 0, 0)));
+        assert_eq!(put("5", "f", "x"), Ok(difference(0, 1, 0)));
+        assert_eq!((id_of(&store, "e"), id_of(&store, "f")), (None, Some("5".into())), "the old secret is dead");
+        assert_eq!(put("1", "g", "x").unwrap_err().what, Same::Id);
+        assert_eq!(put("6", "a", "x").unwrap_err().what, Same::Secret);
+        assert_eq!((id_of(&store, "a"), id_of(&store, "g")), (Some("1".into()), None));
+        assert_eq!(store.remove(&digest("f")), difference(0, 0, 1));
+        assert_eq!(store.remove(&digest("f")), difference(0, 0, 0));
+        assert_eq!(store.len(), 4);
+        assert_eq!(store.apply(KeySet::new()), difference(0, 0, 4));
+    }
+
+    #[test]
+    fn changes_of_the_database_are_taken_on_and_files_are_left_alone() {
+        let store = two_sources();
+        let (done, clashes) =
+            store.change(changes([("3", "c", "new"), ("5", "e", "x"), ("2", "f", "x")], ["d", "a", "none"]));
+        assert_eq!(done, difference(1, 1, 1));
+        assert_eq!(clashes.len(), 1, "the id of a key in a file: left out, and everything else is done");
+        assert_eq!(store.find(&digest("c")).unwrap().name, "new");
+        assert_eq!((id_of(&store, "a"), id_of(&store, "d"), id_of(&store, "f")), (Some("1".into()), None, None));
+
+        let whole = Changes { whole: true, ..changes([("5", "e", "x"), ("7", "g", "x")], []) };
+        assert_eq!(store.change(whole).0, difference(1, 0, 1));
+        assert_eq!((store.len(), id_of(&store, "c"), id_of(&store, "b")), (4, None, Some("2".into())));
+    }
+
+    #[test]
+    fn keys_of_the_database_can_exchange_their_secrets() {
+        let store = two_sources();
+        store.find(&digest("c")).unwrap().used(Moment { unix_ns: 5_000_000_000, monotonic_ns: 0 });
+        assert_eq!(store.change(changes([("3", "d", "x"), ("4", "c", "x")], [])).0, difference(0, 2, 0));
+        assert_eq!((id_of(&store, "c"), id_of(&store, "d")), (Some("4".into()), Some("3".into())));
+        assert_eq!(store.find(&digest("d")).unwrap().usage.last_used_s(), 5, "usage goes with the id");
+        assert_eq!(store.change(changes([("5", "d", "x")], [])).0, difference(1, 0, 1));
+        assert_eq!((id_of(&store, "d"), store.len()), (Some("5".into()), 4));
+        assert_eq!(store.apply(KeySet::new()), difference(0, 0, 4));
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn usage_is_handed_out_once_and_none_is_lost_to_a_change() {
+        let store = two_sources();
+        let now = Moment { unix_ns: 9_000_000_000, monotonic_ns: 0 };
+        let held = store.find(&digest("c")).unwrap();
+        held.used(now);
+        store.change(changes([("3", "c", "new")], []));
+        // A request that found the key before it was changed.
+        held.used(now);
+        store.find(&digest("c")).unwrap().used(now);
+        store.find(&digest("a")).unwrap().used(Moment { unix_ns: 3_000_000_000, monotonic_ns: 0 });
+        let mut usage = store.drain_usage();
+        usage.sort_by(|a, b| a.key.cmp(&b.key));
+        let of = |key: &str, last_used_s, requests| KeyUsage { key: key.into(), last_used_s, requests };
+        assert_eq!(usage, [of("1", 3, 1), of("3", 9, 3)]);
+        assert_eq!(store.drain_usage(), []);
+
+        store.recall_last_used(&[("2".into(), 7), ("3".into(), 1), ("none".into(), 1)]);
+        assert_eq!(store.find(&digest("b")).unwrap().usage.last_used_s(), 7);
+        assert_eq!(store.find(&digest("c")).unwrap().usage.last_used_s(), 9, "it never goes back");
+        assert_eq!(store.drain_usage(), [], "that was no request");
+    }
+
+    #[test]
+    fn usage_is_counted_exactly_whatever_happens_to_the_key() {
+        let store = KeyStore::new();
+        store.change(changes([("1", "a", "0")], []));
+        let total: u64 = thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        store.find(&digest("a")).unwrap().used(Moment { unix_ns: 1, monotonic_ns: 0 });
+                    }
+                });
+            }
+            (0..300)
+                .map(|round| {
+                    store.change(changes([("1", "a", &round.to_string())], []));
+                    store.drain_usage().iter().map(|usage| usage.requests).sum::<u64>()
+                })
+                .sum()
+        });
+        let rest: u64 = store.drain_usage().iter().map(|usage| usage.requests).sum();
+        assert_eq!(total + rest, 60_000);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One connection, step by step: PROXY header, TLS, choice of the protocol, HTTP, goodbye.
 //!
 //! One deadline covers the PROXY header and the TLS handshake; from there on the [`watchdog`](super::watchdog) counts.
+//! Once a drain has begun, each step before the first request has a short grace only.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use ::http::HeaderValue;
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::accept::Door;
 use super::activity::Activity;
+use super::drain::DrainWatch;
 use super::http::{Protocols, Requests, Respond, answered_by_hyper, take_back};
 use super::proxy_protocol::{canonical, client_behind};
 use super::socket::{Socket, Wire};
@@ -51,7 +53,7 @@ pub(super) async fn converse<S: Respond, O: Observer>(door: Arc<Door<S, O>>, arr
     let deadline = after(protocols.settings.timeouts.tls_handshake);
     let mut socket = Socket::new(stream);
 
-    let client = match introduce(&mut socket, peer, &protocols, deadline).await {
+    let client = match introduce(&mut socket, peer, &protocols, &door.drain, deadline).await {
         Ok(client) => client,
         Err(refusal) => return door.observer.refused(refusal),
     };
@@ -70,12 +72,13 @@ async fn introduce(
     socket: &mut Socket,
     peer: SocketAddr,
     protocols: &Protocols,
+    drain: &DrainWatch,
     deadline: Instant,
 ) -> Result<SocketAddr, Refusal> {
     match &protocols.settings.proxy_protocol {
         None => Ok(peer),
         Some(allowed) => {
-            timeout_at(deadline, client_behind(socket, peer, allowed)).await.unwrap_or(Err(Refusal::ProxyTimeout))
+            drain.in_time(deadline, client_behind(socket, peer, allowed)).await.unwrap_or(Err(Refusal::ProxyTimeout))
         }
     }
 }
@@ -91,13 +94,13 @@ async fn converse_in_the_clear<S: Respond, O: Observer>(
     if protocols.settings.prior_knowledge {
         let deadline = after(protocols.settings.timeouts.request_head);
         let mut read = BytesMut::with_capacity(PREFACE.len());
-        let in_time = timeout_at(deadline, read_preface(&mut socket, &mut read)).await.is_ok();
+        let in_time = door.drain.in_time(deadline, read_preface(&mut socket, &mut read)).await.is_some();
         if !in_time && read.is_empty() {
             return door.observer.refused(Refusal::Silent);
         }
         if !in_time {
             door.observer.refused(Refusal::HeadTimeout);
-            return goodbye::request_timeout(&mut socket).await;
+            return goodbye::request_timeout(&mut socket, &door.drain).await;
         }
         is_http2 = read[..] == PREFACE[..];
         socket.keep(read.freeze());
@@ -114,10 +117,10 @@ async fn converse_over_tls<S: Respond, O: Observer>(
     protocols: Arc<Protocols>,
 ) {
     let handshake = store.acceptor(protocols.settings.http2).accept(socket);
-    let wire = match timeout_at(deadline, handshake).await {
-        Ok(Ok(wire)) => wire,
-        Ok(Err(error)) => return door.observer.handshake_failed(failure(&error)),
-        Err(_) => return door.observer.handshake_failed(HandshakeFailure::Timeout),
+    let wire = match door.drain.in_time(deadline, handshake).await {
+        Some(Ok(wire)) => wire,
+        Some(Err(error)) => return door.observer.handshake_failed(failure(&error)),
+        None => return door.observer.handshake_failed(HandshakeFailure::Timeout),
     };
     let session = wire.get_ref().1;
     info.tls = Some(tls_info(session));
@@ -162,7 +165,7 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
         Ending::HeadTimeout => {
             door.observer.refused(Refusal::HeadTimeout);
             if activity.head_is_certain() {
-                goodbye::request_timeout(&mut wire).await;
+                goodbye::request_timeout(&mut wire, &door.drain).await;
             }
         }
         Ending::Silent => {

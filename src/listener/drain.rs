@@ -6,7 +6,7 @@
 //! Watching costs a connection one load of a shared byte each time it is polled. It is woken through a `Notify`, with
 //! which it registers once for each phase and not once for each request.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -15,6 +15,11 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// How long a connection that has not asked for anything stays open once a drain has begun. A client that is about to
+/// use it is then told by the response that there will be no more, which loses no request; closing at once would.
+pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(250);
 
 const SERVING: u8 = 0;
 const DRAINING: u8 = 1;
@@ -108,6 +113,20 @@ impl DrainWatch {
             }
             changed.await;
         }
+    }
+
+    /// Runs `future` to its end, but no longer than to `deadline`, and no longer than [`DRAIN_GRACE`] into a drain.
+    ///
+    /// For what a peer does before it has asked for anything: it must not hold up the end of the process.
+    pub(super) async fn in_time<F: Future>(&self, deadline: Instant, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        tokio::select! {
+            biased;
+            output = &mut future => return Some(output),
+            () = sleep_until(deadline) => return None,
+            () = self.draining() => {}
+        }
+        timeout_at(deadline.min(Instant::now() + DRAIN_GRACE), future).await.ok()
     }
 
     /// Runs `future` to its end, or drops it on abort. A begin wakes it as well, so that it can look at

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::drain::DrainWatch;
 use super::socket::Wire;
 
 /// How long we listen at most after our last word.
@@ -28,10 +29,13 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
 const SERVICE_UNAVAILABLE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Says 408 and closes.
-pub(super) async fn request_timeout(wire: &mut impl Wire) {
-    say(wire, REQUEST_TIMEOUT).await;
-    linger(wire).await;
+/// Says 408 and closes. In a drain it does not wait long for the client to hear it.
+pub(super) async fn request_timeout(wire: &mut impl Wire, drain: &DrainWatch) {
+    let words = async {
+        say(wire, REQUEST_TIMEOUT).await;
+        linger(wire).await;
+    };
+    let _cut_short = drain.in_time(Instant::now() + 2 * LINGER, words).await;
 }
 
 /// Says 503 and closes.

@@ -12,6 +12,8 @@
 //! nothing: the connection is idle                 idle           closed politely
 //! ```
 //!
+//! Once a drain has begun, a head and an idle connection have no more than [`DRAIN_GRACE`] left.
+//!
 //! There is one timer for a connection. It is only ever moved *forward* to an earlier moment when that is necessary; when
 //! it fires too early, because something has happened in the meantime, it is set again. A request on a busy
 //! connection therefore touches no timer and, apart from its end, no clock.
@@ -25,12 +27,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::Timeouts;
 use super::activity::Activity;
-use super::drain::DrainWatch;
+use super::drain::{DRAIN_GRACE, DrainWatch};
 use crate::moment::monotonic_ns;
-
-/// How long an idle connection stays open once a drain has begun. A client that is about to use it is then told by
-/// the response that there will be no more, which loses no request; closing at once would.
-const DRAIN_IDLE: Duration = Duration::from_millis(250);
 
 /// How long a connection that was asked to end politely may take for it.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -215,7 +213,7 @@ impl<'c> Watchdog<'c> {
         }
         let idle = self.idle_until();
         if self.activity.requests() == 0 {
-            let head = self.opened.saturating_add(self.limits.request_head);
+            let head = self.head_until(self.opened);
             return match (self.multiplexed && self.activity.preface_is_complete(), self.activity.has_spoken()) {
                 (true, _) => (idle, Due::Leave),
                 (false, true) => (head, Due::HeadTimeout),
@@ -227,7 +225,7 @@ impl<'c> Watchdog<'c> {
             if self.head_since == 0 {
                 self.head_since = monotonic_ns();
             }
-            return (self.head_since.saturating_add(self.limits.request_head), Due::HeadTimeout);
+            return (self.head_until(self.head_since), Due::HeadTimeout);
         }
         self.head_since = 0;
         (idle, Due::Leave)
@@ -235,12 +233,21 @@ impl<'c> Watchdog<'c> {
 
     /// When an idle connection is closed.
     fn idle_until(&self) -> u64 {
-        let since = self.activity.idle_since();
-        let until = since.saturating_add(self.limits.idle);
+        self.until(self.activity.idle_since(), self.limits.idle)
+    }
+
+    /// When a head must be complete for which we have waited since `since`.
+    fn head_until(&self, since: u64) -> u64 {
+        self.until(since, self.limits.request_head)
+    }
+
+    /// The end of `limit` from `since` on; in a drain sooner.
+    fn until(&self, since: u64, limit: u64) -> u64 {
+        let until = since.saturating_add(limit);
         if self.draining_since == 0 {
             return until;
         }
-        until.min(since.max(self.draining_since).saturating_add(nanoseconds(DRAIN_IDLE)))
+        until.min(since.max(self.draining_since).saturating_add(nanoseconds(DRAIN_GRACE)))
     }
 
     /// Since when the client has taken nothing of what we want to send, if that is so.

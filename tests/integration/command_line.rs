@@ -135,13 +135,14 @@ keys: { directory: keys.d }
 #[test]
 fn a_key_that_was_made_and_appended_opens_the_gate_at_once() {
     let upstream = Upstream::hello();
-    let gate = gate(&upstream).key(&key("first")).start();
+    let mut gate = gate(&upstream).key(&key("first")).start();
     let directory = gate.file("");
     let arguments = ["keys", "create", "--name", "Second", "--tenant", "acme", "--to", "keys.yaml", "--json"];
     let output = keygate(&directory, &arguments, "");
     assert!(output.status.success(), "{}", said(&output));
     let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let secret = made["secret"].as_str().unwrap().to_owned();
+    gate.watch_for_secret(&secret);
     assert!(!fs::read_to_string(gate.file("keys.yaml")).unwrap().contains(&secret));
     gate.eventually("it is let in", |gate| gate.get("/", &[("X-API-Key", &secret)]).status == 200);
     assert_eq!(upstream.last().value("X-Keygate-Tenant"), "acme");

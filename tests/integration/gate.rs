@@ -116,9 +116,19 @@ pub(crate) struct Gate {
 impl Gate {
     #[track_caller]
     fn spawn(directory: TempDir, secrets: Vec<String>) -> Self {
+        let mut gate = Self::run(directory, Path::new("keygate.yaml"), &[]);
+        gate.secrets = secrets;
+        gate
+    }
+
+    /// Runs a configuration with these variables, in a directory of its own.
+    #[track_caller]
+    pub(crate) fn run(directory: TempDir, configuration: &Path, variables: &[(&str, String)]) -> Self {
         let file = |name: &str| File::create(directory.path().join(name)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_keygate"))
-            .args(["run", "--config", "keygate.yaml"])
+            .args(["run", "--config"])
+            .arg(configuration)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(file("stdout"))
@@ -126,7 +136,7 @@ impl Gate {
             .spawn()
             .unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gate = Self { child, directory, secrets, address: nowhere, admin: nowhere, ended: false };
+        let mut gate = Self { child, directory, secrets: Vec::new(), address: nowhere, admin: nowhere, ended: false };
         gate.wait_until_ready();
         gate
     }
@@ -203,6 +213,11 @@ impl Gate {
     /// Adds to the secrets that must not be written anywhere.
     pub(crate) fn watch_for(&mut self, key: &TestKey) {
         self.secrets.extend([key.secret.clone(), key.digest()]);
+    }
+
+    /// Adds one more secret that must not be written anywhere.
+    pub(crate) fn watch_for_secret(&mut self, secret: &str) {
+        self.secrets.push(secret.to_owned());
     }
 
     /// What it said on standard error so far.
@@ -282,9 +297,14 @@ impl Drop for Gate {
 
 /// The address in the log line that tells of a door.
 fn listening(log: &str, door: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("listening") && line.contains(&format!("\"door\":\"{door}\"")))?;
-    let rest = line.split_once("\"address\":\"")?.1;
-    rest.split_once('"')?.0.parse().ok()
+    let of_door = |line: &&str| {
+        line.contains("listening")
+            && (line.contains(&format!("\"door\":\"{door}\"")) || line.contains(&format!("door=\"{door}\"")))
+    };
+    let line = log.lines().find(of_door)?;
+    // As JSON or as text.
+    let rest = line.split_once("\"address\":\"").or_else(|| line.split_once("address="))?.1;
+    rest.split(['"', ' ']).next()?.parse().ok()
 }
 
 /// A key file with these keys.

@@ -330,4 +330,169 @@ mod tests {
         let problems = refused(&["list", "--directory", &path], b"");
         assert!(problems.contains("other.yaml:1:1: kyes: unknown field; did you mean `keys`?"), "{problems}");
     }
+
+    /// A configuration that names a store, in a directory of its own.
+    fn with_store() -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keygate.yaml");
+        fs::write(&path, "keys:\n  database: k.db\n  format: {prefixes: {sandbox: pk_test_}}\n").unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        (directory, path)
+    }
+
+    fn json(arguments: &[&str]) -> Value {
+        serde_json::from_str(&ran(arguments)).unwrap()
+    }
+
+    #[test]
+    fn a_key_of_the_store_lives_through_everything_that_can_become_of_it() {
+        let (_directory, config) = with_store();
+        let config = config.as_str();
+        let made = json(&[
+            "create",
+            "--config",
+            config,
+            "--environment",
+            "sandbox",
+            "--name",
+            "Orders",
+            "--permission",
+            "a:b",
+            "--tenant",
+            "acme",
+            "--user",
+            "bob",
+            "--expires-at",
+            "2027-01-31T00:00:00Z",
+            "--rate-limit",
+            "600",
+            "--json",
+        ]);
+        let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+        assert!(secret.starts_with("pk_test_"), "as the configuration says");
+        let expected = serde_json::json!({
+            "id": id, "name": "Orders", "prefix": &secret[..16], "tenant": "acme", "user": "bob", "environment": "sandbox",
+            "permissions": ["a:b"], "roles": [], "state": "active", "standing": "active", "user_disabled": false,
+            "created": "2026-11-22T00:00:00Z", "updated": "2026-11-22T00:00:00Z", "expires": "2027-01-31T00:00:00Z",
+            "not_before": null, "lineage": id, "successor": null, "retires": null, "rate_limit": 600,
+            "allowed_networks": [], "metadata": {}, "last_used": null, "revision": 1,
+        });
+        assert_eq!(made["key"], expected);
+        assert_eq!(json(&["list", "--config", config, "--json"]), Value::from(vec![expected]));
+
+        assert_eq!(ran(&["deactivate", id, "--config", config]), format!("The key {id} is inactive.\n"));
+        assert_eq!(json(&["activate", id, "--config", config, "--json"])["standing"], "active");
+        let rotated = json(&["rotate", id, "--overlap", "2h", "--config", config, "--json"]);
+        assert_eq!(rotated["predecessor"]["retires"], "2026-11-22T02:00:00Z");
+        assert_eq!(rotated["predecessor"]["successor"], rotated["id"]);
+        assert_eq!(rotated["key"]["lineage"], *id);
+        assert!(rotated["secret"].as_str().unwrap().starts_with("pk_test_"));
+        assert_ne!(rotated["secret"], made["secret"]);
+
+        assert_eq!(ran(&["revoke", id, "--config", config]), format!("The key {id} is revoked.\n"));
+        assert_eq!(refused(&["activate", id, "--config", config], b""), "the key is revoked, which is final");
+        assert_eq!(
+            json(&["delete", id, "--config", config, "--json"]),
+            serde_json::json!({ "id": id, "deleted": true })
+        );
+        assert_eq!(refused(&["revoke", id, "--config", config], b""), "there is no key with this id");
+        let list = ran(&["list", "--config", config]);
+        assert!(list.contains(rotated["id"].as_str().unwrap()) && !list.contains(id), "{list}");
+        assert!(!list.contains(rotated["secret"].as_str().unwrap()));
+    }
+
+    #[test]
+    fn without_an_overlap_the_usual_one_is_a_day() {
+        let (_directory, config) = with_store();
+        ran(&["create", "--id", "key_1", "--config", &config]);
+        let output = ran(&["rotate", "key_1", "--config", &config]);
+        assert!(output.ends_with("It succeeds the key key_1, which is good until 2026-11-23T00:00:00Z.\n"), "{output}");
+        let secret = secret_in(&output);
+        assert_eq!(output.matches(secret).count(), 1, "shown once");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_before_anything_is_stored() {
+        let (directory, config) = with_store();
+        let config = config.as_str();
+        for (arguments, expected) in [
+            (
+                &["create", "--config", config, "--tenant", "a b"][..],
+                "tenant: must be 1 to 128 visible ASCII characters",
+            ),
+            (&["create", "--config", config, "--expires-at", "2026-11-21T00:00:00Z"], "`--expires-at` is in the past"),
+            (&["create", "--config", config, "--to", "keys.yaml"], "cannot be used with"),
+            (&["rotate", "key_1", "--config", config, "--overlap", "tomorrow"], "tomorrow"),
+            (&["rotate", "xy_live_4eC39HqLyjWDarjtT1zdp7dc", "--config", config], "there is no key with this id"),
+            (&["list", "--config", "/nowhere/keygate.yaml"], "/nowhere/keygate.yaml: cannot be opened"),
+        ] {
+            let error = refused(arguments, b"");
+            assert!(error.contains(expected) && !error.contains("4eC39"), "{arguments:?}: {error}");
+        }
+        assert_eq!(json(&["list", "--config", config, "--json"]), Value::Array(Vec::new()));
+        assert!(!directory.path().join("keys.yaml").exists());
+    }
+
+    #[test]
+    fn an_environment_that_does_not_exist_is_refused() {
+        let (directory, config) = with_store();
+        let settings = super::super::store::StoreSettings {
+            database: directory.path().join("k.db"),
+            format: crate::keys::SecretFormat::default(),
+            environments: vec!["production".into(), "sandbox".into()],
+        };
+        for (environment, good) in [(Some("production"), true), (Some("prod"), false), (None, false)] {
+            let mut arguments = vec!["keys", "create", "--config", &config];
+            arguments.extend(environment.iter().flat_map(|environment| ["--environment", environment]));
+            let program = Program::try_parse_from(arguments).unwrap();
+            let ran = run(&program.keys, &mut &b""[..], &mut Vec::new(), NOW, &|_| Ok(settings.clone()));
+            assert_eq!(ran.is_ok(), good, "{environment:?}");
+            if let Err(error) = ran {
+                assert_eq!(error.to_string(), "`--environment` must be one of production, sandbox");
+            }
+        }
+    }
+
+    /// A gateway is told of every change, and the command returns when the change is in force there; when it is not, the
+    /// secret is shown nevertheless, and the command fails.
+    #[test]
+    fn a_change_is_in_force_when_the_command_returns_or_it_says_so() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicU64, Ordering};
+
+        use crate::keys::database::{Announcements, Revision};
+
+        let (directory, config) = with_store();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let known = Arc::new(AtomicU64::new(0));
+        let able = Arc::new(AtomicU64::new(u64::MAX));
+        let (noted, limit) = (Arc::clone(&known), Arc::clone(&able));
+        let announcements = runtime.block_on(async { Announcements::listen(&directory.path().join("k.db")).unwrap() });
+        runtime.spawn(announcements.serve(move |revision| {
+            let taken = revision.0.min(limit.load(Ordering::SeqCst));
+            noted.store(taken, Ordering::SeqCst);
+            async move { Revision(taken) }
+        }));
+        let steps: [&[&str]; 5] = [
+            &["create", "--id", "key_1"],
+            &["deactivate", "key_1"],
+            &["activate", "key_1"],
+            &["rotate", "key_1"],
+            &["delete", "key_1"],
+        ];
+        for (number, step) in (1..).zip(steps) {
+            ran(&[step, &["--config", &config]].concat());
+            assert_eq!(known.load(Ordering::SeqCst), number, "{step:?}");
+        }
+        able.store(5, Ordering::SeqCst);
+        let program = Program::try_parse_from(["keys", "create", "--id", "key_9", "--config", &config]).unwrap();
+        let mut out = Vec::new();
+        let ran = run(&program.keys, &mut &b""[..], &mut out, NOW, &|config| store_of(config, &|_| None));
+        let error = format!("{:#}", ran.unwrap_err());
+        assert_eq!(
+            error,
+            "not in force yet: the change is stored, but a running gateway could not take it; its log says why"
+        );
+        assert!(secret_in(&String::from_utf8(out).unwrap()).starts_with("kg_"));
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use super::Checker;
 use crate::config::file::{Admin, File, Log, LogFormat, LogLevel, Workers};
 use crate::config::values::Shutdown;
 use crate::document::Path;
+use crate::keys::Sources;
 use crate::telemetry::{access_log, log};
 
 /// The word for standard output.
@@ -54,17 +56,95 @@ impl Checker<'_> {
         Shutdown { delay: file.shutdown.delay.get(), timeout }
     }
 
-    pub(super) fn access_log(&self, log: &Log) -> Option<access_log::Options> {
+    pub(super) fn access_log(&mut self, log: &Log, key_sources: &Sources) -> Option<access_log::Options> {
         let access = &log.access;
-        access.enabled.then(|| access_log::Options {
-            format: match access.format {
-                LogFormat::Text => access_log::Format::Text,
-                LogFormat::Json => access_log::Format::Json,
-            },
-            destination: match access.output.as_str() {
-                STDOUT => access_log::Destination::Stdout,
-                file => access_log::Destination::File(self.folder.join(file)),
-            },
-        })
+        if !access.enabled {
+            return None;
+        }
+        let destination = match access.output.as_str() {
+            STDOUT => access_log::Destination::Stdout,
+            file => access_log::Destination::File(self.folder.join(file)),
+        };
+        if let access_log::Destination::File(file) = &destination
+            && self.reads(file, key_sources)
+        {
+            let path = Path::root().field("log").field("access").field("output");
+            self.refuse(&path, "names a file that keygate reads, and the log would destroy it; name another one");
+        }
+        let format = match access.format {
+            LogFormat::Text => access_log::Format::Text,
+            LogFormat::Json => access_log::Format::Json,
+        };
+        Some(access_log::Options { format, destination })
+    }
+
+    /// Whether `file` is the configuration itself, or a file that it names. To be asked after all of them were named.
+    fn reads(&self, file: &std::path::Path, key_sources: &Sources) -> bool {
+        let file = resolved(file);
+        let named = self.named_files.0.iter().map(|(named, _)| named.as_path());
+        let configuration = std::path::Path::new(self.document.name());
+        named.chain([configuration]).any(|read| resolved(read) == file) || key_sources.would_list(&file, resolved)
+    }
+}
+
+/// A path without links, as far as it exists; two of them are the same file if they are the same.
+fn resolved(path: &std::path::Path) -> PathBuf {
+    let in_its_folder = || {
+        let (folder, name) = (path.parent()?, path.file_name()?);
+        let folder = if folder.as_os_str().is_empty() { std::path::Path::new(".") } else { folder };
+        Some(folder.canonicalize().ok()?.join(name))
+    };
+    path.canonicalize().ok().or_else(in_its_folder).unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::Config;
+
+    /// Says whether a configuration with this access log is refused, in a folder with keys and a certificate.
+    fn is_refused(output: &str) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name);
+        fs::create_dir(inside("more")).unwrap();
+        for name in ["keys.yaml", "more/others.yaml", "tls.crt", "tls.key"] {
+            fs::write(inside(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("keys.yaml", inside("link.log")).unwrap();
+        let text = format!(
+            "listen:\n  address: 127.0.0.1:0\n  tls: {{ certificates: [{{ certificate: tls.crt, key: tls.key }}] }}\n\
+             upstream: http://127.0.0.1:9000\nkeys: {{ file: keys.yaml, directory: more }}\n\
+             log: {{ access: {{ output: '{output}' }} }}\n"
+        );
+        fs::write(inside("keygate.yaml"), text).unwrap();
+        match Config::load(&inside("keygate.yaml"), &|_| None) {
+            Ok(_) => false,
+            Err(problems) => {
+                let said = problems.to_string();
+                assert!(said.contains(":6:") && said.contains("log.access.output: names a file"), "{output}: {said}");
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn the_access_log_is_no_file_that_is_read() {
+        for output in [
+            "keygate.yaml",
+            "./keygate.yaml",
+            "more/../keys.yaml",
+            "keys.yaml",
+            "link.log",
+            "tls.crt",
+            "tls.key",
+            "more/others.yaml",
+            "more/not-yet.yml",
+        ] {
+            assert!(is_refused(output), "{output}");
+        }
+        for output in ["access.log", "more/access.log", "nowhere/access.log", "stdout", "/dev/null"] {
+            assert!(!is_refused(output), "{output}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Rules of key sources and of the format of new secrets.
 
+use std::path::PathBuf;
+
 use super::Checker;
 use crate::config::file::{KeyFormat, KeyShape, Keys};
 use crate::document::Path;
@@ -8,8 +10,8 @@ use crate::keys::{SecretFormat, Sources};
 impl Checker<'_> {
     pub(super) fn key_sources(&mut self, keys: &Keys) -> Sources {
         let path = Path::root().field("keys");
-        if keys.file.is_none() && keys.files.is_empty() && keys.directory.is_none() {
-            self.refuse(&path, "names no source; write `file`, `files` or `directory`");
+        if keys.file.is_none() && keys.files.is_empty() && keys.directory.is_none() && keys.database.is_none() {
+            self.refuse(&path, "names no source; write `file`, `files`, `directory` or `database`");
         }
         let list = path.field("files");
         let one = keys.file.iter().map(|file| (file, path.field("file")));
@@ -25,6 +27,17 @@ impl Checker<'_> {
         }
         let directory = keys.directory.as_ref().map(|directory| self.named_file(directory, &path.field("directory")));
         Sources::new(files, directory.into_iter().collect())
+    }
+
+    /// The store, whose folder must be there.
+    pub(super) fn database(&mut self, keys: &Keys) -> Option<PathBuf> {
+        let path = Path::root().field("keys").field("database");
+        let file = self.folder.join(keys.database.as_ref()?);
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+        if !folder.is_dir() {
+            self.refuse(&path, format!("is to be made in {}, which is no folder; make it first", folder.display()));
+        }
+        Some(file)
     }
 
     pub(super) fn secret_format(&mut self, written: &KeyFormat) -> SecretFormat {

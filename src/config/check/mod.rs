@@ -54,6 +54,7 @@ impl Checker<'_> {
         self.addresses(file);
         let upstream = self.upstream(file, &file.upstream, &Path::root().field("upstream"));
         let key_sources = self.key_sources(&file.keys);
+        let database = self.database(&file.keys);
         let secret_format = self.secret_format(&file.keys.format);
         let limits = self.limits(&file.limits);
         let environments = self.environments(file, upstream.as_ref());
@@ -63,6 +64,7 @@ impl Checker<'_> {
         let refusals = self.refusals(file);
         let forwarding = self.forwarding(file);
         let shutdown = self.shutdown(file);
+        let access_log = self.access_log(&file.log, &key_sources);
 
         let upstream = upstream?;
         let (api_key_fields, forwarding) = forwarding?;
@@ -70,6 +72,7 @@ impl Checker<'_> {
             listeners,
             upstream,
             key_sources,
+            database,
             secret_format,
             api_key_fields,
             environments,
@@ -85,7 +88,7 @@ impl Checker<'_> {
             shutdown,
             log_level: doors::log_level(file.log.level),
             log_format: doors::log_format(file.log.format),
-            access_log: self.access_log(&file.log),
+            access_log,
             warnings: Vec::new(),
             named_files: NamedFiles::default(),
         })

@@ -17,6 +17,9 @@ use crate::gateway::upstream;
 /// The route of a configuration that names none.
 const DEFAULT_ROUTE: &str = "default";
 
+const NO_ORIGIN: &str = "is not an origin; write for example `https://app.example.com`, without a path and without `*`, \
+                         or `origins: any` for all";
+
 impl Checker<'_> {
     /// The environments; where none is named, the one that everything belongs to.
     pub(super) fn environments(
@@ -36,6 +39,7 @@ impl Checker<'_> {
             return upstream.map(everything).into_iter().collect();
         }
         let mut taken: HashMap<String, Path> = HashMap::new();
+        let mut everywhere = None;
         let mut environments = Vec::new();
         for (index, written) in file.environments.iter().enumerate() {
             let path = self.document.item(&list, index);
@@ -52,8 +56,15 @@ impl Checker<'_> {
                 }
                 self.once(&mut taken, format!("listener {listener}"), &path);
             }
-            if written.hosts.is_empty() && written.listeners.is_empty() {
-                self.once(&mut taken, "everywhere".to_owned(), &path);
+            if written.hosts.is_empty()
+                && written.listeners.is_empty()
+                && let Some(earlier) = everywhere.replace(index)
+            {
+                let message = format!(
+                    "has neither `hosts` nor `listeners`, like `environments[{earlier}]`; only one can answer where no \
+                     other does"
+                );
+                self.refuse(&path, message);
             }
             let own = written.upstream.as_ref().map(|own| self.upstream(file, own, &path.field("upstream")));
             let Some(upstream) = own.unwrap_or_else(|| upstream.cloned()) else { continue };
@@ -72,7 +83,7 @@ impl Checker<'_> {
     fn once(&mut self, taken: &mut HashMap<String, Path>, what: String, path: &Path) {
         match taken.get(&what) {
             Some(earlier) => {
-                let message = format!("is claimed by `{earlier}` already; nobody could tell the two apart");
+                let message = format!("stands at `{earlier}` already; nobody could tell the two apart");
                 self.refuse(path, message);
             }
             None => {
@@ -88,7 +99,12 @@ impl Checker<'_> {
             !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
         if !(name.split('.').all(label) || name.starts_with('[') && name.ends_with(']')) {
-            self.refuse(path, "is not a host; write for example `api.example.com`, without a port");
+            let message = match (wildcard, host.starts_with('*')) {
+                (true, _) => "is not a host; write for example `api.example.com` or `*.example.com`, without a port",
+                (false, true) => "must be a whole host here, without `*`; write for example `api.example.com`",
+                (false, false) => "is not a host; write for example `api.example.com`, without a port",
+            };
+            self.refuse(path, message);
         }
     }
 
@@ -141,7 +157,7 @@ impl Checker<'_> {
             if !file.limits.iter().any(|limit| limit.name == *name) {
                 let known = file.limits.iter().map(|limit| limit.name.as_str());
                 let hint = crate::document::suggestion(name, known).map(|near| format!("; did you mean `{near}`?"));
-                let message = format!("is not the name of a limit{}", hint.unwrap_or_default());
+                let message = format!("is not the name of a limit under `limits`{}", hint.unwrap_or_default());
                 self.refuse(&self.document.item(&path.field("limits"), index), message);
             }
         }
@@ -158,7 +174,10 @@ impl Checker<'_> {
             file::Access::Public => Access::Public,
         };
         if access == Access::Public && permission.is_some() {
-            self.refuse(&path.field("permission"), "has no effect with `access: public`, which anybody may use");
+            self.refuse(
+                &path.field("permission"),
+                "cannot be demanded with `access: public`, where nobody is asked for a key",
+            );
         }
         let upstream = match &written.upstream {
             Some(own) => Some(self.upstream(file, own, &path.field("upstream"))?),
@@ -196,7 +215,12 @@ impl Checker<'_> {
                 };
                 for method in all {
                     if let Err(earlier) = table.insert(pattern, method, index) {
-                        let message = format!("is for the same requests as `routes[{earlier}]`");
+                        let message = match earlier == index {
+                            true => {
+                                "is for the same requests as an earlier path of this route; once is enough".to_owned()
+                            }
+                            false => format!("is for the same requests as `routes[{earlier}]`; one of the two must go"),
+                        };
                         self.refuse(&self.document.item(&path.field("paths"), number), message);
                         return;
                     }
@@ -220,9 +244,11 @@ impl Checker<'_> {
                     }
                 }
             }
-            if roles.insert(role.name.clone(), permissions).is_some() {
-                self.refuse(&path.field("name"), "is the name of an earlier role already; names must differ");
+            if let Some(earlier) = written[..index].iter().position(|earlier| earlier.name == role.name) {
+                let message = format!("is the name of `roles[{earlier}]` already; names must differ");
+                self.refuse(&path.field("name"), message);
             }
+            roles.insert(role.name.clone(), permissions);
         }
         Roles::new(roles)
     }
@@ -234,7 +260,8 @@ impl Checker<'_> {
         let origins = match &written.origins {
             Origins::Any => {
                 if written.credentials {
-                    let message = "needs `origins` to be named: no page may be trusted with cookies just for asking";
+                    let message =
+                        "cannot be `true` with `origins: any`; name the origins that are trusted with cookies";
                     self.refuse(&path.field("credentials"), message);
                 }
                 None
@@ -245,7 +272,7 @@ impl Checker<'_> {
                     let path = self.document.item(&path.field("origins"), index);
                     match origin_of(origin) {
                         Some(value) => values.push(value),
-                        None => self.refuse(&path, "is not an origin; write for example `https://app.example.com`"),
+                        None => self.refuse(&path, NO_ORIGIN),
                     }
                 }
                 Some(values)
@@ -258,5 +285,5 @@ impl Checker<'_> {
 /// An origin as browsers write it: scheme, host, and port where it is not the scheme's own (RFC 6454, section 6.2).
 fn origin_of(text: &str) -> Option<HeaderValue> {
     let url = url::Url::parse(text).ok()?;
-    (url.origin().ascii_serialization() == text).then(|| HeaderValue::from_str(text).ok())?
+    (url.origin().ascii_serialization() == text && !text.contains('*')).then(|| HeaderValue::from_str(text).ok())?
 }

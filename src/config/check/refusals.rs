@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::Checker;
@@ -11,24 +12,31 @@ use crate::gateway::refusal::{BadTemplate, Refusals, Wish, Wishes};
 use crate::gateway::rejection::Reason;
 
 /// Fields that frame a response, or that only we can know.
-const NOT_YOURS: [&str; 8] = [
+const NOT_YOURS: [&str; 10] = [
     "content-length",
     "transfer-encoding",
+    "trailer",
     "connection",
-    "content-type",
+    "keep-alive",
+    "upgrade",
     "www-authenticate",
     "retry-after",
     "date",
     "allow",
 ];
 
+/// Reasons for which no refusal is written: hyper answers, or nobody is there.
+const SHAPELESS: [Reason; 4] = [Reason::HeadTimeout, Reason::HeadMalformed, Reason::TargetTooLong, Reason::ClientGone];
+
 impl Checker<'_> {
     /// How refusals look, or nothing if something of it cannot be used.
     pub(super) fn refusals(&mut self, file: &File) -> Option<Refusals> {
         let written = &file.refusals;
         let path = Path::root().field("refusals");
-        let content_type = HeaderValue::from_str(&written.content_type)
-            .map_err(|_| self.refuse(&path.field("content_type"), "is not a media type"));
+        let content_type = media_type(&written.content_type);
+        if content_type.is_none() {
+            self.refuse(&path.field("content_type"), "is not a media type; write for example `application/json`");
+        }
         let mut places: HashMap<Reason, Path> = HashMap::new();
         let mut each = HashMap::new();
         for (index, refusal) in written.each.iter().enumerate() {
@@ -36,16 +44,22 @@ impl Checker<'_> {
             let wish = self.wish(refusal, &place);
             for (index, word) in refusal.reasons.iter().enumerate() {
                 let Some(reason) = Reason::of_word(word) else { continue };
+                let at = self.document.item(&place.field("reasons"), index);
+                if SHAPELESS.contains(&reason) {
+                    self.refuse(
+                        &at,
+                        "cannot be shaped: keygate answers before there is a request, or nobody is left to answer",
+                    );
+                }
                 if let Some(earlier) = places.insert(reason, place.clone()) {
-                    let at = self.document.item(&place.field("reasons"), index);
-                    self.refuse(&at, format!("has its shape from `{earlier}` already"));
+                    self.refuse(&at, format!("is shaped by `{earlier}` already; name each reason once"));
                 }
                 each.insert(reason, wish.clone());
             }
         }
         let (challenge, challenge_again) = challenges(file);
         let wishes =
-            Wishes { body: written.body.clone(), content_type: content_type.ok()?, each, challenge, challenge_again };
+            Wishes { body: written.body.clone(), content_type: content_type?, each, challenge, challenge_again };
         match Refusals::new(&wishes) {
             Ok(refusals) => Some(refusals),
             Err(bad) => {
@@ -72,17 +86,32 @@ impl Checker<'_> {
             let path = self.document.item(&path.field("fields"), index);
             let name = HeaderName::from_bytes(field.name.as_bytes());
             match (name, HeaderValue::from_str(&field.value)) {
+                (Ok(CONTENT_TYPE), _) => {
+                    self.refuse(&path.field("name"), "cannot be set here; write `refusals.content_type`");
+                }
                 (Ok(name), _) if NOT_YOURS.contains(&name.as_str()) => {
-                    self.refuse(&path.field("name"), "is written by keygate itself");
+                    self.refuse(&path.field("name"), "cannot be set here: keygate itself writes it where it belongs");
                 }
                 (Ok(name), Ok(value)) => fields.push((name, value)),
-                (Err(_), _) => self.refuse(&path.field("name"), "is not the name of an HTTP field"),
-                (_, Err(_)) => self.refuse(&path.field("value"), "cannot stand in a field"),
+                (Err(_), _) => {
+                    self.refuse(&path.field("name"), "is not the name of a field; write for example `X-Docs`");
+                }
+                (_, Err(_)) => self.refuse(
+                    &path.field("value"),
+                    "cannot be the value of a field: no line breaks or other control characters",
+                ),
             }
         }
         let status = written.status.and_then(|status| StatusCode::from_u16(status).ok());
         Wish { status, body: written.body.clone(), fields }
     }
+}
+
+/// A media type, possibly with parameters (RFC 9110, section 8.3.1).
+fn media_type(text: &str) -> Option<HeaderValue> {
+    let token = |text: &str| HeaderName::from_bytes(text.as_bytes()).is_ok();
+    let (kind, subtype) = text.split(';').next()?.trim_end().split_once('/')?;
+    (token(kind) && token(subtype)).then(|| HeaderValue::from_str(text).ok())?
 }
 
 /// The challenges of a 401: before credentials were sent, and after bad ones (RFC 6750, section 3.1).

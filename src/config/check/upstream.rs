@@ -153,11 +153,9 @@ fn target(url: &str) -> Result<Target, String> {
         return Err("must not have a query or a fragment: those of a request are forwarded as they came".to_owned());
     }
     if parsed.path() != "/" {
-        return Err(
-            "must not have a path: the path of a request is forwarded as it came, and nothing is put in front \
+        return Err("must not have a path: the path of a request is forwarded, and nothing is put in front \
                     of it"
-                .to_owned(),
-        );
+            .to_owned());
     }
     let host = match parsed.host() {
         Some(Host::Domain(name)) => name.to_owned(),

@@ -41,7 +41,7 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "upstream::deserialize")]
     #[schemars(schema_with = "upstream::schema")]
     pub(super) upstream: Upstream,
-    /// Where the keys are; at least one of `file`, `files` and `directory`.
+    /// Where the keys are; at least one of `file`, `files`, `directory` and `database`.
     #[serde(default)]
     pub(super) keys: Keys,
     /// Where in a request a credential travels. It is taken out there: the upstream never sees it.

@@ -31,6 +31,11 @@ pub(in crate::config) struct Keys {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::path")]
     pub(in crate::config) directory: Option<PathBuf>,
+    /// The store: a file in which keys and users are made and changed by command line and management API. It is made if it
+    /// is not there; its folder must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::path")]
+    pub(in crate::config) database: Option<PathBuf>,
     /// How new secrets look (`keygate keys create`). Has no influence on which secrets are accepted.
     #[serde(default)]
     pub(in crate::config) format: KeyFormat,

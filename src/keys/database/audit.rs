@@ -53,7 +53,7 @@ pub struct AuditFilter {
     pub until: Option<Timestamp>,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// A page of the audit trail, oldest line first, and where the next page begins, if there is one.
     ///
     /// # Errors

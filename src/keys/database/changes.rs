@@ -38,7 +38,7 @@ pub struct Changes {
     pub unusable: Vec<String>,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// All keys.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::TransactionBehavior;
 use tokio::sync::oneshot;
 
 use super::error::DatabaseError;
@@ -22,7 +22,7 @@ use crate::moment::Moment;
 /// Jobs that may wait. More of them would wait longer than anybody does.
 const JOBS_MAX: usize = 1024;
 
-type Job = Box<dyn FnOnce(&mut Open) + Send>;
+type Job = Box<dyn FnOnce(&Open) + Send>;
 
 /// The writable store of keys and users: an SQLite file.
 ///
@@ -30,7 +30,7 @@ type Job = Box<dyn FnOnce(&mut Open) + Send>;
 ///
 /// What is done is a function that is given a [`Reader`] or a [`Writer`], and is one transaction: [`Database::read`] and
 /// [`Database::write`] for asynchronous callers, [`Database::read_blocking`] and [`Database::write_blocking`] for
-/// threads that may wait.
+/// threads that may wait. Such a function must not wait for the store itself: it is the store that runs it.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -44,7 +44,7 @@ struct Inner {
 
 /// What the thread has.
 struct Open {
-    connection: Connection,
+    reader: Reader,
     path: PathBuf,
     inode: Inode,
 }
@@ -59,9 +59,9 @@ impl Database {
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         let (connection, inode) = schema::open(path)?;
         let (jobs, waiting) = sync_channel(JOBS_MAX);
-        let open = Open { connection, path: path.to_owned(), inode };
+        let open = Open { reader: Reader::new(connection), path: path.to_owned(), inode };
         let thread =
-            thread::Builder::new().name("store".to_owned()).spawn(move || work(open, &waiting)).map_err(|source| {
+            thread::Builder::new().name("store".to_owned()).spawn(move || work(&open, &waiting)).map_err(|source| {
                 DatabaseError::File { what: "there is no thread for it", path: path.to_owned(), source }
             })?;
         Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), jobs: Some(jobs), thread: Some(thread) }) })
@@ -80,7 +80,7 @@ impl Database {
     /// What `what` says, or that the store cannot be read.
     pub async fn read<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError> + Send + 'static,
+        what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let (answer, answered) = oneshot::channel();
         self.hand_over(move |open| drop(answer.send(open.read(what))))?;
@@ -112,7 +112,7 @@ impl Database {
     /// As [`Database::read`].
     pub fn read_blocking<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError> + Send + 'static,
+        what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let (answer, answered) = sync_channel(1);
         self.hand_over(move |open| drop(answer.send(open.read(what))))?;
@@ -135,7 +135,7 @@ impl Database {
         answered.recv().map_err(|_| DatabaseError::Closed)?
     }
 
-    fn hand_over(&self, job: impl FnOnce(&mut Open) + Send + 'static) -> Result<(), DatabaseError> {
+    fn hand_over(&self, job: impl FnOnce(&Open) + Send + 'static) -> Result<(), DatabaseError> {
         let jobs = self.inner.jobs.as_ref().ok_or(DatabaseError::Closed)?;
         jobs.try_send(Box::new(job)).map_err(|error| match error {
             TrySendError::Full(_) => DatabaseError::Full,
@@ -164,30 +164,30 @@ impl Drop for Inner {
     }
 }
 
-fn work(mut open: Open, waiting: &Receiver<Job>) {
+fn work(open: &Open, waiting: &Receiver<Job>) {
     while let Ok(job) = waiting.recv() {
         // A job that panics is its caller's loss alone: the transaction is rolled back when it is dropped, and whoever
         // waits is told that there is no answer.
-        let _ = catch_unwind(AssertUnwindSafe(|| job(&mut open)));
+        let _ = catch_unwind(AssertUnwindSafe(|| job(open)));
     }
 }
 
 impl Open {
-    fn read<T>(&mut self, what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+    fn read<T>(&self, what: impl FnOnce(&Reader) -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
         self.in_place()?;
-        let transaction = self.connection.transaction()?;
-        what(&Reader::new(&transaction))
+        let _transaction = self.reader.begin(TransactionBehavior::Deferred)?;
+        what(&self.reader)
     }
 
     fn write<T>(
-        &mut self,
+        &self,
         by: By,
         now: Moment,
         what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
         self.in_place()?;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = what(&Writer::new(&transaction, by, now)?)?;
+        let transaction = self.reader.begin(TransactionBehavior::Immediate)?;
+        let value = what(&Writer::new(&self.reader, by, now))?;
         transaction.commit()?;
         Ok(value)
     }

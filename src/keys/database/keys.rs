@@ -21,7 +21,7 @@ const FILTER: &str = "(?1 IS NULL OR k.state = ?1) AND (?2 IS NULL OR k.environm
 /// Digests of deleted keys that are remembered. A reader that has missed more than so many deletions takes all keys anew.
 pub(super) const REMOVED_MAX: i64 = 10_000;
 
-impl Reader<'_> {
+impl Reader {
     /// The key with this id.
     ///
     /// # Errors

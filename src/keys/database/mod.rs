@@ -32,6 +32,9 @@ pub mod notify;
 
 pub mod error;
 
+#[cfg(test)]
+mod tests;
+
 pub use audit::{AuditFilter, AuditRecord};
 pub use changes::{Changes, Snapshot};
 pub use connection::Database;

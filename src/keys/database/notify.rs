@@ -36,8 +36,9 @@ const PLACES: usize = 8;
 /// Bytes a line may have.
 const LINE_BYTES_MAX: u64 = 64;
 
-/// How long a gateway waits for the line of a command.
-const LINE_WAIT: Duration = Duration::from_secs(5);
+/// How long a gateway waits for the line of a command. Shorter than commands wait: one that hangs must not make the next
+/// one give up.
+const LINE_WAIT: Duration = Duration::from_secs(1);
 
 /// How long to wait for another gateway that is starting.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -286,5 +287,161 @@ impl Near {
         let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
         path.extend(socket.file_name());
         Ok(Self { path, _directory: Some(directory) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn place() -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k.db");
+        (directory, path)
+    }
+
+    async fn say_so(path: &Path, revision: u64) -> Result<Announced, AnnounceError> {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || announce(&path, Revision(revision))).await.unwrap()
+    }
+
+    fn one() -> Announced {
+        Announced { gateways: 1 }
+    }
+
+    /// Starts to listen, and takes everything at once.
+    fn listening(path: &Path) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(Announcements::listen(path).unwrap().serve(|revision| async move { revision }))
+    }
+
+    #[tokio::test]
+    async fn without_a_gateway_there_is_nothing_to_do() {
+        let (_directory, path) = place();
+        assert_eq!(say_so(&path, 1).await.unwrap(), Announced { gateways: 0 });
+        drop(StdListener::bind(socket_path(&path, 0)).unwrap());
+        assert_eq!(say_so(&path, 1).await.unwrap(), Announced { gateways: 0 }, "one that has died");
+    }
+
+    #[tokio::test]
+    async fn a_command_returns_when_the_change_is_taken_and_not_before() {
+        let (_directory, path) = place();
+        let taken = Arc::new(AtomicU64::new(0));
+        let announcements = Announcements::listen(&path).unwrap();
+        let noted = Arc::clone(&taken);
+        let gateway = tokio::spawn(announcements.serve(move |revision| {
+            let noted = Arc::clone(&noted);
+            async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                noted.store(revision.0, Ordering::SeqCst);
+                revision
+            }
+        }));
+        for revision in [7, 8] {
+            assert_eq!(say_so(&path, revision).await.unwrap(), one());
+            assert_eq!(taken.load(Ordering::SeqCst), revision);
+        }
+        gateway.abort();
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_could_not_take_the_change_is_not_believed() {
+        let (_directory, path) = place();
+        let announcements = Announcements::listen(&path).unwrap();
+        let gateway = tokio::spawn(announcements.serve(|_| async { Revision(6) }));
+        assert!(matches!(say_so(&path, 7).await, Err(AnnounceError::Behind)));
+        assert_eq!(say_so(&path, 6).await.unwrap(), one());
+        gateway.abort();
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_does_not_answer_is_not_waited_for_for_ever() {
+        let (_directory, path) = place();
+        let _silent = Announcements::listen(&path).unwrap();
+        let start = Instant::now();
+        let error = say_so(&path, 1).await.unwrap_err();
+        assert!((5..7).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        assert!(error.to_string().contains("did not confirm within 5 s"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_gateway_of_the_store_is_told_and_a_dead_one_gives_its_place_away() {
+        let (directory, path) = place();
+        let gateways = [listening(&path), listening(&path), listening(&path)];
+        assert_eq!(say_so(&path, 1).await.unwrap().gateways, 3);
+        gateways[0].abort();
+        while path.with_extension("db.sock").exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(say_so(&path, 1).await.unwrap().gateways, 2);
+        // Killed: its socket is left behind.
+        drop(StdListener::bind(socket_path(&path, 0)).unwrap());
+        let again = listening(&path);
+        assert_eq!(say_so(&path, 1).await.unwrap().gateways, 3);
+        let mut names: Vec<_> =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["k.db.sock", "k.db.sock.2", "k.db.sock.3"]);
+        again.abort();
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_and_goes_with_the_gateway() {
+        let (directory, path) = place();
+        let announcements = Announcements::listen(&path).unwrap();
+        assert_eq!(fs::metadata(announcements.path()).unwrap().mode() & 0o7777, 0o600);
+        drop(announcements);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn nothing_but_a_socket_is_ever_removed() {
+        let (_directory, path) = place();
+        fs::write(socket_path(&path, 0), "mine").unwrap();
+        let error = Announcements::listen(&path).unwrap_err().to_string();
+        assert!(error.contains("is not a socket"), "{error}");
+        assert_eq!(fs::read_to_string(socket_path(&path, 0)).unwrap(), "mine");
+
+        let (_directory, path) = place();
+        let announcements = Announcements::listen(&path).unwrap();
+        fs::remove_file(announcements.path()).unwrap();
+        fs::write(announcements.path(), "mine").unwrap();
+        let socket = announcements.path().to_owned();
+        drop(announcements);
+        assert_eq!(fs::read_to_string(socket).unwrap(), "mine");
+    }
+
+    #[tokio::test]
+    async fn a_store_may_lie_deep() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("a".repeat(90)).join("b".repeat(90));
+        fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("k.db");
+        let gateway = listening(&path);
+        assert_eq!(say_so(&path, 3).await.unwrap(), one());
+        gateway.abort();
+    }
+
+    #[tokio::test]
+    async fn who_says_something_else_or_nothing_hears_nothing_and_hinders_nobody() {
+        let (_directory, path) = place();
+        let gateway = listening(&path);
+        for line in ["", "sync\n", "sync x\n", "sync -1\n", "SYNC 1\n", "sync 1", "stop\n", &"x".repeat(1000)] {
+            let mut stream = UnixStream::connect(socket_path(&path, 0)).await.unwrap();
+            // It may have hung up already.
+            drop(stream.write_all(line.as_bytes()).await);
+            drop(stream.shutdown().await);
+            let mut answer = Vec::new();
+            drop(stream.read_to_end(&mut answer).await);
+            assert!(answer.is_empty(), "{line:?}");
+        }
+        let hanging = UnixStream::connect(socket_path(&path, 0)).await.unwrap();
+        assert_eq!(say_so(&path, 1).await.unwrap(), one());
+        drop(hanging);
+        gateway.abort();
     }
 }

@@ -23,7 +23,7 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i64 = 0x6b67_6174;
 
 /// The steps. The first makes version 1 of an empty file.
-const STEPS: &[&str] = &[include_str!("schema_1.sql")];
+const STEPS: [&str; 1] = [include_str!("schema_1.sql")];
 
 /// Which file on which device: tells whether a path still leads to the file that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) struct Inode(u64, u64);
 
 /// Opens the store at `path`, makes it if it is not there, and brings it to the newest schema.
 pub(super) fn open(path: &Path) -> Result<(Connection, Inode), DatabaseError> {
-    open_with(path, STEPS)
+    open_with(path, &STEPS)
 }
 
 /// The file that `path` leads to now, if any.
@@ -44,7 +44,7 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<(Connection, Inode), Databas
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
-    check(&connection, path, steps.len())?;
+    let found = check(&connection, path, steps.len())?;
     write_ahead(&connection)?;
     // FULL: a commit is on the disk when it returns, whatever happens to the machine afterwards.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -52,7 +52,10 @@ fn open_with(path: &Path, steps: &[&str]) -> Result<(Connection, Inode), Databas
     // So that `INSERT OR REPLACE` runs the triggers of what it deletes, too.
     connection.pragma_update(None, "recursive_triggers", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    migrate(&mut connection, path, steps)?;
+    // Only if there is something to do: it would wait for others who write.
+    if usize::try_from(found) != Ok(steps.len()) {
+        migrate(&mut connection, path, steps)?;
+    }
     let inode = inode_of(path).ok_or_else(|| DatabaseError::Replaced(path.to_owned()))?;
     Ok((connection, inode))
 }
@@ -129,4 +132,135 @@ fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(
     transaction.pragma_update(None, "user_version", i64::try_from(steps.len()).unwrap_or(i64::MAX))?;
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::super::super::digest::Digest;
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k.db");
+        (directory, path)
+    }
+
+    #[track_caller]
+    fn refused(path: &Path) -> String {
+        let error = open(path).map(|_| ()).unwrap_err().to_string();
+        error.replace(&path.display().to_string(), "k.db")
+    }
+
+    fn version(connection: &Connection) -> i64 {
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_new_store_is_readable_by_its_owner_alone_with_all_its_files() {
+        let (directory, path) = place();
+        let (connection, _) = open(&path).unwrap();
+        assert_eq!(version(&connection), i64::try_from(STEPS.len()).unwrap());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().mode() & 0o7777, 0o600, "{:?}", entry.file_name());
+            names.push(entry.file_name().into_string().unwrap());
+        }
+        names.sort();
+        assert_eq!(names, ["k.db", "k.db-shm", "k.db-wal"]);
+    }
+
+    /// What makes a write durable when it returns, and the file safe with several processes.
+    #[test]
+    fn a_commit_waits_for_the_disk() {
+        let (_directory, path) = place();
+        let (connection, _) = open(&path).unwrap();
+        let word = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, String>(0)).unwrap();
+        let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(word("journal_mode"), "wal");
+        assert_eq!(number("synchronous"), 2, "FULL");
+        assert_eq!(number("foreign_keys"), 1);
+        assert_eq!(number("busy_timeout"), 5000);
+    }
+
+    #[test]
+    fn what_cannot_be_a_store_is_refused_and_left_as_it_is() {
+        let (directory, path) = place();
+        let missing = directory.path().join("none/k.db");
+        assert_eq!(refused(&missing), "k.db: its directory does not exist; make it first");
+        fs::create_dir(&path).unwrap();
+        assert_eq!(refused(&path), "k.db: cannot be opened: is not a regular file");
+        fs::remove_dir(&path).unwrap();
+        symlink("nowhere", &path).unwrap();
+        assert!(refused(&path).starts_with("k.db: cannot be opened"));
+        fs::remove_file(&path).unwrap();
+
+        fs::write(&path, "keys: []\n".repeat(100)).unwrap();
+        assert!(refused(&path).starts_with("the store cannot be used: file is not a database"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "keys: []\n".repeat(100));
+        fs::remove_file(&path).unwrap();
+
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE songs (name TEXT)").unwrap();
+        assert_eq!(refused(&path), "k.db: is a database of another program, not a store of keys");
+    }
+
+    #[test]
+    fn a_newer_store_is_refused_with_both_versions() {
+        let (_directory, path) = place();
+        open_with(&path, &[STEPS[0], "CREATE TABLE later (x INTEGER)"]).unwrap();
+        assert_eq!(
+            refused(&path),
+            "k.db: was written by a newer keygate (its schema is 2, this one knows 1); use the newer one"
+        );
+    }
+
+    #[test]
+    fn a_store_of_version_1_is_brought_forward_and_keeps_what_it_has() {
+        let (_directory, path) = place();
+        let (connection, _) = open_with(&path, &STEPS[..1]).unwrap();
+        connection.execute_batch("UPDATE counter SET revision = 7").unwrap();
+        drop(connection);
+        let more = [STEPS[0], "ALTER TABLE users ADD COLUMN a TEXT", "ALTER TABLE users ADD COLUMN b TEXT"];
+        for _ in 0..2 {
+            let (connection, _) = open_with(&path, &more).unwrap();
+            assert_eq!(version(&connection), 3);
+            connection.prepare("SELECT a, b FROM users").unwrap();
+            let revision: i64 = connection.query_row("SELECT revision FROM counter", [], |row| row.get(0)).unwrap();
+            assert_eq!(revision, 7);
+        }
+    }
+
+    #[test]
+    fn steps_are_taken_all_or_none() {
+        let (_directory, path) = place();
+        drop(open_with(&path, &STEPS[..1]).unwrap());
+        let broken = [STEPS[0], "ALTER TABLE users ADD COLUMN a TEXT", "ALTER TABLE nothing ADD COLUMN b TEXT"];
+        assert!(open_with(&path, &broken).is_err());
+        let (connection, _) = open(&path).unwrap();
+        assert_eq!(version(&connection), 1);
+        assert!(connection.prepare("SELECT a FROM users").is_err());
+    }
+
+    /// There are files that this step has made. Never change it: add another one.
+    #[test]
+    fn a_step_that_was_shipped_is_never_edited() {
+        let digests = STEPS.map(|step| Digest::of(step.as_bytes()).to_hex());
+        assert_eq!(digests, ["9c99347fbfc0a0983b38b6321115b1722f07a91efd126cc96b3446689792e7ae"]);
+    }
+
+    #[test]
+    fn many_may_make_the_same_store_at_once() {
+        for _ in 0..5 {
+            let (_directory, path) = place();
+            thread::scope(|scope| {
+                let openers: Vec<_> = (0..6).map(|_| scope.spawn(|| open(&path).map(|_| ()))).collect();
+                for opener in openers {
+                    opener.join().unwrap().unwrap();
+                }
+            });
+            assert_eq!(version(&open(&path).unwrap().0), 1);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 use serde_json::Value;
 
 use super::error::DatabaseError;
@@ -37,34 +37,41 @@ impl Channel {
 /// Who changes something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct By {
-    /// The name of a person, a key or an account; shown in the audit trail.
-    pub actor: String,
+    /// The name of a person, a key or an account; shown in the audit trail, as far as [`By::ACTOR_CHARS_MAX`].
+    pub(super) actor: String,
     /// By which way.
-    pub channel: Channel,
+    pub(super) channel: Channel,
 }
 
 impl By {
+    /// Characters of an actor that are kept.
+    pub const ACTOR_CHARS_MAX: usize = 256;
+
     /// Somebody at the command line.
     #[must_use]
-    pub fn cli(actor: impl Into<String>) -> Self {
-        Self { actor: actor.into(), channel: Channel::Cli }
+    pub fn cli(actor: &str) -> Self {
+        Self::new(actor, Channel::Cli)
     }
 
     /// Somebody who calls the management API.
     #[must_use]
-    pub fn api(actor: impl Into<String>) -> Self {
-        Self { actor: actor.into(), channel: Channel::Api }
+    pub fn api(actor: &str) -> Self {
+        Self::new(actor, Channel::Api)
+    }
+
+    fn new(actor: &str, channel: Channel) -> Self {
+        Self { actor: actor.chars().take(Self::ACTOR_CHARS_MAX).collect(), channel }
     }
 }
 
 /// Reads the store, at one moment.
-pub struct Reader<'c> {
-    connection: &'c Connection,
+pub struct Reader {
+    connection: Connection,
 }
 
 /// Changes the store, all at once; reads it as it will be.
 pub struct Writer<'c> {
-    reader: Reader<'c>,
+    reader: &'c Reader,
     pub(super) by: By,
     /// Now, in whole microseconds as the store has them.
     pub(super) now: Timestamp,
@@ -74,9 +81,14 @@ pub struct Writer<'c> {
     revision: Cell<Option<Revision>>,
 }
 
-impl<'c> Reader<'c> {
-    pub(super) const fn new(connection: &'c Connection) -> Self {
+impl Reader {
+    pub(super) const fn new(connection: Connection) -> Self {
         Self { connection }
+    }
+
+    /// Begins a transaction. The thread of the store begins one at a time, and ends it before the next.
+    pub(super) fn begin(&self, behavior: TransactionBehavior) -> Result<Transaction<'_>, DatabaseError> {
+        Ok(Transaction::new_unchecked(&self.connection, behavior)?)
     }
 
     /// The number of the last write that changed a key or a user.
@@ -122,14 +134,14 @@ impl<'c> Reader<'c> {
 }
 
 impl<'c> Writer<'c> {
-    pub(super) fn new(connection: &'c Connection, by: By, moment: Moment) -> Result<Self, DatabaseError> {
+    pub(super) fn new(reader: &'c Reader, by: By, moment: Moment) -> Self {
         let now = Timestamp::from_nanosecond(i128::from(moment.unix_ns)).map_or(Timestamp::UNIX_EPOCH, whole_us);
-        Ok(Self { reader: Reader::new(connection), by, now, moment, revision: Cell::new(None) })
+        Self { reader, by, now, moment, revision: Cell::new(None) }
     }
 
     /// Changes rows; says how many.
     pub(super) fn run(&self, sql: &str, parameters: impl Params) -> Result<usize, DatabaseError> {
-        Ok(self.connection.prepare_cached(sql)?.execute(parameters)?)
+        Ok(self.reader.connection.prepare_cached(sql)?.execute(parameters)?)
     }
 
     /// The revision of this change. All that is changed together has one.
@@ -165,11 +177,11 @@ impl<'c> Writer<'c> {
 }
 
 /// A change is read by the same operations.
-impl<'c> Deref for Writer<'c> {
-    type Target = Reader<'c>;
+impl Deref for Writer<'_> {
+    type Target = Reader;
 
     fn deref(&self) -> &Self::Target {
-        &self.reader
+        self.reader
     }
 }
 

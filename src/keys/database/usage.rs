@@ -67,7 +67,7 @@ impl Writer<'_> {
     }
 }
 
-impl Reader<'_> {
+impl Reader {
     /// The requests of a key on each day on which it made any, from the day of `since` on, oldest first; at most
     /// [`USAGE_DAYS`] or so.
     ///

@@ -17,7 +17,7 @@ use super::transaction::{Reader, Writer, anywhere, signed, time_of};
 const SELECT: &str = "SELECT sequence, id, login, name, tenant, permissions, roles, metadata, enabled, \
      password_hash IS NOT NULL AS has_password, created_us, updated_us FROM users ";
 
-impl Reader<'_> {
+impl Reader {
     /// The user with this id.
     ///
     /// # Errors

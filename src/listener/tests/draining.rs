@@ -1,5 +1,7 @@
 //! The end of a listener: no request is lost that we could have known of.
 
+use super::certificates::Folder;
+use super::load_balancers::trusting;
 use super::*;
 
 #[tokio::test]
@@ -54,6 +56,75 @@ async fn idle_and_silent_connections_are_closed_soon() {
     assert!(server.drain.wait_idle(LONG).await);
     assert!(begin.elapsed() < LONG / 2, "{:?}", begin.elapsed());
     server.ends().await;
+}
+
+/// Whoever has not asked for anything when the end begins has a short grace to ask, and does not hold the end up:
+/// neither to the end of its timeout for a head nor to that for a handshake.
+#[tokio::test]
+async fn peers_that_have_not_asked_yet_do_not_hold_up_the_end() {
+    let folder = Folder::new();
+    let tls = || Server::start_tls(settings(), &folder.store(&["a.example"]));
+    let knowing = || Server::start(Settings { prior_knowledge: true, ..settings() });
+    let rows = [
+        ("silent over TLS", tls(), "", false),
+        ("part of a handshake", tls(), "\x16\x03\x01", false),
+        ("silent where HTTP/2 may come", knowing(), "", false),
+        ("part of a preface", knowing(), "PRI * HT", true),
+        ("a preface without settings", knowing(), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false),
+        ("part of a head where HTTP/2 may come", knowing(), "GET /p HTT", true),
+        ("part of a head", Server::start(settings()), "GET /p HTT", true),
+        ("part of a PROXY header", Server::start(trusting("127.0.0.0/8")), "PROXY TC", false),
+    ];
+    for (row, server, said, is_told) in rows {
+        let mut client = server.connect().await;
+        client.write_all(said.as_bytes()).await.unwrap();
+        tokio::time::sleep(SHORT / 3).await;
+        let begin = Instant::now();
+        server.drain.begin();
+        // The client neither reads nor closes meanwhile.
+        assert!(server.drain.wait_idle(LONG / 4).await, "{row}");
+        assert!(begin.elapsed() >= SHORT, "{row}: no grace at all");
+        let answer = until_closed(&mut client).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 408 "), is_told, "{row}: {answer}");
+        server.ends().await;
+    }
+}
+
+/// A second head is no different from the first.
+#[tokio::test]
+async fn part_of_a_later_head_does_not_hold_up_the_end() {
+    let server = Server::start(settings());
+    let mut client = server.connect().await;
+    send(&mut client, "/").await;
+    receive(&mut client).await;
+    client.write_all(b"GET /p HTT").await.unwrap();
+    tokio::time::sleep(SHORT / 3).await;
+    server.drain.begin();
+    assert!(server.drain.wait_idle(LONG / 4).await);
+    assert!(until_closed(&mut client).await.starts_with("HTTP/1.1 408 "));
+    server.ends().await;
+}
+
+/// The grace is there to be used.
+#[tokio::test]
+async fn a_head_that_is_completed_within_the_grace_is_answered() {
+    for settings in [settings(), Settings { prior_knowledge: true, ..settings() }] {
+        let server = Server::start(settings);
+        let (mut partial, mut silent) = (server.connect().await, server.connect().await);
+        partial.write_all(b"GET / HTT").await.unwrap();
+        tokio::time::sleep(SHORT / 3).await;
+        server.drain.begin();
+        tokio::time::sleep(SHORT / 3).await;
+        partial.write_all(b"P/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+        send(&mut silent, "/").await;
+        for client in [&mut partial, &mut silent] {
+            let response = until_closed(client).await;
+            assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+            assert!(response.contains("connection: close\r\n"), "{response}");
+        }
+        assert!(server.drain.wait_idle(LONG).await);
+        server.ends().await;
+    }
 }
 
 /// They have been told that they are connected; only we know that nobody has looked yet.

@@ -6,7 +6,7 @@ use crate::listener::proxy_protocol::header_v2;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n";
 
-fn trusting(network: &str) -> Settings {
+pub(super) fn trusting(network: &str) -> Settings {
     let proxy_protocol = ProxyProtocol { v1: true, v2: true, from: vec![network.parse().unwrap()] };
     Settings { proxy_protocol: Some(proxy_protocol), ..settings() }
 }

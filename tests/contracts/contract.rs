@@ -1,0 +1,87 @@
+//! A contract that runs: its shipped configuration, in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::client::Response;
+use crate::gate::Gate;
+use crate::upstream::Upstream;
+
+/// The gateway of a contract, the API behind it, and its keys.
+pub(crate) struct Contract {
+    file: PathBuf,
+    variables: Vec<(&'static str, String)>,
+    /// The gateway.
+    pub(crate) gate: Gate,
+    /// The API.
+    pub(crate) upstream: Upstream,
+    /// The API of the sandbox.
+    pub(crate) sandbox: Upstream,
+}
+
+/// A key that was made.
+pub(crate) struct Made {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its secret.
+    pub(crate) secret: String,
+}
+
+impl Contract {
+    /// Starts the contract of this name.
+    #[track_caller]
+    pub(crate) fn start(name: &str) -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/contracts").join(format!("{name}.yaml"));
+        let (upstream, sandbox) = (Upstream::hello(), Upstream::hello());
+        let directory = tempfile::tempdir().unwrap();
+        let variables = vec![
+            ("KEYGATE_LISTEN", "127.0.0.1:0".to_owned()),
+            ("KEYGATE_ADMIN", "127.0.0.1:0".to_owned()),
+            ("KEYGATE_UPSTREAM", upstream.to_string()),
+            ("KEYGATE_UPSTREAM_SANDBOX", sandbox.to_string()),
+            ("KEYGATE_DATA", directory.path().display().to_string()),
+        ];
+        let gate = Gate::run(directory, &file, &variables);
+        Self { file, variables, gate, upstream, sandbox }
+    }
+
+    /// Runs a command of keygate on the contract's store.
+    #[track_caller]
+    pub(crate) fn keygate(&self, arguments: &[&str]) -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_keygate"))
+            .args(arguments)
+            .args(["--json", "--config"])
+            .arg(&self.file)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Makes a key.
+    #[track_caller]
+    pub(crate) fn key(&mut self, environment: &str, more: &[&str]) -> Made {
+        let made = self.keygate(&[&["keys", "create", "--environment", environment, "--name", "A key"], more].concat());
+        self.made(&made)
+    }
+
+    /// The key that a command has made.
+    #[track_caller]
+    pub(crate) fn made(&mut self, answer: &Value) -> Made {
+        let text = |name: &str| answer[name].as_str().unwrap_or_else(|| panic!("no {name} in {answer}")).to_owned();
+        let made = Made { id: text("id"), secret: text("secret") };
+        self.gate.watch_for_secret(&made.secret);
+        made
+    }
+
+    /// `GET` with a key, or without one.
+    #[track_caller]
+    pub(crate) fn get(&self, host: &str, path: &str, secret: Option<&str>) -> Response {
+        let mut fields = vec![("Host", host)];
+        fields.extend(secret.map(|secret| ("X-API-Key", secret)));
+        self.gate.get(path, &fields)
+    }
+}

@@ -1,0 +1,196 @@
+//! Contract N.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::client::Response;
+use crate::contract::Contract;
+
+const PRODUCTION: &str = "api.pixconnect.com.br";
+const SANDBOX: &str = "sandbox.pixconnect.com.br";
+const PATH: &str = "/api/v1/central/boletos";
+
+fn error(code: &str, message: &str, details: &str) -> Value {
+    json!({ "error": { "code": code, "message": message, "details": details } })
+}
+
+fn invalid() -> Value {
+    error("INVALID_API_KEY", "Invalid or expired API Key", "Verify that the key is correct and active in the portal")
+}
+
+#[track_caller]
+fn check(response: &Response, status: u16, body: &Value) {
+    assert_eq!((response.status, &response.json()), (status, body));
+    assert_eq!(response.field("content-type"), Some("application/json"));
+}
+
+#[test]
+fn npc_01_every_endpoint_needs_the_key_in_its_field() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let key = contract.key("production", &[]);
+    for path in [PATH, "/api/v1/central/health", "/", "/anything/else?x=1"] {
+        assert_eq!(contract.get(PRODUCTION, path, Some(&key.secret)).status, 200, "{path}");
+        assert_eq!(contract.get(PRODUCTION, path, None).status, 401, "{path}");
+    }
+    for name in ["x-api-key", "X-API-KEY", "X-Api-Key"] {
+        assert_eq!(contract.gate.get(PATH, &[("Host", PRODUCTION), (name, &key.secret)]).status, 200, "{name}");
+    }
+    let query = format!("{PATH}?api_key={0}&X-API-Key={0}", key.secret);
+    assert_eq!(contract.gate.get(&query, &[("Host", PRODUCTION), ("X-Request-Id", "no-secret-here")]).status, 401);
+}
+
+#[test]
+fn npc_02_the_prefix_tells_the_environment() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let (live, test) = (contract.key("production", &[]), contract.key("sandbox", &[]));
+    assert!(live.secret.starts_with("pk_live_") && test.secret.starts_with("pk_test_"));
+    assert_eq!(contract.get(PRODUCTION, PATH, Some(&live.secret)).status, 200);
+    assert_eq!(contract.upstream.last().value("X-Keygate-Environment"), "production");
+    assert_eq!(contract.get(SANDBOX, PATH, Some(&test.secret)).status, 200);
+    assert_eq!(contract.sandbox.last().value("X-Keygate-Environment"), "sandbox");
+}
+
+#[test]
+fn npc_03_a_key_of_the_other_environment_is_invalid_and_an_unknown_host_refused() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let (live, test) = (contract.key("production", &[]), contract.key("sandbox", &[]));
+    check(&contract.get(PRODUCTION, PATH, Some(&test.secret)), 401, &invalid());
+    check(&contract.get(SANDBOX, PATH, Some(&live.secret)), 401, &invalid());
+    let unknown = contract.get(PRODUCTION, PATH, Some("pk_live_abc123def456"));
+    check(&unknown, 401, &invalid());
+    let elsewhere = contract.get("api.example.com", PATH, Some(&live.secret));
+    assert_eq!((elsewhere.status, &elsewhere.json()["error"]["code"]), (421, &json!("MISDIRECTED")));
+    assert!(contract.upstream.received().is_empty() && contract.sandbox.received().is_empty());
+    assert_eq!(
+        contract.get(&format!("{PRODUCTION}:443"), PATH, Some(&live.secret)).status,
+        200,
+        "a port changes nothing"
+    );
+}
+
+#[test]
+fn npc_04_a_missing_key_is_told() {
+    let contract = Contract::start("fluxiq-npc");
+    let body = error(
+        "MISSING_API_KEY",
+        "The X-API-Key header is required",
+        "Include your API Key in the X-API-Key header of the request",
+    );
+    check(&contract.get(PRODUCTION, PATH, None), 401, &body);
+    check(&contract.get(PRODUCTION, PATH, Some("")), 401, &body);
+    let challenge = contract.get(PRODUCTION, PATH, None);
+    assert!(challenge.field("www-authenticate").unwrap().starts_with("ApiKey"));
+}
+
+#[test]
+fn npc_05_unknown_malformed_inactive_and_expired_keys_are_invalid() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let key = contract.key("production", &[]);
+    let mut typo = key.secret.clone();
+    let last = typo.pop().unwrap();
+    typo.push(if last == 'x' { 'y' } else { 'x' });
+    for secret in ["pk_live_xyz789abc123def456", "nonsense", &typo, &key.secret.to_uppercase()] {
+        check(&contract.get(PRODUCTION, PATH, Some(secret)), 401, &invalid());
+    }
+    let soon = (jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1500)).to_string();
+    let short = contract.key("production", &["--expires-at", &soon]);
+    assert_eq!(contract.get(PRODUCTION, PATH, Some(&short.secret)).status, 200);
+    contract.gate.eventually("it has expired", |_| contract.get(PRODUCTION, PATH, Some(&short.secret)).status == 401);
+    check(&contract.get(PRODUCTION, PATH, Some(&short.secret)), 401, &invalid());
+    contract.keygate(&["keys", "deactivate", &key.id]);
+    check(&contract.get(PRODUCTION, PATH, Some(&key.secret)), 401, &invalid());
+    contract.keygate(&["keys", "activate", &key.id]);
+    assert_eq!(contract.get(PRODUCTION, PATH, Some(&key.secret)).status, 200);
+    contract.keygate(&["keys", "delete", &key.id]);
+    check(&contract.get(PRODUCTION, PATH, Some(&key.secret)), 401, &invalid());
+}
+
+#[test]
+fn npc_06_a_revoked_key_is_told_on_the_next_request_of_a_kept_connection() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let key = contract.key("production", &[]);
+    let fields = [("Host", PRODUCTION), ("X-API-Key", key.secret.as_str())];
+    let mut client = contract.gate.client();
+    assert_eq!(client.request("GET", PATH, &fields, b"").status, 200);
+    contract.keygate(&["keys", "revoke", &key.id]);
+    let body = error(
+        "REVOKED_API_KEY",
+        "This API Key has been revoked",
+        "Generate a new key in the portal or contact support",
+    );
+    check(&client.request("GET", PATH, &fields, b""), 401, &body);
+}
+
+#[test]
+fn npc_07_rotation_fails_no_request() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let old = contract.key("production", &[]);
+    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut new = None;
+    let new_secret = std::sync::OnceLock::<String>::new();
+    std::thread::scope(|scope| {
+        let gate = &contract.gate;
+        let (address, done, asked, new_secret, old_secret) = (gate.address, &done, &asked, &new_secret, &old.secret);
+        for _ in 0..4 {
+            scope.spawn(move || {
+                let mut client = crate::client::Client::connect(address);
+                while !done.load(Ordering::Relaxed) {
+                    // Each client changes over when it hears of the new key, as a deployment does.
+                    let secret = new_secret.get().unwrap_or(old_secret);
+                    let fields = [("Host", PRODUCTION), ("X-API-Key", secret.as_str())];
+                    assert_eq!(client.request("GET", PATH, &fields, b"").status, 200);
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let answer = contract.keygate(&["keys", "rotate", &old.id]);
+        let secret = answer["secret"].as_str().unwrap().to_owned();
+        assert_eq!(contract.get(PRODUCTION, PATH, Some(&old.secret)).status, 200, "both are valid side by side");
+        assert_eq!(contract.get(PRODUCTION, PATH, Some(&secret)).status, 200);
+        new_secret.set(secret).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        done.store(true, Ordering::Relaxed);
+        new = Some(answer);
+    });
+    assert!(asked.load(Ordering::Relaxed) > 20);
+    let answer = new.unwrap();
+    contract.made(&answer);
+    let listed = contract.keygate(&["keys", "list"]);
+    let items = listed.as_array().or_else(|| listed["items"].as_array()).unwrap();
+    let before = items.iter().find(|key| key["id"] == old.id.as_str()).unwrap();
+    let ends: jiff::Timestamp = before["retires"].as_str().or(before["expires"].as_str()).unwrap().parse().unwrap();
+    let hours = (ends - jiff::Timestamp::now()).total(jiff::Unit::Hour).unwrap();
+    assert!((23.9..=24.0).contains(&hours), "the overlap is a day: {hours}");
+    contract.keygate(&["keys", "revoke", &old.id]);
+    assert_eq!(contract.get(PRODUCTION, PATH, Some(&old.secret)).json()["error"]["code"], "REVOKED_API_KEY");
+}
+
+#[test]
+fn npc_09_a_key_is_shown_once_and_written_nowhere() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let key = contract.key("production", &[]);
+    assert_eq!(contract.get(PRODUCTION, PATH, Some(&key.secret)).status, 200);
+    assert!(!contract.upstream.last().mentions(&key.secret));
+    assert!(!contract.keygate(&["keys", "list"]).to_string().contains(&key.secret));
+    for entry in std::fs::read_dir(contract.gate.file("")).unwrap().flatten() {
+        let content = std::fs::read(entry.path()).unwrap_or_default();
+        let found = content.windows(key.secret.len()).any(|window| window == key.secret.as_bytes());
+        assert!(!found, "the secret is in {}", entry.path().display());
+    }
+}
+
+#[test]
+fn npc_10_the_age_of_the_oldest_key_shows_by_environment() {
+    let mut contract = Contract::start("fluxiq-npc");
+    contract.key("production", &[]);
+    contract.key("sandbox", &[]);
+    let page = contract.gate.admin("/metrics").text();
+    for environment in ["production", "sandbox"] {
+        let series = format!("keygate_oldest_key_age_seconds{{environment=\"{environment}\"}} ");
+        let line = page.lines().find(|line| line.starts_with(&series)).unwrap_or_else(|| panic!("{page}"));
+        let age: f64 = line[series.len()..].parse().unwrap();
+        assert!(age < 60.0, "{line}");
+    }
+}
