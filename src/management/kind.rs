@@ -334,3 +334,111 @@ fn whole(number: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^53")]
     (number.fract() == 0.0 && (0.0..EXACT).contains(&number)).then_some(number as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: Kind, good: &[&str], bad: &[&str]) {
+        assert_eq!(good.iter().filter(|text| !kind.admits(text)).collect::<Vec<_>>(), Vec::<&&str>::new(), "{kind:?}");
+        assert_eq!(bad.iter().filter(|text| kind.admits(text)).collect::<Vec<_>>(), Vec::<&&str>::new(), "{kind:?}");
+    }
+
+    #[test]
+    fn instants_are_those_of_rfc_3339() {
+        let good = [
+            "2027-01-31T00:00:00Z",
+            "2000-01-01T00:00:00+23:59",
+            "8999-12-31T23:59:59.999999999-23:59",
+            "2028-02-29T12:34:56.7-00:00",
+        ];
+        let bad = [
+            "",
+            "2027-01-31",
+            "2027-01-31T00:00:00",
+            "2027-01-31T00:00Z",
+            "2027-01-31 00:00:00Z",
+            "2027-01-31t00:00:00z",
+            "2027-02-29T00:00:00Z",
+            "2027-13-01T00:00:00Z",
+            "2027-01-31T24:00:00Z",
+            "2027-01-31T23:59:60Z",
+            "2027-01-31T00:00:00.Z",
+            "2027-01-31T00:00:00.0123456789Z",
+            "2027-01-31T00:00:00+24:00",
+            "2027-01-31T00:00:00+0100",
+            "2027-01-31T00:00:00Z[UTC]",
+            "2027-01-31T00:00:00Z\n",
+            "1999-12-31T00:00:00Z",
+            "9000-01-01T00:00:00Z",
+            "2027-01-31T00:00:0\u{e9}Z",
+        ];
+        check(Kind::Instant, &good, &bad);
+    }
+
+    #[test]
+    fn networks_are_written_in_one_way() {
+        let good =
+            ["0.0.0.0/0", "192.0.2.1/32", "10.0.0.0/8", "::/0", "2001:DB8::1/128", "1:2:3:4:5:6:7:8/64", "1::8/9"];
+        let bad = [
+            "",
+            "10.0.0.1",
+            "10.0.0.0/33",
+            "10.0.0.0/08",
+            "010.0.0.0/8",
+            "10.0.0/8",
+            "::/129",
+            "::/064",
+            "::ffff:10.0.0.0/104",
+            "1:2:3:4:5:6:7/64",
+            "fe80::%eth0/64",
+            "10.0.0.0/8 ",
+            "10.0.0.0/255.0.0.0",
+        ];
+        check(Kind::Network, &good, &bad);
+    }
+
+    #[test]
+    fn texts_have_their_bounds() {
+        let (word, line) = ("x".repeat(NAME_BYTES_MAX), "\u{e9}".repeat(TEXT_CHARS_MAX));
+        check(Kind::Word, &["!", "~a", &word], &["", "a b", "\u{e9}", "a\n", &format!("{word}x")]);
+        check(
+            Kind::Id,
+            &["0", "a.b_c~d:e@f-g", &word],
+            &["", ".", "..", "-a", "a/b", "a%b", "a?b", &format!("{word}x")],
+        );
+        check(Kind::Permission, &[&word[..63]], &["", &word[..64]]);
+        check(Kind::Line, &[" ", &line], &["", "a\tb", "\u{7f}", "\u{85}", &format!("{line}x")]);
+        check(Kind::Note, &["", "a\r\nb", &line], &["\0", &format!("{line}x")]);
+        check(Kind::Choice(&["a", "b"]), &["a", "b"], &["", "A", "ab"]);
+    }
+
+    /// All permissions that are let through fit into the field in which they travel.
+    #[test]
+    fn no_permissions_are_too_many_for_the_store() {
+        let all = PERMISSIONS_MAX * (PERMISSION_CHARS_MAX + 1) - 1;
+        assert!(all <= crate::keys::entry::PERMISSIONS_BYTES_MAX, "{all}");
+    }
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was() {
+        for place in ["0", "17", &i64::MAX.to_string()] {
+            let cursor = cursor_to(place).expect("a cursor");
+            assert_eq!(cursor_of(&cursor).as_deref(), Some(place));
+        }
+        check(Kind::Cursor, &["7fffffffffffffff"], &["", "8000000000000000", "000000000000001A", "+000000000000001"]);
+    }
+
+    #[test]
+    fn whole_numbers_are_what_json_schema_takes_for_them() {
+        for (value, expected) in
+            [("5", Some(5)), ("5.0", Some(5)), ("1e1", Some(10)), ("5.5", None), ("11", None), ("-0.0", None)]
+        {
+            let mut value: Value = serde_json::from_str(value).expect("JSON");
+            let mut wrongs = Vec::new();
+            Kind::Number(1, 10).check("", &mut value, &mut wrongs);
+            assert_eq!(wrongs.is_empty().then(|| value.as_u64()).flatten(), expected, "{value}");
+        }
+    }
+}

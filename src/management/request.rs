@@ -118,6 +118,7 @@ fn understood<T: Shaped>(fields: &HeaderMap, content: &[u8]) -> Result<Content<T
     let mut value: Value =
         json::read(content).map_err(|error: NotJson| Problem::new(Code::NotJson, format!("{error}.")))?;
     shape::check::<T>(&mut value).map_err(Problem::of_content)?;
+    value.sort_all_objects();
     let canonical = value.to_string();
     let told = shape::read(value).map_err(Problem::of_content)?;
     Ok(Content { told, canonical })
