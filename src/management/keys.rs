@@ -213,7 +213,7 @@ fn entry_of(told: NewKey, secret: &Secret) -> Result<Entry, Problem> {
 }
 
 /// A user of the store may be named by login; one whom the store does not know is one whom the API keeps elsewhere.
-fn with_known_user(store: &Reader<'_>, mut entry: Entry) -> Result<Entry, DatabaseError> {
+fn with_known_user(store: &Reader, mut entry: Entry) -> Result<Entry, DatabaseError> {
     if let Some(user) = &mut entry.user {
         match store.user_by_id_or_login(user) {
             Ok(known) => *user = known.id,

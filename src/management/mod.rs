@@ -79,7 +79,7 @@ impl Management {
     /// Has `what` read the store.
     async fn read<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&Reader<'_>) -> Result<T, DatabaseError> + Send + 'static,
+        what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, Problem> {
         Ok(self.database.read(what).await?)
     }
