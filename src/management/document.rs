@@ -80,6 +80,11 @@ fn complete_operation(path: &str, operation: &mut Operation) {
         let about = "Any text that is another one for each key that shall be made, such as a random UUID";
         parameters.push(RefOr::T(parameter("Idempotency-Key", ParameterIn::Header, Kind::Word, about)));
     }
+    if operation.operation_id.as_deref() == Some("rotate_key")
+        && let Some(RefOr::T(body)) = &mut operation.request_body
+    {
+        body.required = Some(Required::False);
+    }
     for (status, about, there) in [
         ("400", "The request cannot be read, or its query is wrong", told || asked),
         ("401", "There is no credential, or a wrong one", true),
@@ -113,7 +118,7 @@ fn complete_response(status: &str, response: &mut Response) {
         }
         "201" => field("Location", header("Where it is", ObjectBuilder::new().pattern(Some(format!("^{ROOT}/"))))),
         "401" => {
-            field("WWW-Authenticate", header("The scheme (RFC 6750)", ObjectBuilder::new().pattern(Some("^Bearer"))))
+            field("WWW-Authenticate", header("The scheme (RFC 6750)", ObjectBuilder::new().pattern(Some("^Bearer"))));
         }
         "429" | "503" => {
             let seconds = ObjectBuilder::new().pattern(Some("^[0-9]+$"));

@@ -116,7 +116,7 @@ pub(super) async fn delete_key(State(management): State<Management>, Id(id): Id)
 
 /// Makes a successor of a key, with all that the key has but its id and its secret. Both are good until the overlap is
 /// over.
-#[utoipa::path(post, path = "/keys/{id}/rotate", tag = "keys", request_body = Option<KeyRotation>,
+#[utoipa::path(post, path = "/keys/{id}/rotate", tag = "keys", request_body = KeyRotation,
     responses(
         (status = 201, description = "The successor, its secret, and the key", body = RotatedKey),
         (status = 409, description = "The key is not good now, was rotated already, or dates contradict each other"),

@@ -216,15 +216,14 @@ impl Kind {
 
     /// The same, or nothing.
     pub(super) fn schema_or_null(self) -> Schema {
-        match self.schema() {
-            Schema::Object(mut object) => {
-                if let SchemaType::Type(kind) = object.schema_type.clone() {
-                    object.schema_type = SchemaType::from_iter([kind, Type::Null]);
-                }
-                Schema::Object(object)
-            }
-            other => AnyOfBuilder::new().item(RefOr::T(other)).item(Object::with_type(Type::Null)).build().into(),
+        let mut schema = self.schema();
+        if let Schema::Object(object) = &mut schema
+            && let SchemaType::Type(kind) = object.schema_type.clone()
+        {
+            object.schema_type = SchemaType::from_iter([kind, Type::Null]);
+            return schema;
         }
+        AnyOfBuilder::new().item(RefOr::T(schema)).item(Object::with_type(Type::Null)).build().into()
     }
 }
 

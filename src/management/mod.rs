@@ -41,7 +41,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -112,7 +112,8 @@ pub fn router(management: Management) -> Router {
     document::complete(&mut described);
     // A document of texts and numbers can always be written.
     let document = Bytes::from(serde_json::to_vec(&described).unwrap_or_default());
-    let guarded = routes.layer(middleware::from_fn_with_state(gate, guard));
+    // Nesting has a fallback for all that goes on behind the root and its slash, and not for the slash itself.
+    let guarded = routes.route(&format!("{ROOT}/"), any(no_path)).layer(middleware::from_fn_with_state(gate, guard));
     let open = Router::new()
         .route(&format!("{ROOT}/openapi.json"), get(move || async move { ([(CONTENT_TYPE, JSON)], document) }))
         .method_not_allowed_fallback(method_not_allowed);
@@ -169,3 +170,6 @@ async fn no_path() -> Problem {
 async fn method_not_allowed() -> Problem {
     Problem::new(Code::MethodNotAllowed, "Use one of the methods in the field `Allow`.")
 }
+
+#[cfg(test)]
+mod tests;

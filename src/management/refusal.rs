@@ -16,6 +16,9 @@ use super::kind::{Wrong, escaped};
 use crate::keys::Fault;
 use crate::keys::database::DatabaseError;
 
+/// Mistakes that are named. Whoever makes more of them gets no answer that is larger than the request.
+const MISTAKES_MAX: usize = 32;
+
 /// Seconds after which to try again.
 const RETRY_AFTER_S: &str = "1";
 
@@ -152,7 +155,7 @@ impl Problem {
             parameter: None,
             detail: wrong.message,
         };
-        let errors = wrongs.into_iter().map(mistake).collect();
+        let errors = wrongs.into_iter().take(MISTAKES_MAX).map(mistake).collect();
         Self { errors, ..Self::new(Code::Invalid, "Put right what `errors` names. Nothing was changed.") }
     }
 
@@ -163,7 +166,7 @@ impl Problem {
             parameter: wrong.place.split('/').nth(1).map(str::to_owned),
             detail: wrong.message,
         };
-        let errors = wrongs.into_iter().map(mistake).collect();
+        let errors = wrongs.into_iter().take(MISTAKES_MAX).map(mistake).collect();
         Self { errors, ..Self::new(Code::BadParameter, "Put right what `errors` names in the query.") }
     }
 
@@ -241,7 +244,7 @@ impl IntoResponse for Problem {
         match self.code {
             Code::MissingCredential => drop(fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Code::WrongCredential => {
-                drop(fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\"")))
+                drop(fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\"")));
             }
             Code::TooManyFailures | Code::StoreBusy => {
                 drop(fields.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S)));

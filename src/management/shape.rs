@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{AdditionalProperties, AllOfBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::kind::{Kind, Wrong};
@@ -128,22 +128,16 @@ fn parameter(member: &Member) -> Parameter {
         .build()
 }
 
-fn described(schema: Schema, about: &str) -> Schema {
-    match schema {
-        Schema::Object(mut object) => {
-            object.description = Some(about.to_owned());
-            Schema::Object(object)
-        }
-        Schema::Array(mut array) => {
-            array.description = Some(about.to_owned());
-            Schema::Array(array)
-        }
-        Schema::AnyOf(mut any) => {
-            any.description = Some(about.to_owned());
-            Schema::AnyOf(any)
-        }
-        other => Schema::AllOf(AllOfBuilder::new().item(RefOr::T(other)).description(Some(about)).build()),
+fn described(mut schema: Schema, about: &str) -> Schema {
+    let about = Some(about.to_owned());
+    if let Schema::Object(object) = &mut schema {
+        object.description = about;
+    } else if let Schema::Array(array) = &mut schema {
+        array.description = about;
+    } else if let Schema::AnyOf(any) = &mut schema {
+        any.description = about;
     }
+    schema
 }
 
 /// Tells a member that is null from one that is left out: `Some(None)` from `None`.
