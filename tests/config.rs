@@ -92,7 +92,7 @@ fn what_is_accepted_means_what_is_written() {
     assert_eq!(config.listeners[0].0.address.to_string(), "127.0.0.1:8080");
     let keys = folder("accepted").join("keys.yaml");
     assert_eq!(config.key_sources, Sources::new(vec![keys], Vec::new()), "relative to the configuration file");
-    assert_eq!(config.admin.expect("the door is open by default").to_string(), "127.0.0.1:9901");
+    assert_eq!(config.admin.expect("the door is open by default").address.to_string(), "127.0.0.1:9901");
     assert!(config.warnings.is_empty());
 
     let config = accepted("variables.yaml");

@@ -7,13 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use zeroize::Zeroizing;
+
 use crate::config::Config;
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
 use crate::gateway::route::{Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
-use crate::keys::{Fingerprint, KeySet};
+use crate::keys::{Digest, Fingerprint, KeySet};
 use crate::limits::Limits;
 use crate::listener::{Settings, TlsProblem, TlsSettings, TlsStore};
 use crate::telemetry::metrics::Metrics;
@@ -32,6 +34,8 @@ pub(super) struct Assembly {
     pub(super) keys: KeySet,
     /// What tells these from others.
     pub(super) fingerprint: Fingerprint,
+    /// What the token of the management API is known by, if there is to be one.
+    pub(super) credential: Option<Digest>,
     /// Number of workers.
     pub(super) workers: usize,
 }
@@ -57,12 +61,13 @@ impl Assembly {
         let doors = doors(&config);
         let upstreams = Upstreams::of(&config, path, workers);
         let keys = keys(&config);
-        match (doors, upstreams, keys) {
-            (Ok(doors), Ok(upstreams), Ok((keys, fingerprint))) => {
-                Ok(Self { text, config, doors, upstreams, keys, fingerprint, workers })
+        let credential = credential(&config);
+        match (doors, upstreams, keys, credential) {
+            (Ok(doors), Ok(upstreams), Ok((keys, fingerprint)), Ok(credential)) => {
+                Ok(Self { text, config, doors, upstreams, keys, fingerprint, credential, workers })
             }
-            (doors, upstreams, keys) => {
-                let found = [doors.err(), upstreams.err(), keys.err()];
+            (doors, upstreams, keys, credential) => {
+                let found = [doors.err(), upstreams.err(), keys.err(), credential.err().map(Problems::from)];
                 let mut problems: Problems = found.into_iter().flatten().flatten().collect();
                 problems.sort();
                 Err(problems)
@@ -223,6 +228,23 @@ fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
             Problem { field: "upstream.tls".to_owned(), ..problem }
         }
     }
+}
+
+/// Characters that the admin token has at least: 128 bits in hexadecimal.
+const TOKEN_CHARS_MIN: usize = 32;
+
+/// Reads the admin token and keeps what it is known by.
+fn credential(config: &Config) -> Result<Option<Digest>, Problem> {
+    let Some(file) = config.admin.as_ref().and_then(|admin| admin.token_file.as_deref()) else { return Ok(None) };
+    let refuse = |what: &str| config.problem_with_file(&["admin"], file, what);
+    let token = Zeroizing::new(
+        std::fs::read_to_string(file).map_err(|error| refuse(&format!("cannot be read: {}", error.kind())))?,
+    );
+    let token = token.trim();
+    if token.len() < TOKEN_CHARS_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(refuse("holds no token of at least 32 characters; make one with `openssl rand -hex 32`"));
+    }
+    Ok(Some(Digest::of(token.as_bytes())))
 }
 
 /// Loads the keys. What is wrong with a file as a whole is a problem of the field that names it, too.

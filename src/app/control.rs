@@ -25,6 +25,7 @@ use crate::gateway::Gateway;
 use crate::gateway::correlation::Names;
 use crate::gateway::record::Desk;
 use crate::listener::{self, Drain};
+use crate::management;
 use crate::moment::Moment;
 use crate::probes;
 use crate::reload::Watcher;
@@ -110,12 +111,15 @@ async fn end(state: &State, drain: &Drain, signals: &mut Signals, shutdown: Shut
 
 /// Opens the admin door, if there is one.
 async fn open_admin_door(state: &Arc<State>) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
-    let Some(address) = state.admin else { return Ok(None) };
+    let Some(address) = state.admin.as_ref().map(|admin| admin.address) else { return Ok(None) };
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot open the admin door at {address}; set `admin.listen` to another address"))?;
     tracing::info!(door = "admin", address = %listener.local_addr()?, "listening");
-    let router = probes::router(Arc::clone(&state.metrics), state.readiness.clone());
+    let mut router = probes::router(Arc::clone(&state.metrics), state.readiness.clone());
+    if let (Some(vault), Some(credential)) = (&state.vault, state.credential) {
+        router = router.merge(management::router(vault.management(credential, &state.format)));
+    }
     Ok(Some(tokio::spawn(probes::serve(listener, router, std::future::pending()))))
 }
 

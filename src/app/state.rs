@@ -3,7 +3,6 @@
 //! A reload has three independent parts: the configuration, the key files, the certificates. Each is loaded aside and
 //! checked whole before anything of it is put in force; if that fails, what was good stays.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +14,11 @@ use super::assembly::{Assembly, Tls, Upstreams};
 use super::outcomes::Reloads;
 use super::vault::Vault;
 use super::workers::Door;
-use crate::config::Shutdown;
+use crate::config::{AdminDoor, Shutdown};
 use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
-use crate::keys::{Clash, Fingerprint, KeyStore, Origin, Sources};
+use crate::keys::{Clash, Digest, Fingerprint, KeyStore, Origin, SecretFormat, Sources};
 use crate::limits::Limits;
 use crate::listener::{HandshakeFailure, Refusal, Settings, TlsStore};
 use crate::moment::Moment;
@@ -37,7 +36,11 @@ pub(super) struct State {
     /// The listening addresses.
     pub(super) doors: Vec<Door>,
     /// Address of the admin door, if it is open.
-    pub(super) admin: Option<SocketAddr>,
+    pub(super) admin: Option<AdminDoor>,
+    /// What the token of the management API is known by, if there is one.
+    pub(super) credential: Option<Digest>,
+    /// How new secrets look.
+    pub(super) format: Arc<ArcSwap<SecretFormat>>,
     /// The policy in force.
     pub(super) policy: Arc<ArcSwap<Policy>>,
     /// The keys in force.
@@ -110,14 +113,7 @@ impl State {
         }
         let policy = Arc::new(ArcSwap::from_pointee(assembly.policy(&assembly.upstreams, &limits, &metrics)));
         let keys = Arc::new(KeyStore::new());
-        let doors = assembly
-            .doors
-            .into_iter()
-            .map(|(settings, tls)| Door {
-                settings: Arc::new(ArcSwap::from_pointee(settings)),
-                tls: tls.map(|tls| Arc::new(tls.store)),
-            })
-            .collect();
+        let doors = assembly.doors.into_iter().map(open).collect();
         let current = Current {
             text: assembly.text,
             upstreams: assembly.upstreams,
@@ -141,6 +137,8 @@ impl State {
             workers,
             doors,
             admin: assembly.config.admin,
+            credential: assembly.credential,
+            format: Arc::new(ArcSwap::from_pointee(assembly.config.secret_format)),
             policy,
             keys,
             vault,
@@ -226,8 +224,12 @@ impl State {
         for problem in self.replace_doors(&assembly.doors) {
             tracing::warn!("{problem}");
         }
-        if assembly.workers != self.workers || assembly.config.admin != self.admin {
-            tracing::warn!("`workers` and `admin.listen` take effect at the next start");
+        self.format.store(Arc::new(assembly.config.secret_format.clone()));
+        if assembly.workers != self.workers
+            || assembly.config.admin != self.admin
+            || assembly.credential != self.credential
+        {
+            tracing::warn!("`workers` and `admin` take effect at the next start");
         }
         if assembly.config.access_log != current.access_log || assembly.config.log_format != current.log_format {
             tracing::warn!("`log.access` and `log.format` take effect at the next start");
@@ -338,6 +340,11 @@ impl State {
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A door as the workers serve it.
+fn open((settings, tls): (Settings, Option<Tls>)) -> Door {
+    Door { settings: Arc::new(ArcSwap::from_pointee(settings)), tls: tls.map(|tls| Arc::new(tls.store)) }
 }
 
 /// Keys of files and of the store that are not to be told apart.

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcomes::Outcomes;
 use crate::keys::database::{Announcements, By, Database, DatabaseError, Revision};
-use crate::keys::{Difference, KeyStore};
+use crate::keys::{Difference, Digest, KeyStore, SecretFormat};
+use crate::management::Management;
 use crate::moment::Moment;
 
 /// How often somebody looks for changes that nobody has announced.
@@ -126,12 +128,31 @@ impl Vault {
         let looking = async {
             loop {
                 tokio::select! {
-                    _ = look.tick() => drop(Arc::clone(&self).take_aside().await),
+                    _ = look.tick() => {
+                        Arc::clone(&self).take_aside().await;
+                    }
                     _ = usage.tick() => self.write_usage().await,
                 }
             }
         };
         tokio::join!(listening, looking);
+    }
+
+    /// What the management API works with.
+    pub(super) fn management(self: &Arc<Self>, credential: Digest, format: &Arc<ArcSwap<SecretFormat>>) -> Management {
+        let vault = Arc::clone(self);
+        Management {
+            database: self.database.clone(),
+            keys: Arc::clone(&self.keys),
+            format: Arc::clone(format),
+            credential,
+            changed: Arc::new(move || {
+                let taking = Arc::clone(&vault).take_aside();
+                Box::pin(async move {
+                    taking.await;
+                })
+            }),
+        }
     }
 
     /// Takes what has changed on a thread that may wait.

@@ -60,7 +60,7 @@ pub struct Config {
     /// How requests are passed on. All field names in it differ.
     pub forwarding: Forwarding,
     /// Where operators connect; none if their door is closed.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<AdminDoor>,
     /// Threads that serve requests, at most 256; none is one for each processor.
     pub workers: Option<NonZeroUsize>,
     /// How the process ends.
@@ -126,6 +126,15 @@ pub struct NamedLimit {
     pub allowance: Allowance,
     /// Buckets that are kept at once; not zero.
     pub buckets_max: usize,
+}
+
+/// Where operators connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminDoor {
+    /// Where the door is.
+    pub address: SocketAddr,
+    /// The file with the token of the management API, if there is to be one.
+    pub token_file: Option<PathBuf>,
 }
 
 /// How the process ends.

@@ -707,9 +707,9 @@ mod tests {
             "the name of a field",
             "keys:\n  - id: a\n    sha256: ABC\n    PLAIN: x\n",
             &[
-                "k.yaml:4:5: keys[0].(32 characters): unknown field; there are `allowed_networks`, `created`, `environment`, \
-               `expires`, `id`, `lineage`, `metadata`, `name`, `not_before`, `permissions`, `prefix`, `rate_limit`, `roles`, \
-               `sha256`, `state`, `tenant` and `user`",
+                "k.yaml:4:5: keys[0].(32 characters): unknown field; there are `id`, `sha256`, `name`, `prefix`, `tenant`, \
+               `user`, `environment`, `permissions`, `roles`, `state`, `created`, `expires`, `not_before`, `lineage`, \
+               `rate_limit`, `allowed_networks` and `metadata`",
             ],
         );
         refused(

@@ -25,6 +25,7 @@ mod failures;
 mod fields;
 mod hostile;
 mod limits;
+mod management;
 mod policy;
 mod programs;
 mod reload;

@@ -1,25 +1,17 @@
 //! Rules of the admin door, the workers, the end of the process and the logs.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::Checker;
 use crate::config::file::{Admin, File, Log, LogFormat, LogLevel, Workers};
-use crate::config::values::Shutdown;
+use crate::config::values::{AdminDoor, Shutdown};
 use crate::document::Path;
 use crate::keys::Sources;
 use crate::telemetry::{access_log, log};
 
 /// The word for standard output.
 const STDOUT: &str = "stdout";
-
-pub(super) const fn admin(admin: &Admin) -> Option<SocketAddr> {
-    match admin {
-        Admin::Off => None,
-        Admin::On(door) => Some(door.listen),
-    }
-}
 
 pub(super) fn workers(workers: Workers) -> Option<NonZeroUsize> {
     match workers {
@@ -47,6 +39,17 @@ pub(super) const fn log_format(format: LogFormat) -> log::Format {
 }
 
 impl Checker<'_> {
+    /// Where operators connect, and by which token they manage keys.
+    pub(super) fn admin(&mut self, file: &File) -> Option<AdminDoor> {
+        let Admin::On(door) = &file.admin else { return None };
+        let path = Path::root().field("admin").field("token_file");
+        let token_file = door.token_file.as_ref().map(|token_file| self.named_file(token_file, &path));
+        if token_file.is_some() && file.keys.database.is_none() {
+            self.refuse(&path, "has no effect without a store to manage; write `database` below `keys`");
+        }
+        Some(AdminDoor { address: door.listen, token_file })
+    }
+
     pub(super) fn shutdown(&mut self, file: &File) -> Shutdown {
         let path = Path::root().field("shutdown").field("timeout");
         let timeout = file.shutdown.timeout.get();

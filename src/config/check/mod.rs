@@ -55,6 +55,7 @@ impl Checker<'_> {
         let upstream = self.upstream(file, &file.upstream, &Path::root().field("upstream"));
         let key_sources = self.key_sources(&file.keys);
         let database = self.database(&file.keys);
+        let admin = self.admin(file);
         let secret_format = self.secret_format(&file.keys.format);
         let limits = self.limits(&file.limits);
         let environments = self.environments(file, upstream.as_ref());
@@ -83,7 +84,7 @@ impl Checker<'_> {
             limits,
             rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),
             forwarding,
-            admin: doors::admin(&file.admin),
+            admin,
             workers: doors::workers(file.workers),
             shutdown,
             log_level: doors::log_level(file.log.level),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,18 +21,24 @@ pub(in crate::config) enum Admin {
     On(AdminDoor),
 }
 
-/// Where the door for operators is. It has no TLS and asks nobody for a key: let only operators reach it.
+/// Where the door for operators is. It has no TLS, and its probes and metrics ask nobody for a key: let only operators
+/// reach it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct AdminDoor {
     /// The IP address and the port.
     #[schemars(schema_with = "shapes::socket_address")]
     pub(in crate::config) listen: SocketAddr,
+    /// A file with the token of the management API, at least 32 characters. Absent: there is no management API. Needs
+    /// `keys.database`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::path")]
+    pub(in crate::config) token_file: Option<PathBuf>,
 }
 
 impl Default for AdminDoor {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), token_file: None }
     }
 }
 
