@@ -94,7 +94,7 @@ pub(super) struct Key {
     allowed_networks: Vec<String>,
     /// Notes.
     metadata: BTreeMap<String, String>,
-    /// When it was last used, as far as was recorded: at most a minute ago that may be missing.
+    /// When it was last used, as far as was recorded: the last minute may be missing.
     last_used: Option<Timestamp>,
 }
 

@@ -107,15 +107,19 @@ pub(super) async fn update_key(
     Ok(Json(Key::new(record, now)))
 }
 
-/// Deletes a key with its usage. Whoever only wants it to open nothing revokes it, and still sees what it was.
+/// Deletes a key with its usage.
+///
+/// Whoever only wants it to open nothing revokes it, and still sees what it was.
 #[utoipa::path(delete, path = "/keys/{id}", tag = "keys", responses((status = 204, description = "The key is gone")))]
 pub(super) async fn delete_key(State(management): State<Management>, Id(id): Id) -> Result<StatusCode, Problem> {
     management.write(Moment::now(), move |store| store.delete_key(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes a successor of a key, with all that the key has but its id and its secret. Both are good until the overlap is
-/// over.
+/// Makes a successor of a key.
+///
+/// It has all that the key has but its id and its secret. Both are good until the overlap is over, and limits count them
+/// together.
 #[utoipa::path(post, path = "/keys/{id}/rotate", tag = "keys", request_body = KeyRotation,
     responses(
         (status = 201, description = "The successor, its secret, and the key", body = RotatedKey),
@@ -178,7 +182,9 @@ pub(super) async fn deactivate_key(State(management): State<Management>, Id(id):
     Ok(Json(Key::new(record, now)))
 }
 
-/// Says how much a key was used, day by day, as far as was recorded: the last minute may be missing.
+/// Says how much a key was used, day by day.
+///
+/// As far as was recorded: the last minute may be missing.
 #[utoipa::path(get, path = "/keys/{id}/usage", tag = "keys", params(UsageQuery),
     responses((status = 200, description = "What the key did", body = Usage)))]
 pub(super) async fn get_key_usage(

@@ -79,6 +79,19 @@ async fn the_same_request_makes_one_key() {
     assert_eq!(ids(&api.ask("GET", "/keys").await.expect(200)).len(), 1);
 }
 
+/// Whoever does not wait for the answer before asking again gets one key all the same.
+#[tokio::test]
+async fn the_same_request_makes_one_key_also_at_the_same_time() {
+    let api = Api::start().await;
+    let fields = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nIdempotency-Key: t\r\n");
+    let head = api.head("POST", "/keys", &fields);
+    let send = || api.send(&head, br#"{"id":"k1"}"#);
+    let (a, b, c, d) = tokio::join!(send(), send(), send(), send());
+    let mut statuses = [a.status, b.status, c.status, d.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 201]);
+}
+
 #[tokio::test]
 async fn a_rotated_key_and_its_successor_are_good_side_by_side() {
     let api = Api::start().await;
