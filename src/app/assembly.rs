@@ -15,6 +15,7 @@ use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
 use crate::gateway::route::{Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
+use crate::keys::database::Database;
 use crate::keys::{Digest, Fingerprint, KeySet};
 use crate::limits::Limits;
 use crate::listener::{Settings, TlsProblem, TlsSettings, TlsStore};
@@ -53,6 +54,23 @@ impl Assembly {
     ///
     /// Every problem of every file.
     pub(super) fn load(path: &Path) -> Result<Self, Problems> {
+        Self::load_with(path, |_, _| Ok(()))
+    }
+
+    /// As [`Assembly::load`], with the keys of the store among the others. The store is read as it is: neither made nor
+    /// changed.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of every file, the store among them; and every key of the store that would open nothing.
+    pub(super) fn check(path: &Path) -> Result<Self, Problems> {
+        Self::load_with(path, add_stored_keys)
+    }
+
+    fn load_with(
+        path: &Path,
+        more: impl FnOnce(&Config, &mut KeySet) -> Result<(), Problems>,
+    ) -> Result<Self, Problems> {
         // Before it is parsed: a change in between is then seen as one at the next look.
         let text = std::fs::read(path).unwrap_or_default();
         let config = Config::load(path, &|name| std::env::var(name).ok())?;
@@ -60,14 +78,17 @@ impl Assembly {
 
         let doors = doors(&config);
         let upstreams = Upstreams::of(&config, path, workers);
-        let keys = keys(&config);
+        let mut keys = keys(&config);
+        let mut none = KeySet::new();
+        let more = more(&config, keys.as_mut().map_or(&mut none, |(keys, _)| keys));
         let credential = credential(&config);
-        match (doors, upstreams, keys, credential) {
-            (Ok(doors), Ok(upstreams), Ok((keys, fingerprint)), Ok(credential)) => {
+        match (doors, upstreams, keys, more, credential) {
+            (Ok(doors), Ok(upstreams), Ok((keys, fingerprint)), Ok(()), Ok(credential)) => {
                 Ok(Self { text, config, doors, upstreams, keys, fingerprint, credential, workers })
             }
-            (doors, upstreams, keys, credential) => {
-                let found = [doors.err(), upstreams.err(), keys.err(), credential.err().map(Problems::from)];
+            (doors, upstreams, keys, more, credential) => {
+                let found =
+                    [doors.err(), upstreams.err(), keys.err(), more.err(), credential.err().map(Problems::from)];
                 let mut problems: Problems = found.into_iter().flatten().flatten().collect();
                 problems.sort();
                 Err(problems)
@@ -257,4 +278,29 @@ fn keys(config: &Config) -> Result<(KeySet, Fingerprint), Problems> {
         located.collect()
     })?;
     Ok((contents.parse()?, contents.fingerprint()))
+}
+
+/// Adds the keys of the store, if there is one.
+fn add_stored_keys(config: &Config, keys: &mut KeySet) -> Result<(), Problems> {
+    let Some(path) = config.database.as_deref() else { return Ok(()) };
+    let refuse = |what: &str| config.problem_with_file(&["keys.database"], path, what);
+    let snapshot = Database::inspect(path).map_err(|error| {
+        let text = error.to_string();
+        let after_path = text.strip_prefix(&format!("{}: ", path.display())).or(text.strip_prefix("the store "));
+        refuse(after_path.unwrap_or(&format!("cannot be read: {text}")))
+    })?;
+    let Some(snapshot) = snapshot else { return Ok(()) };
+    let mut problems = Problems::new();
+    for id in snapshot.unusable {
+        problems.push(refuse(&format!("holds a key that cannot be understood and opens nothing: {id}")));
+    }
+    let mut stored = KeySet::new();
+    for (digest, key) in snapshot.keys {
+        // The store itself lets no id and no secret occur twice.
+        let _ = stored.insert(digest, key);
+    }
+    for clash in keys.extend(stored).err().into_iter().flatten() {
+        problems.push(refuse(&format!("holds a key that opens nothing: {clash}")));
+    }
+    problems.into_result()
 }

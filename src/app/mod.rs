@@ -102,7 +102,7 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
 
 /// Loads all that the configuration names and says what is wrong with it.
 fn check(path: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    match Assembly::load(path) {
+    match Assembly::check(path) {
         Ok(assembly) => {
             for warning in &assembly.config.warnings {
                 writeln!(out, "{warning} (a warning)")?;

@@ -231,6 +231,9 @@ impl State {
         {
             tracing::warn!("`workers` and `admin` take effect at the next start");
         }
+        if assembly.config.database.as_deref() != self.vault.as_ref().map(|vault| vault.path()) {
+            tracing::warn!("`keys.database` takes effect at the next start; commands already work on the new one");
+        }
         if assembly.config.access_log != current.access_log || assembly.config.log_format != current.log_format {
             tracing::warn!("`log.access` and `log.format` take effect at the next start");
         }

@@ -62,6 +62,11 @@ impl Vault {
         Ok(Arc::new(vault))
     }
 
+    /// The path it was opened by.
+    pub(super) fn path(&self) -> &Path {
+        self.database.path()
+    }
+
     /// Takes what has changed, and says up to which revision everything is in force. Blocks.
     pub(super) fn take(&self) -> Revision {
         match self.take_changes() {

@@ -41,6 +41,7 @@ pub type StoreOf<'a> = &'a dyn Fn(&Path) -> anyhow::Result<StoreSettings>;
 #[serde(default)]
 struct Shape {
     keys: KeysShape,
+    environments: Vec<EnvironmentShape>,
 }
 
 #[derive(Default, Deserialize)]
@@ -48,6 +49,12 @@ struct Shape {
 struct KeysShape {
     database: Option<PathBuf>,
     format: FormatShape,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EnvironmentShape {
+    name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -66,7 +73,7 @@ struct FormatShape {
 pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<StoreSettings> {
     let mut document = Document::read(path, CONFIGURATION_BYTES_MAX).map_err(anyhow::Error::msg)?;
     let problems = document.expand(variable);
-    let Shape { keys: KeysShape { database, format } } = document.decode_rest().unwrap_or_default();
+    let Shape { keys: KeysShape { database, format }, environments } = document.decode_rest().unwrap_or_default();
     let Some(database) = database else {
         if let Some(problem) = problems.iter().find(|problem| problem.field.starts_with("keys")) {
             bail!("{problem}");
@@ -82,7 +89,8 @@ pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyho
     for (environment, prefix) in &format.prefixes {
         secrets = secrets.with_prefix(environment, prefix)?;
     }
-    Ok(StoreSettings { database: folder.join(database), format: secrets, environments: Vec::new() })
+    let environments = environments.into_iter().filter_map(|environment| environment.name).collect();
+    Ok(StoreSettings { database: folder.join(database), format: secrets, environments })
 }
 
 /// A store that was opened for a command.
@@ -92,9 +100,16 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the store that the configuration names; makes it if it is not there.
+    /// Opens the store that the configuration names. One that is not there is not made: the path may be wrong, or the file
+    /// lost.
     pub(super) fn open(config: &Path, store_of: StoreOf<'_>) -> anyhow::Result<Self> {
         let settings = store_of(config)?;
+        let database = Database::open_existing(&settings.database)?;
+        Ok(Self { settings, database })
+    }
+
+    /// Opens the store of these settings; makes it if it is not there.
+    pub(super) fn make(settings: StoreSettings) -> anyhow::Result<Self> {
         let database = Database::open(&settings.database)?;
         Ok(Self { settings, database })
     }
@@ -178,6 +193,18 @@ mod tests {
             format("keys: {database: a, format: {brand: acme, prefixes: {sandbox: pk_test_}}}"),
             SecretFormat::base62("acme").unwrap().with_prefix("sandbox", "pk_test_").unwrap()
         );
+    }
+
+    #[test]
+    fn the_environments_are_those_of_the_configuration_that_can_be_read() {
+        for (text, expected) in [
+            ("keys: {database: a}", &[][..]),
+            ("keys: {database: a}\nenvironments: [{name: live, hosts: [a.example]}, {name: test}]", &["live", "test"]),
+            ("keys: {database: a}\nenvironments: [{name: [7]}, {nmae: x}, {name: live, hosts: 7}]", &["live"]),
+            ("keys: {database: a}\nenvironments: 7", &[]),
+        ] {
+            assert_eq!(found(text).unwrap().environments, expected, "{text}");
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub fn run(
 }
 
 fn create(arguments: &CreateArguments, out: &mut dyn Write, now: Moment, store_of: StoreOf<'_>) -> anyhow::Result<()> {
-    let store = Store::open(&arguments.configured.config, store_of)?;
+    let store = Store::make(store_of(&arguments.configured.config)?)?;
     let user = NewUser {
         id: arguments.id.clone().map_or_else(|| random_id_of("user"), Ok)?,
         login: arguments.login.clone(),
@@ -256,6 +256,18 @@ mod tests {
         assert_eq!(ran("users delete alice"), "The user alice is deleted.\n");
         assert_eq!(keys()[0]["state"], "revoked");
         assert_eq!(ran("users list --json"), "[]\n");
+    }
+
+    #[test]
+    fn only_making_a_user_makes_a_store() {
+        let (directory, config) = with_store();
+        for words in ["users list", "users disable a", "users enable a", "users delete a"] {
+            let error = try_run(&config, words).unwrap_err().to_string();
+            assert_eq!(error, format!("there is no store at {}", directory.path().join("k.db").display()), "{words}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        try_run(&config, "users create --login alice").unwrap();
+        assert!(directory.path().join("k.db").exists());
     }
 
     #[test]

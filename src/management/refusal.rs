@@ -217,6 +217,7 @@ impl From<DatabaseError> for Problem {
             }
             DatabaseError::Busy | DatabaseError::Full => Self::new(Code::StoreBusy, "Try again."),
             DatabaseError::NoDirectory(_)
+            | DatabaseError::NoStore(_)
             | DatabaseError::File { .. }
             | DatabaseError::Foreign(_)
             | DatabaseError::Newer { .. }

@@ -51,6 +51,16 @@ fn npc_02_the_prefix_tells_the_environment() {
     assert_eq!(contract.sandbox.last().value("X-Keygate-Environment"), "sandbox");
 }
 
+/// A key of an environment that is none would open nothing.
+#[test]
+fn npc_02_a_key_is_made_for_one_of_the_environments() {
+    let contract = Contract::start("fluxiq-npc");
+    for arguments in [&["keys", "create", "--environment", "prod"][..], &["keys", "create"]] {
+        assert_eq!(contract.refused(arguments), "keygate: `--environment` must be one of production, sandbox\n");
+    }
+    assert_eq!(contract.keygate(&["keys", "list"]), json!([]));
+}
+
 #[test]
 fn npc_03_a_key_of_the_other_environment_is_invalid_and_an_unknown_host_refused() {
     let mut contract = Contract::start("fluxiq-npc");

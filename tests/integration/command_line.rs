@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::gate::{gate, make_certificate};
+use crate::gate::{gate, key_file, make_certificate};
 use crate::key::key;
 use crate::upstream::Upstream;
 
@@ -130,6 +130,64 @@ keys: { directory: keys.d }
     let text = said(&keygate(at, &["check"], ""));
     assert!(text.starts_with("keygate.yaml:2:73: upstream.tls.key: other.key cannot be used: "), "{text}");
     assert!(text.ends_with("\nkeys.d/a.yaml:1:1: is not UTF-8 text\n"), "{text}");
+}
+
+/// The last line of what `check` says.
+fn checked(directory: &Path) -> (Option<i32>, String) {
+    let output = keygate(directory, &["check"], "");
+    let text = said(&output);
+    (output.status.code(), text.lines().last().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn check_looks_into_the_store_and_leaves_it_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let yaml = "listen: 127.0.0.1:0\nupstream: http://127.0.0.1:1\nkeys: { file: keys.yaml, database: 'k ?%#.db' }\n";
+    fs::write(at.join("keygate.yaml"), yaml).unwrap();
+    fs::write(at.join("keys.yaml"), key_file(&[key("first")])).unwrap();
+    let files = || fs::read_dir(at).unwrap().count();
+    let valid = |keys: u32| (Some(0), format!("keygate.yaml: valid; {keys} keys, 1 listeners"));
+    assert_eq!((checked(at), files()), (valid(1), 2), "there is none yet");
+
+    let create = |id: &str| keygate(at, &["keys", "create", "--config", "keygate.yaml", "--id", id], "");
+    assert!(create("second").status.success() && create("third").status.success());
+    let path = at.join("k ?%#.db");
+    let good = fs::read(&path).unwrap();
+    assert_eq!((checked(at), files()), (valid(3), 3));
+    assert_eq!(fs::read(&path).unwrap(), good);
+
+    let field = "keygate.yaml:3:36: keys.database: k ?%#.db";
+    assert!(create("first").status.success());
+    let clash = "the keys first and first, one in a key file and one in the database, have the same id";
+    assert_eq!(checked(at), (Some(1), format!("{field} holds a key that opens nothing: {clash}")));
+
+    let raise = |path: &Path| {
+        let database = rusqlite::Connection::open(path).unwrap();
+        database.pragma_update(None, "user_version", 99).unwrap();
+    };
+    raise(&path);
+    let newer = "was written by a newer keygate (its schema is 99, this one knows 1); use the newer one";
+    assert_eq!(checked(at), (Some(1), format!("{field} {newer}")));
+    fs::write(&path, "garbage, and more than a head of it".repeat(100)).unwrap();
+    assert_eq!(checked(at), (Some(1), format!("{field} cannot be used: file is not a database")));
+    fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
+    assert_eq!(checked(at), (Some(1), format!("{field} is a database of another program, not a store of keys")));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(checked(at), (Some(1), format!("{field} cannot be opened: is not a regular file")));
+}
+
+#[test]
+fn check_sees_what_a_running_gateway_has_only_in_its_log() {
+    let upstream = Upstream::hello();
+    let gate = gate(&upstream).with("keys: { database: k.db }").start();
+    let at = gate.file("");
+    let output = keygate(&at, &["keys", "create", "--config", "keygate.yaml"], "");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(fs::metadata(at.join("k.db-wal")).unwrap().len() > 0);
+    assert_eq!(checked(&at).1, "keygate.yaml: valid; 1 keys, 1 listeners");
 }
 
 #[test]

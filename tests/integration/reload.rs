@@ -33,6 +33,20 @@ fn a_key_file_that_changes_is_in_force_within_a_second() {
 }
 
 #[test]
+fn another_store_is_taken_at_the_next_start_and_the_log_says_so() {
+    let upstream = Upstream::hello();
+    let gate = gate(&upstream).with("keys: { database: one.db }").start();
+    let text = fs::read_to_string(gate.file("keygate.yaml")).unwrap();
+    let warning = "`keys.database` takes effect at the next start";
+    gate.replace("keygate.yaml", &format!("{text}# the same\n"));
+    gate.eventually("it is reloaded", |gate| gate.stderr().contains("the configuration was reloaded"));
+    assert!(!gate.stderr().contains(warning), "{}", gate.stderr());
+    gate.replace("keygate.yaml", &text.replace("one.db", "two.db"));
+    gate.eventually("it is said", |gate| gate.stderr().contains(warning));
+    assert!(!gate.file("two.db").exists());
+}
+
+#[test]
 fn a_broken_key_file_changes_nothing_and_is_reported_once() {
     let (upstream, alice) = (Upstream::hello(), key("alice"));
     let gate = gate(&upstream).key(&alice).start();

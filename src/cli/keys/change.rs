@@ -114,8 +114,12 @@ pub(super) fn rotate(
         )?;
     } else {
         secrets.write_text(out)?;
-        let until = predecessor.retires.map_or_else(String::new, |retires| format!(" until {retires}"));
-        writeln!(out, "It succeeds the key {}, which is good{until}.", predecessor.id)?;
+        let good = match predecessor.retires {
+            Some(retires) if retires.as_nanosecond() <= i128::from(now.unix_ns) => "no longer good".to_owned(),
+            Some(retires) => format!("good until {retires}"),
+            None => "good".to_owned(),
+        };
+        writeln!(out, "It succeeds the key {}, which is {good}.", predecessor.id)?;
     }
     out.flush()?;
     in_force.check()

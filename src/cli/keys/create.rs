@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::store::{Store, StoreOf};
+use super::super::store::{Store, StoreOf, StoreSettings};
 use super::shown::{Secrets, record_as_json};
 use crate::keys::database::DatabaseError;
 use crate::keys::{Entry, Secret, SecretFormat, append, json_of, random_id, yaml_of};
@@ -73,19 +73,25 @@ pub(super) fn create(
         ensure!(expires > created, "`--expires-at` is in the past");
     }
     match &arguments.config {
-        Some(config) => create_in_store(arguments, &Store::open(config, store_of)?, out, now),
+        Some(config) => create_in_store(arguments, store_of(config)?, out, now),
         None => create_for_file(arguments, created, out),
     }
 }
 
-fn create_in_store(arguments: &CreateArguments, store: &Store, out: &mut dyn Write, now: Moment) -> anyhow::Result<()> {
-    let known = &store.settings.environments;
+fn create_in_store(
+    arguments: &CreateArguments,
+    settings: StoreSettings,
+    out: &mut dyn Write,
+    now: Moment,
+) -> anyhow::Result<()> {
+    let known = &settings.environments;
     if !known.is_empty() {
         let right = arguments.environment.as_ref().is_some_and(|environment| known.contains(environment));
         ensure!(right, "`--environment` must be one of {}", known.join(", "));
     }
-    let secret = format_of(arguments, &store.settings.format)?.generate(arguments.environment.as_deref())?;
+    let secret = format_of(arguments, &settings.format)?.generate(arguments.environment.as_deref())?;
     let entry = entry_of(arguments, &secret)?;
+    let store = Store::make(settings)?;
     let (record, in_force) = store.write(now, move |writer| {
         let mut entry = entry;
         // A user whom the store does not know is one whom the API keeps elsewhere.

@@ -412,9 +412,37 @@ mod tests {
     }
 
     #[test]
+    fn only_making_a_key_makes_a_store() {
+        let (directory, config) = with_store();
+        for step in [
+            &["list"][..],
+            &["revoke", "a"],
+            &["deactivate", "a"],
+            &["activate", "a"],
+            &["rotate", "a"],
+            &["delete", "a"],
+        ] {
+            let error = refused(&[step, &["--config", &config]].concat(), b"");
+            assert_eq!(error, format!("there is no store at {}", directory.path().join("k.db").display()), "{step:?}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        ran(&["create", "--config", &config]);
+        assert!(directory.path().join("k.db").exists());
+    }
+
+    #[test]
+    fn without_an_overlap_in_force_the_old_key_is_said_to_be_good_no_longer() {
+        let (_directory, config) = with_store();
+        ran(&["create", "--id", "key_1", "--config", &config]);
+        let output = ran(&["rotate", "key_1", "--overlap", "0s", "--config", &config]);
+        assert!(output.ends_with("It succeeds the key key_1, which is no longer good.\n"), "{output}");
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_before_anything_is_stored() {
         let (directory, config) = with_store();
         let config = config.as_str();
+        ran(&["create", "--id", "first", "--config", config]);
         for (arguments, expected) in [
             (
                 &["create", "--config", config, "--tenant", "a b"][..],
@@ -429,7 +457,7 @@ mod tests {
             let error = refused(arguments, b"");
             assert!(error.contains(expected) && !error.contains("4eC39"), "{arguments:?}: {error}");
         }
-        assert_eq!(json(&["list", "--config", config, "--json"]), Value::Array(Vec::new()));
+        assert_eq!(json(&["list", "--config", config, "--json"]).as_array().unwrap().len(), 1);
         assert!(!directory.path().join("keys.yaml").exists());
     }
 

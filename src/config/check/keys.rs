@@ -32,7 +32,7 @@ impl Checker<'_> {
     /// The store, whose folder must be there.
     pub(super) fn database(&mut self, keys: &Keys) -> Option<PathBuf> {
         let path = Path::root().field("keys").field("database");
-        let file = self.folder.join(keys.database.as_ref()?);
+        let file = self.named_file(keys.database.as_ref()?, &path);
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
         if !folder.is_dir() {
             self.refuse(&path, format!("is to be made in {}, which is no folder; make it first", folder.display()));

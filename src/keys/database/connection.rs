@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use rusqlite::TransactionBehavior;
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::changes::Snapshot;
 use super::error::DatabaseError;
 use super::schema::{self, Inode};
 use super::transaction::{By, Reader, Writer};
@@ -57,7 +58,32 @@ impl Database {
     ///
     /// If the file cannot be made or opened, belongs to another program, or was written by a newer keygate.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let (connection, inode) = schema::open(path)?;
+        Self::start(path, schema::open(path)?)
+    }
+
+    /// As [`Database::open`], but makes no store.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NoStore`], or as [`Database::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, DatabaseError> {
+        Self::start(path, schema::open_existing(path)?)
+    }
+
+    /// Reads all keys of the store at `path` without a change to it: neither makes it nor brings it to another schema.
+    /// None if it is not there, or holds nothing yet. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, belongs to another program, or was written by a newer keygate.
+    pub fn inspect(path: &Path) -> Result<Option<Snapshot>, DatabaseError> {
+        let Some(connection) = schema::open_unchanged(path)? else { return Ok(None) };
+        let reader = Reader::new(connection);
+        let _transaction = reader.begin(TransactionBehavior::Deferred)?;
+        reader.snapshot().map(Some)
+    }
+
+    fn start(path: &Path, (connection, inode): (Connection, Inode)) -> Result<Self, DatabaseError> {
         let (jobs, waiting) = sync_channel(JOBS_MAX);
         let open = Open { reader: Reader::new(connection), path: path.to_owned(), inode };
         let thread =

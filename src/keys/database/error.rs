@@ -14,6 +14,9 @@ pub enum DatabaseError {
     /// The file shall be made where there is no directory.
     #[error("{0}: its directory does not exist; make it first")]
     NoDirectory(PathBuf),
+    /// There is no file, and none shall be made.
+    #[error("there is no store at {0}")]
+    NoStore(PathBuf),
     /// The operating system said no.
     #[error("{path}: {what}: {source}")]
     File {

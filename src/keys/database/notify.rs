@@ -8,7 +8,8 @@
 //!
 //! The gateway listens on a Unix socket beside the file of the store: `<file>.sock`, mode 0600. Several gateways may run
 //! on one store, so there are places for a few of them, `<file>.sock.2` and so on, and a command tells them all. A socket
-//! that a gateway has left behind when it died is replaced by the next.
+//! that a gateway has left behind when it died is replaced by the next. All symbolic links are followed first, so that both
+//! sides meet whatever they call the store.
 //!
 //! Nothing secret is said, and nothing but "look again" can be asked for.
 
@@ -56,8 +57,11 @@ pub struct Announced {
 /// A gateway runs, and did not say that the change is in force. The change itself is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum AnnounceError {
-    /// It did not answer in time, or broke off.
-    #[error("the change is stored, but a running gateway did not confirm within {} s that it is in force: {source}", ANSWER_WAIT.as_secs())]
+    /// It did not answer within [`ANSWER_WAIT`].
+    #[error("the change is stored, but there was no answer within {} s from a running gateway", ANSWER_WAIT.as_secs())]
+    Late,
+    /// It could not be asked, or broke off.
+    #[error("the change is stored, but a running gateway did not confirm that it is in force")]
     Silent {
         /// What happened.
         source: io::Error,
@@ -75,6 +79,7 @@ pub enum AnnounceError {
 /// [`AnnounceError`] if one of them listens and does not confirm.
 pub fn announce(path: &Path, revision: Revision) -> Result<Announced, AnnounceError> {
     let deadline = Instant::now() + ANSWER_WAIT;
+    let path = &real(path);
     let mut announced = Announced { gateways: 0 };
     let mut failed = None;
     for place in 0..PLACES {
@@ -90,7 +95,11 @@ pub fn announce(path: &Path, revision: Revision) -> Result<Announced, AnnounceEr
 
 /// Says it to one gateway; `false` if there is none.
 fn say(socket: &Path, revision: Revision, deadline: Instant) -> Result<bool, AnnounceError> {
-    let silent = |source| AnnounceError::Silent { source };
+    let silent = |source: io::Error| {
+        // Either is what the system calls a timeout of a socket.
+        let late = matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        if late { AnnounceError::Late } else { AnnounceError::Silent { source } }
+    };
     if fs::symlink_metadata(socket).is_err() {
         return Ok(false);
     }
@@ -143,6 +152,7 @@ impl Announcements {
     /// If the socket cannot be made, something that is no socket is in its place, or more than eight gateways listen
     /// already.
     pub fn listen(path: &Path) -> io::Result<Self> {
+        let path = &real(path);
         let _lock = lock(path)?;
         for place in 0..PLACES {
             let socket = socket_path(path, place);
@@ -200,6 +210,13 @@ async fn answer<F: Future<Output = Revision>>(mut stream: UnixStream, take: &imp
     let known = take(announced).await;
     let word = if known >= announced { "ok" } else { "behind" };
     tokio::time::timeout(LINE_WAIT, stream.write_all(format!("{word} {known}\n").as_bytes())).await?
+}
+
+/// The store's own path, without symbolic links; of one that is not there, by way of its folder. What cannot be followed
+/// stays as it is.
+fn real(path: &Path) -> PathBuf {
+    let by_folder = || Some(fs::canonicalize(directory_of(path)).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(by_folder).unwrap_or_else(|| path.to_owned())
 }
 
 fn socket_path(path: &Path, place: usize) -> PathBuf {
@@ -292,6 +309,7 @@ impl Near {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -365,7 +383,24 @@ mod tests {
         let start = Instant::now();
         let error = say_so(&path, 1).await.unwrap_err();
         assert!((5..7).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-        assert!(error.to_string().contains("did not confirm within 5 s"), "{error}");
+        let error = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(error, "the change is stored, but there was no answer within 5 s from a running gateway");
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_breaks_off_is_told_of_with_the_cause_once() {
+        let (_directory, path) = place();
+        let listener = StdListener::bind(socket_path(&path, 0)).unwrap();
+        let gateway = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            BufReader::new(stream).read_line(&mut String::new()).unwrap();
+        });
+        let error = format!("{:#}", anyhow::Error::from(say_so(&path, 1).await.unwrap_err()));
+        assert_eq!(
+            error,
+            "the change is stored, but a running gateway did not confirm that it is in force: unexpected end of file"
+        );
+        gateway.join().unwrap();
     }
 
     #[tokio::test]
@@ -396,6 +431,28 @@ mod tests {
         assert_eq!(fs::metadata(announcements.path()).unwrap().mode() & 0o7777, 0o600);
         drop(announcements);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn both_sides_meet_whatever_symbolic_link_each_of_them_comes_by() {
+        let (directory, path) = place();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("elsewhere")).unwrap();
+        symlink(&path, at("elsewhere/link.db")).unwrap();
+        symlink(directory.path(), at("folder")).unwrap();
+        // Without the file, links to its folder are followed.
+        let gateway = listening(&at("folder/k.db"));
+        assert_eq!(say_so(&path, 1).await.unwrap(), one());
+        fs::write(&path, "").unwrap();
+        for (listens, says) in [("k.db", "elsewhere/link.db"), ("elsewhere/link.db", "folder/k.db")] {
+            let another = listening(&at(listens));
+            assert_eq!(say_so(&at(says), 1).await.unwrap(), Announced { gateways: 2 }, "{listens} {says}");
+            another.abort();
+            while at("k.db.sock.2").exists() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        gateway.abort();
     }
 
     #[tokio::test]

@@ -5,8 +5,10 @@
 //!
 //! A step that was shipped is never edited: there are files that it has made. A new version is one more step.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -34,6 +36,44 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Inode), DatabaseError> {
     open_with(path, &STEPS)
 }
 
+/// As [`open`], but makes no file.
+pub(super) fn open_existing(path: &Path) -> Result<(Connection, Inode), DatabaseError> {
+    is_there(path)?;
+    connect(path, &STEPS)
+}
+
+/// Opens the store at `path` for reading, as it is; nothing if it is not there or not yet of the newest schema.
+pub(super) fn open_unchanged(path: &Path) -> Result<Option<Connection>, DatabaseError> {
+    match is_there(path) {
+        Ok(()) => {}
+        Err(DatabaseError::NoStore(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri_of(path), flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    let found = check(&connection, path, STEPS.len())?;
+    Ok((usize::try_from(found) == Ok(STEPS.len())).then_some(connection))
+}
+
+/// The name by which SQLite reads the file at `path`. Where no write-ahead log is beside it, nobody has it open, and it is
+/// called immutable: SQLite would make a log for reading, too.
+fn uri_of(path: &Path) -> String {
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut log = real.as_os_str().to_owned();
+    log.push("-wal");
+    let mut uri = "file:".to_owned();
+    for byte in real.as_os_str().as_bytes() {
+        // Writing to a string cannot fail.
+        let _ = match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => write!(uri, "{}", char::from(*byte)),
+            _ => write!(uri, "%{byte:02x}"),
+        };
+    }
+    uri + if Path::new(&log).exists() { "" } else { "?immutable=1" }
+}
+
 /// The file that `path` leads to now, if any.
 pub(super) fn inode_of(path: &Path) -> Option<Inode> {
     fs::metadata(path).ok().map(|metadata| Inode(metadata.dev(), metadata.ino()))
@@ -41,6 +81,10 @@ pub(super) fn inode_of(path: &Path) -> Option<Inode> {
 
 fn open_with(path: &Path, steps: &[&str]) -> Result<(Connection, Inode), DatabaseError> {
     make(path)?;
+    connect(path, steps)
+}
+
+fn connect(path: &Path, steps: &[&str]) -> Result<(Connection, Inode), DatabaseError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
@@ -74,12 +118,22 @@ fn make(path: &Path) -> Result<(), DatabaseError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         // The name has to be on the disk, too, before anything in the file is called durable.
         Ok(_) => File::open(&directory).and_then(|directory| directory.sync_all()).map_err(failed("cannot be made")),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => Ok(()),
-            Ok(_) => Err(failed("cannot be opened")(io::Error::other("is not a regular file"))),
-            Err(error) => Err(failed("cannot be opened")(error)),
-        },
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => is_there(path),
         Err(error) => Err(failed("cannot be made")(error)),
+    }
+}
+
+/// Says whether there is a regular file.
+fn is_there(path: &Path) -> Result<(), DatabaseError> {
+    let failed = |source| DatabaseError::File { what: "cannot be opened", path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(failed(io::Error::other("is not a regular file"))),
+        // A link that leads nowhere is there, and is no place to make a store in.
+        Err(_) if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => {
+            Err(DatabaseError::NoStore(path.to_owned()))
+        }
+        Err(error) => Err(failed(error)),
     }
 }
 
