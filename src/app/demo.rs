@@ -4,9 +4,10 @@
 //! real configuration, which lies in a temporary directory for as long as the demo runs.
 
 use std::convert::Infallible;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -83,7 +84,8 @@ fn make_certificate(directory: &Path) -> anyhow::Result<()> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
     fs::write(directory.join("tls.crt"), made.cert.pem())?;
-    fs::write(directory.join("tls.key"), made.signing_key.serialize_pem())?;
+    let mut key = OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.join("tls.key"))?;
+    key.write_all(made.signing_key.serialize_pem().as_bytes())?;
     Ok(())
 }
 

@@ -67,7 +67,7 @@ impl Outcomes {
             return;
         }
         self.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(what, "a reload failed; what was good stays in force: {}", text.trim_end());
+        tracing::error!(what, "a reload failed; what was good stays in force: {}", text.trim_end().replace('\n', "; "));
         *problem = Some(text);
     }
 

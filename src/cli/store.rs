@@ -55,6 +55,7 @@ struct KeysShape {
 #[serde(default)]
 struct EnvironmentShape {
     name: Option<String>,
+    key_prefix: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -88,6 +89,11 @@ pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyho
     };
     for (environment, prefix) in &format.prefixes {
         secrets = secrets.with_prefix(environment, prefix)?;
+    }
+    for environment in &environments {
+        if let (Some(name), Some(prefix)) = (&environment.name, &environment.key_prefix) {
+            secrets = secrets.clone().with_prefix_unless_given(name, prefix).unwrap_or(secrets);
+        }
     }
     let environments = environments.into_iter().filter_map(|environment| environment.name).collect();
     Ok(StoreSettings { database: folder.join(database), format: secrets, environments })
@@ -193,6 +199,17 @@ mod tests {
             format("keys: {database: a, format: {brand: acme, prefixes: {sandbox: pk_test_}}}"),
             SecretFormat::base62("acme").unwrap().with_prefix("sandbox", "pk_test_").unwrap()
         );
+    }
+
+    #[test]
+    fn secrets_begin_as_the_keys_of_their_environment_must() {
+        let text = "keys: {database: a, format: {prefixes: {live: pk_own_}}}\n\
+                    environments: [{name: live, key_prefix: pk_live_}, {name: test, key_prefix: pk_test_}]";
+        let format = found(text).unwrap().format;
+        for (environment, prefix) in [("live", "pk_own_"), ("test", "pk_test_")] {
+            let secret = format.generate(Some(environment)).unwrap();
+            assert!(secret.expose().starts_with(prefix), "{environment}");
+        }
     }
 
     #[test]

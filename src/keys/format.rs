@@ -115,6 +115,17 @@ impl SecretFormat {
         Ok(self)
     }
 
+    /// As [`SecretFormat::with_prefix`], unless the environment has a prefix already: how the keys of an environment begin is
+    /// how its new secrets begin.
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretFormat::with_prefix`].
+    pub fn with_prefix_unless_given(self, environment: &str, prefix: &str) -> Result<Self, FormatError> {
+        let given = self.shape == Shape::Hex64 || self.prefixes.contains_key(environment);
+        if given { Ok(self) } else { self.with_prefix(environment, prefix) }
+    }
+
     /// Makes a new secret for a key of this environment.
     ///
     /// # Errors

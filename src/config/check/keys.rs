@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Checker;
-use crate::config::file::{KeyFormat, KeyShape, Keys};
+use crate::config::file::{Environment, KeyFormat, KeyShape, Keys};
 use crate::document::Path;
 use crate::keys::{SecretFormat, Sources};
 
@@ -40,7 +40,7 @@ impl Checker<'_> {
         Some(file)
     }
 
-    pub(super) fn secret_format(&mut self, written: &KeyFormat) -> SecretFormat {
+    pub(super) fn secret_format(&mut self, written: &KeyFormat, environments: &[Environment]) -> SecretFormat {
         let path = Path::root().field("keys").field("format");
         let branded = SecretFormat::base62(&written.brand).unwrap_or_else(|error| {
             self.refuse(&path.field("brand"), error.to_string());
@@ -58,6 +58,13 @@ impl Checker<'_> {
             match format.clone().with_prefix(environment, prefix) {
                 Ok(extended) => format = extended,
                 Err(error) => self.refuse(&prefixes.field(environment), error.to_string()),
+            }
+        }
+        for environment in environments {
+            let Some(prefix) = &environment.key_prefix else { continue };
+            // A prefix that no secret of ours can have is one of keys that are made elsewhere.
+            if let Ok(extended) = format.clone().with_prefix_unless_given(&environment.name, prefix) {
+                format = extended;
             }
         }
         format

@@ -56,7 +56,7 @@ impl Checker<'_> {
         let key_sources = self.key_sources(&file.keys);
         let database = self.database(&file.keys);
         let admin = self.admin(file);
-        let secret_format = self.secret_format(&file.keys.format);
+        let secret_format = self.secret_format(&file.keys.format, &file.environments);
         let limits = self.limits(&file.limits);
         let environments = self.environments(file, upstream.as_ref());
         let routes = self.routes(file);
