@@ -22,5 +22,7 @@ mod key;
 #[path = "../integration/upstream.rs"]
 mod upstream;
 
+mod certopay;
 mod contract;
+mod fluxiq_core;
 mod fluxiq_npc;
