@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use super::body::{RequestBody, ResponseBody};
 use super::fields::{self, FieldRules, Origin};
 use super::identity::IdentityFields;
-use super::message::Target;
+use super::message::{MalformedMessage, Target};
 use super::rate_limit::Admission;
 use super::record::Record;
 use super::rejection::Rejection;
@@ -63,12 +63,12 @@ pub async fn forward(
     let body = RequestBody::streaming(incoming, bytes_max, forwarding.request_body_timeout);
     let upload = body.upload();
     let mut request = Request::from_parts(head, body);
-    address(&mut request, target, upstream, wants_trailers);
+    address(&mut request, target, upstream, wants_trailers)?;
 
     record.forwarding(upload.clone());
     let result = upstream.send(record.desk().worker, request).await;
     record.upstream_done();
-    let UpstreamResponse { response, lease, reused: _ } =
+    let UpstreamResponse { response, lease } =
         result.map_err(|error| Rejection::of_upstream(error, upload.as_deref(), bytes_max))?;
 
     let (mut head, incoming) = response.into_parts();
@@ -87,8 +87,14 @@ fn announced_bytes(request: &Request<Incoming>) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Writes target, `Host` and version as the upstream wants them. The path is the one that was decided on.
-fn address(request: &mut Request<RequestBody>, target: &Target, upstream: &Upstream, wants_trailers: bool) {
+/// Writes target, `Host` and version as the upstream wants them. The path is the one that was decided on: where it cannot
+/// be written, the request does not go on with the one that the client sent.
+fn address(
+    request: &mut Request<RequestBody>,
+    target: &Target,
+    upstream: &Upstream,
+    wants_trailers: bool,
+) -> Result<(), MalformedMessage> {
     let settings = upstream.settings();
     let host = match &settings.host {
         HostRule::Replace(host) => Some(host.clone()),
@@ -105,9 +111,7 @@ fn address(request: &mut Request<RequestBody>, target: &Target, upstream: &Upstr
             let scheme = if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
             let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost");
             let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target.path_and_query.clone());
-            if let Ok(uri) = uri.build() {
-                *request.uri_mut() = uri;
-            }
+            *request.uri_mut() = uri.build().map_err(|_| MalformedMessage("the target is malformed"))?;
             *request.version_mut() = Version::HTTP_2;
             request.headers_mut().remove(HOST);
             if wants_trailers {
@@ -116,4 +120,5 @@ fn address(request: &mut Request<RequestBody>, target: &Target, upstream: &Upstr
             }
         }
     }
+    Ok(())
 }

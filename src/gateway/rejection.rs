@@ -144,13 +144,6 @@ reasons! {
 }
 
 impl Rejection {
-    /// Says whether it was the lack of good credentials that led to this refusal: such a request spends the allowance
-    /// of its client's address.
-    #[must_use]
-    pub const fn is_unauthenticated(&self) -> bool {
-        matches!(self, Self::Credentials(_) | Self::Authentication(_))
-    }
-
     /// The permission that was missing.
     #[must_use]
     pub fn missing_permission(&self) -> Option<&str> {

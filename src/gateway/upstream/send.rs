@@ -51,8 +51,6 @@ pub struct UpstreamResponse {
     pub response: Response<Incoming>,
     /// The connection it comes over.
     pub lease: Lease,
-    /// Whether the connection had been used before.
-    pub reused: bool,
 }
 
 /// What is needed to send a request without content once more.
@@ -122,12 +120,12 @@ impl Upstream {
             let Checkout { mut lease, reused } = self.checkout(worker, stale >= STALE_MAX).await?;
             let again = if reused { Again::keep(&request) } else { None };
             let Failed { error, unsent } = match try_send(&mut lease, request).await {
-                Ok(response) => return Ok(UpstreamResponse { response, lease, reused }),
+                Ok(response) => return Ok(UpstreamResponse { response, lease }),
                 Err(failed) => failed,
             };
             stale += 1;
             request = match (unsent, again) {
-                (Some(unsent), _) if reused => unsent,
+                (Some(unsent), _) if reused && stale <= STALE_MAX => unsent,
                 (_, Some(again)) if died_before_answering(&error) && stale <= STALE_MAX => again.into_request(),
                 _ => return Err(classify(error)),
             };
