@@ -15,6 +15,7 @@
 
 pub mod gateway;
 
+pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod listener;
@@ -30,5 +31,6 @@ pub mod cli;
 
 pub mod document;
 pub mod moment;
+pub mod secret;
 pub mod telemetry;
 pub mod template;

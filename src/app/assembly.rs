@@ -16,9 +16,10 @@ use crate::gateway::policy::Policy;
 use crate::gateway::route::{Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
 use crate::keys::database::Database;
-use crate::keys::{Digest, Fingerprint, KeySet};
+use crate::keys::{Fingerprint, KeySet};
 use crate::limits::Limits;
 use crate::listener::{Settings, TlsProblem, TlsSettings, TlsStore};
+use crate::secret::Digest;
 use crate::telemetry::metrics::Metrics;
 
 /// Everything that a configuration leads to.

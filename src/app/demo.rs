@@ -18,7 +18,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use crate::keys::{Digest, SecretFormat};
+use crate::keys::SecretFormat;
+use crate::secret::Digest;
 
 /// Content that the small upstream takes; it is an example, not a store.
 const UPSTREAM_CONTENT_BYTES_MAX: usize = 1 << 20;

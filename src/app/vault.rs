@@ -14,9 +14,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcomes::Outcomes;
 use crate::keys::database::{Announcements, By, Database, DatabaseError, Revision};
-use crate::keys::{Difference, Digest, KeyStore, SecretFormat};
+use crate::keys::{Difference, KeyStore, SecretFormat};
 use crate::management::Management;
 use crate::moment::Moment;
+use crate::secret::Digest;
 
 /// How often somebody looks for changes that nobody has announced.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -9,8 +9,8 @@ use super::Configured;
 use super::store::{Store, StoreOf};
 use super::table::{or_dash, write_table};
 use crate::keys::database::{DatabaseError, NewUser, Page, UserFilter, UserRecord, Writer};
-use crate::keys::random_id_of;
 use crate::moment::Moment;
+use crate::secret::random_id_of;
 
 /// Makes, lists and switches users of the store.
 #[derive(Debug, clap::Args)]

@@ -6,8 +6,9 @@ use super::credentials::{Credentials, CredentialsError};
 use super::environment::Environment;
 use super::rejection::Rejection;
 use super::route::Access;
-use crate::keys::{Digest, Key, KeyStore, SecretFormat, Standing};
+use crate::keys::{Key, KeyStore, SecretFormat, Standing};
 use crate::moment::Moment;
+use crate::secret::Digest;
 
 /// Why credentials were not accepted.
 #[derive(Debug, thiserror::Error)]

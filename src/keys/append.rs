@@ -302,9 +302,9 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::digest::Digest;
     use super::super::sources::Sources;
     use super::*;
+    use crate::secret::Digest;
 
     fn entry(id: &str) -> Entry {
         Entry::new(id, Digest::of(id.as_bytes()))

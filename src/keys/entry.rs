@@ -12,9 +12,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::digest::Digest;
-use super::format::PREFIX_CHARS_MAX;
 use super::plain::carries_a_plain_key;
+use crate::secret::Digest;
+use crate::secret::PREFIX_CHARS_MAX;
 
 /// Bytes an id, a tenant, a user, an environment, a role or a permission may have.
 pub const NAME_BYTES_MAX: usize = 128;

@@ -23,10 +23,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::digest::Digest;
 use super::entry::{Entry, Fault, PLAIN_KEY, RATE_LIMIT_MAX, State};
 use super::plain::plain_keys_in;
 use crate::document::{Document, Path, Problem, Problems, schema_of};
+use crate::secret::Digest;
 
 /// Problems of a file that are listed. Nobody reads more, and each costs memory.
 const PROBLEMS_MAX: usize = 100;

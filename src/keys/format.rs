@@ -9,17 +9,13 @@
 //! system's generator. The check lets the gateway refuse a mistyped or cut off secret without a look-up, and lets
 //! a leak scanner be sure. It protects nothing: anybody can compute it.
 //!
-//! Never in this file: a secret that prints itself, or stays in memory after it is dropped.
+//! Never in this file: where randomness comes from, and how a secret is kept ([`crate::secret`]).
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::digest::Digest;
-
-/// Characters of a secret that may be shown, see [`display_prefix`].
-pub const PREFIX_CHARS_MAX: usize = 16;
+use crate::secret::{NoRandomness, Secret, random_base62, random_hex64, random_id_of};
 
 /// Random characters of a secret: log2(62^32) is 190.5 bits.
 const RANDOM_CHARS: usize = 32;
@@ -29,8 +25,6 @@ const CHECK_CHARS: usize = 6;
 
 /// Random and check characters together.
 pub(super) const TAIL_CHARS: usize = RANDOM_CHARS + CHECK_CHARS;
-
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// How the secrets of an installation look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +59,6 @@ pub enum FormatError {
     )]
     Prefix,
 }
-
-/// The operating system would not give random bytes. There is no second source.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the operating system's random generator does not answer: {0}")]
-pub struct NoRandomness(getrandom::Error);
 
 impl SecretFormat {
     /// The brand of an installation that has not chosen one.
@@ -136,13 +125,13 @@ impl SecretFormat {
             Shape::Hex64 => random_hex64(),
             Shape::Base62 => {
                 let prefix = self.prefix(environment);
+                let random = random_base62(&prefix, RANDOM_CHARS)?;
                 // With its whole capacity from the start: a string that grows leaves copies of itself behind.
                 let mut text = Zeroizing::new(String::with_capacity(prefix.len() + TAIL_CHARS));
-                text.push_str(&prefix);
-                push_random_base62(&mut text, RANDOM_CHARS)?;
+                text.push_str(random.expose());
                 let check = check_of(text.as_bytes());
                 text.extend(check.map(char::from));
-                Ok(Secret(text))
+                Ok(Secret::new(text))
             }
         }
     }
@@ -187,42 +176,6 @@ impl Default for SecretFormat {
     }
 }
 
-/// A secret that was just made. Overwritten in memory when dropped; prints nothing of itself.
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The secret itself, to be shown once.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// What is stored of it.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::of(self.0.as_bytes())
-    }
-
-    /// What may be shown of it.
-    #[must_use]
-    pub fn display_prefix(&self) -> String {
-        display_prefix(&self.0)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// The first characters of a secret, by which its owner recognises it: 16, but never more than half of it.
-#[must_use]
-pub fn display_prefix(secret: &str) -> String {
-    let shown = PREFIX_CHARS_MAX.min(secret.chars().count() / 2);
-    secret.chars().take(shown).collect()
-}
-
 /// Makes an id for a key that nobody else makes: `key_` and 20 random characters (119 bits).
 ///
 /// # Errors
@@ -230,17 +183,6 @@ pub fn display_prefix(secret: &str) -> String {
 /// [`NoRandomness`] if the operating system gives no random bytes.
 pub fn random_id() -> Result<String, NoRandomness> {
     random_id_of("key")
-}
-
-/// As [`random_id`], with another word in front.
-///
-/// # Errors
-///
-/// As [`random_id`].
-pub fn random_id_of(kind: &str) -> Result<String, NoRandomness> {
-    let mut id = format!("{kind}_");
-    push_random_base62(&mut id, 20)?;
-    Ok(id)
 }
 
 /// Says whether the last 6 characters are the check of everything before them, and the whole has the shape that
@@ -260,32 +202,8 @@ fn tail(text: &str) -> Option<&str> {
     (tail.len() == TAIL_CHARS && tail.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(tail)
 }
 
-/// Adds characters that are all equally likely. A byte has 256 values and 62 does not divide 256: the 8 values above
-/// the last whole multiple are thrown away instead of making some characters likelier.
-fn push_random_base62(text: &mut String, amount: usize) -> Result<(), NoRandomness> {
-    let mut missing = amount;
-    let mut bytes = Zeroizing::new([0_u8; 64]);
-    while missing > 0 {
-        getrandom::fill(bytes.as_mut_slice()).map_err(NoRandomness)?;
-        for byte in bytes.iter().filter(|byte| **byte < 248).take(missing) {
-            text.push(char::from(BASE62[usize::from(byte % 62)]));
-            missing -= 1;
-        }
-    }
-    Ok(())
-}
-
-fn random_hex64() -> Result<Secret, NoRandomness> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    getrandom::fill(bytes.as_mut_slice()).map_err(NoRandomness)?;
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    for byte in bytes.iter() {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    Ok(Secret(text))
-}
+/// The digits of numbers in base 62, smallest first.
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// CRC-32 in base 62, most significant digit first, with leading zeros.
 fn check_of(bytes: &[u8]) -> [u8; CHECK_CHARS] {
@@ -380,18 +298,6 @@ mod tests {
         assert_ne!(random_id().unwrap(), random_id().unwrap());
     }
 
-    /// 62 000 characters, 1 000 expected of each: a fair generator stays within 800 and 1 200 (six standard
-    /// deviations) all but never. Taking the byte modulo 62 without rejection makes eight of them 1 211.
-    #[test]
-    fn every_character_is_equally_likely() {
-        let mut text = String::new();
-        push_random_base62(&mut text, 62_000).unwrap();
-        for character in BASE62 {
-            let count = text.bytes().filter(|byte| byte == character).count();
-            assert!((800..=1200).contains(&count), "{}: {count}", char::from(*character));
-        }
-    }
-
     #[test]
     fn a_typo_is_refused_without_a_look_up() {
         let format = SecretFormat::default();
@@ -424,25 +330,5 @@ mod tests {
         assert!(secret.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
         assert!(format.well_formed(&secret));
         assert_ne!(secret, made(&format, Some("live")));
-    }
-
-    #[test]
-    fn at_most_half_of_a_secret_is_shown() {
-        for (secret, shown) in [
-            ("kg_live_0123456789012345678901", "kg_live_0123456"),
-            ("kg_live_01234567890123456789012345678901234567", "kg_live_01234567"),
-            ("abcd", "ab"),
-            ("abc", "a"),
-            ("a", ""),
-            ("", ""),
-        ] {
-            assert_eq!(display_prefix(secret), shown);
-        }
-    }
-
-    #[test]
-    fn a_secret_prints_nothing_of_itself() {
-        let secret = SecretFormat::default().generate(None).unwrap();
-        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret Secret");
     }
 }

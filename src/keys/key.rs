@@ -15,9 +15,9 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::digest::counted_as;
 use super::entry::{Entry, Fault, State};
 use crate::moment::Moment;
+use crate::secret::counted_as;
 
 /// Whether a key is good at a moment, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -313,8 +313,8 @@ impl IdentityValues {
 
 #[cfg(test)]
 mod tests {
-    use super::super::digest::Digest;
     use super::*;
+    use crate::secret::Digest;
 
     fn entry() -> Entry {
         Entry::new("key_1", Digest::of(b"secret"))

@@ -6,11 +6,10 @@
 //!                                   KeyStore::find -> Key  the road, at each request
 //! ```
 //!
-//! A secret is known by its SHA-256 alone, the [`Digest`]; nothing here keeps or prints a secret.
+//! A secret is known by its SHA-256 alone, the [`crate::secret::Digest`]; nothing here keeps or prints a secret.
 //!
 //! The modules below are declared in the order in which they are best read.
 
-pub mod digest;
 pub mod entry;
 pub mod key;
 pub mod set;
@@ -26,9 +25,8 @@ pub mod format;
 pub mod plain;
 
 pub use append::{AppendError, append, json_of, yaml_of};
-pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use entry::{Entry, Fault, State};
-pub use format::{FormatError, NoRandomness, Secret, SecretFormat, display_prefix, random_id, random_id_of};
+pub use format::{FormatError, SecretFormat, random_id};
 pub use key::{IdentityValues, Key, Origin, Standing, Usage};
 pub use set::{Clash, Duplicate, KeySet, Same};
 pub use sources::{Contents, Fingerprint, Sources};

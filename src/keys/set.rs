@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::digest::{Digest, DigestState};
 use super::key::{Key, Origin};
+use crate::secret::{Digest, DigestState};
 
 /// The keys that all sources hold together, at one moment. No id and no digest occurs twice.
 #[derive(Default)]

@@ -321,8 +321,8 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::digest::Digest;
     use super::*;
+    use crate::secret::Digest;
 
     /// A key file with one key for each word, whose secret is the word.
     fn keys(words: &[&str]) -> String {

@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 
 use super::database::{Changes, KeyUsage};
-use super::digest::{Digest, DigestState};
 use super::key::{Key, Origin, Standing};
 use super::set::{Clash, KeySet, Same};
 use crate::moment::Moment;
+use crate::secret::{Digest, DigestState};
 
 /// Parts of the map, each with a lock of its own. Writers hold one at a time, for one insertion; 128 keeps the chance
 /// that a reader meets them small, and the pause when a part grows short.

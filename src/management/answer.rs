@@ -15,9 +15,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::kind;
+use crate::keys::State;
 use crate::keys::database::{AuditRecord, Cursor, DayUsage, KeyRecord, UserRecord};
-use crate::keys::{Secret, State};
 use crate::moment::Moment;
+use crate::secret::Secret;
 
 /// What was decided about a key.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]

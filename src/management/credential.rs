@@ -13,7 +13,7 @@ use axum::http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
 use super::refusal::{Code, Problem};
-use crate::keys::Digest;
+use crate::secret::Digest;
 
 /// Wrong credentials that are answered with 401 in a second; further ones are 429.
 const FAILURES_PER_SECOND: u32 = 10;

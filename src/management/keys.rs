@@ -13,8 +13,9 @@ use super::refusal::{Code, Problem};
 use super::request::{Content, Id, Optional, Query, idempotency_key};
 use super::told::{KeyChange, KeyQuery, KeyRotation, NewKey, UsageQuery, page_of};
 use crate::keys::database::{Created, DatabaseError, KeyFilter, KeyPatch, KeyRecord, Reader, Rotation};
-use crate::keys::{Digest, Entry, NoRandomness, Secret, random_id};
+use crate::keys::{Entry, random_id};
 use crate::moment::Moment;
+use crate::secret::{Digest, NoRandomness, Secret};
 
 /// Seconds for which a rotated key lives on, unless the request says otherwise: a day.
 const OVERLAP_S: u64 = 86_400;

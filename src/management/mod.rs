@@ -46,8 +46,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::keys::database::{By, Database, DatabaseError, Reader, Writer};
-use crate::keys::{Digest, KeyStore, SecretFormat};
+use crate::keys::{KeyStore, SecretFormat};
 use crate::moment::{Moment, monotonic_ns};
+use crate::secret::Digest;
 use credential::Gate;
 use refusal::{Code, Problem};
 

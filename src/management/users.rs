@@ -12,8 +12,8 @@ use super::refusal::Problem;
 use super::request::{Content, Id, Query};
 use super::told::{NewUser, UserChange, UserQuery, page_of};
 use crate::keys::database::{self, UserFilter, UserPatch};
-use crate::keys::random_id_of;
 use crate::moment::Moment;
+use crate::secret::random_id_of;
 
 /// Lists users, oldest first.
 #[utoipa::path(get, path = "/users", tag = "users", params(UserQuery),

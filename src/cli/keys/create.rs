@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::super::store::{Store, StoreOf, StoreSettings};
 use super::shown::{Secrets, record_as_json};
 use crate::keys::database::DatabaseError;
-use crate::keys::{Entry, Secret, SecretFormat, append, json_of, random_id, yaml_of};
+use crate::keys::{Entry, SecretFormat, append, json_of, random_id, yaml_of};
 use crate::moment::Moment;
+use crate::secret::Secret;
 
 /// What the key is to be.
 #[derive(Debug, Default, clap::Args)]

@@ -18,8 +18,8 @@ use anyhow::{Context, bail, ensure};
 use zeroize::Zeroizing;
 
 use super::store::StoreOf;
-use crate::keys::Digest;
 use crate::moment::Moment;
+use crate::secret::Digest;
 
 use change::{OneArguments, RotateArguments};
 use create::CreateArguments;

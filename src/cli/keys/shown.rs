@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::super::table::or_dash;
+use crate::keys::Key;
 use crate::keys::database::KeyRecord;
-use crate::keys::{Key, Secret};
 use crate::moment::Moment;
+use crate::secret::Secret;
 
 /// The heads of the columns of a list.
 pub(super) const COLUMNS: [&str; 7] = ["ID", "NAME", "PREFIX", "STATE", "ENVIRONMENT", "TENANT", "EXPIRES"];

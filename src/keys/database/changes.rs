@@ -3,12 +3,12 @@
 //! Every write that changes a key has a number, its revision, and each key and each removal carries the number of its last
 //! change. A reader that has everything up to a revision asks for what is later.
 
-use super::super::digest::Digest;
 use super::super::key::Key;
 use super::error::DatabaseError;
 use super::record::Revision;
 use super::row::{self, SELECT};
 use super::transaction::{Reader, signed, unsigned};
+use crate::secret::Digest;
 
 /// All keys at one moment.
 #[derive(Debug)]

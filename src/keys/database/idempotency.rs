@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::super::digest::Digest;
 use super::super::entry::Entry;
 use super::error::DatabaseError;
 use super::record::KeyRecord;
 use super::transaction::Writer;
+use crate::secret::Digest;
 
 /// How long an idempotency key is remembered.
 pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);

@@ -8,12 +8,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::super::digest::Digest;
 use super::super::entry::{Entry, Fault};
 use super::super::key::Standing;
 use super::error::DatabaseError;
 use super::record::KeyRecord;
 use super::transaction::{Writer, signed, whole_us};
+use crate::secret::Digest;
 
 /// How a key is rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]

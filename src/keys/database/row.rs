@@ -4,12 +4,12 @@ use rusqlite::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::digest::Digest;
 use super::super::entry::{Entry, State};
 use super::super::key::{Key, Origin};
 use super::error::DatabaseError;
 use super::record::{KeyRecord, Revision};
 use super::transaction::{time_of, unsigned};
+use crate::secret::Digest;
 
 /// Every key with all that is known of it. A condition is added at the end.
 pub(super) const SELECT: &str = "SELECT k.sequence, k.digest, k.id, k.name, k.prefix, k.tenant, k.user, k.environment, \

@@ -192,8 +192,8 @@ fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(
 mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
-    use super::super::super::digest::Digest;
     use super::*;
+    use crate::secret::Digest;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();

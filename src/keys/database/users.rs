@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use rusqlite::Row;
 use serde_json::{Value, json};
 
-use super::super::digest::Digest;
 use super::super::entry::{Entry, Fault};
 use super::error::DatabaseError;
 use super::keys::{changed, replace};
 use super::record::{Cursor, NewUser, Page, UserFilter, UserPatch, UserRecord};
 use super::row::{as_json, json};
 use super::transaction::{Reader, Writer, anywhere, signed, time_of};
+use crate::secret::Digest;
 
 const SELECT: &str = "SELECT sequence, id, login, name, tenant, permissions, roles, metadata, enabled, \
      password_hash IS NOT NULL AS has_password, created_us, updated_us FROM users ";

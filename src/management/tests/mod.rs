@@ -24,7 +24,8 @@ use tokio::time::timeout;
 
 use super::{Changed, Management, router};
 use crate::keys::database::{AuditFilter, Database, Page, Revision};
-use crate::keys::{Digest, Key, KeyStore, SecretFormat};
+use crate::keys::{Key, KeyStore, SecretFormat};
+use crate::secret::Digest;
 
 const TOKEN: &str = "correct horse battery staple 7f3a";
 

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::{By, Database, DatabaseError, KeyRecord, Reader, Writer};
-use crate::keys::digest::Digest;
 use crate::keys::entry::Entry;
 use crate::moment::Moment;
+use crate::secret::Digest;
 
 /// 2026-11-22T00:00:00Z
 const NOW_S: u64 = 1_795_305_600;
