@@ -55,9 +55,10 @@ pub async fn forward(
     let upstream = permit.upstream();
 
     let wants_trailers = request.headers().get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let environment = forwarding.identity.asked_environment(request.headers());
     forwarding.fields.strip_request(request.headers_mut());
     forwarding.fields.write_forwarding(request.headers_mut(), origin);
-    forwarding.identity.write(request.headers_mut(), permit.principal());
+    forwarding.identity.write(request.headers_mut(), permit.principal(), environment);
 
     let (head, incoming) = request.into_parts();
     let body = RequestBody::streaming(incoming, bytes_max, forwarding.request_body_timeout);

@@ -2,7 +2,7 @@
 //!
 //! Every field under a reserved name is removed from every request, whatever its spelling, before ours are written.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::authentication::Principal;
 
@@ -19,7 +19,12 @@ pub struct IdentityFields {
     pub environment: HeaderName,
     /// What it may do, separated by spaces.
     pub permissions: HeaderName,
+    /// Whether a client whose credentials carry no environment may name one in that same field.
+    pub environment_by_client: bool,
 }
+
+/// Bytes that an environment may have which a client names.
+const ENVIRONMENT_BYTES_MAX: usize = 128;
 
 /// Every name that begins so is reserved, used or not.
 pub const RESERVED_PREFIX: &str = "x-keygate-";
@@ -30,8 +35,21 @@ impl IdentityFields {
         [&self.key_id, &self.tenant, &self.user, &self.environment, &self.permissions]
     }
 
-    /// Writes the identity of `principal`. What a key does not have is left out.
-    pub fn write(&self, fields: &mut HeaderMap, principal: &Principal) {
+    /// The environment that the client of a request asks for, where it may: one value, of visible ASCII.
+    #[must_use]
+    pub fn asked_environment(&self, fields: &HeaderMap) -> Option<HeaderValue> {
+        if !self.environment_by_client {
+            return None;
+        }
+        let mut values = fields.get_all(&self.environment).iter();
+        let (value, another) = (values.next()?, values.next());
+        let good =
+            (1..=ENVIRONMENT_BYTES_MAX).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
+        (good && another.is_none()).then(|| value.clone())
+    }
+
+    /// Writes the identity of `principal`. What a key does not have is left out; its environment may be `asked` for then.
+    pub fn write(&self, fields: &mut HeaderMap, principal: &Principal, asked: Option<HeaderValue>) {
         let Some(key) = principal.key() else { return };
         let identity = &key.identity;
         fields.insert(&self.key_id, identity.key_id.clone());
@@ -44,6 +62,9 @@ impl IdentityFields {
             if let Some(value) = value {
                 fields.insert(name, value.clone());
             }
+        }
+        if let Some(asked) = asked.filter(|_| identity.environment.is_none()) {
+            fields.insert(&self.environment, asked);
         }
     }
 }

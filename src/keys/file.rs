@@ -266,7 +266,7 @@ impl From<&Entry> for WrittenKey {
     }
 }
 
-const NO_DIGEST: &str = "must be a SHA-256: 64 hexadecimal digits. If a plain key stands here, put its SHA-256 in its \
+pub(super) const NO_DIGEST: &str = "must be a SHA-256: 64 hexadecimal digits. If a plain key stands here, put its SHA-256 in its \
                          place (`keygate keys hash`), and replace the key: it was written down";
 const NO_TIME: &str = "must be a time with its distance from UTC, such as `2027-01-31T00:00:00Z` (RFC 3339)";
 const NO_NETWORK: &str = "must be a network, such as `192.0.2.0/24` or `192.0.2.7/32`";
@@ -277,14 +277,14 @@ fn fault(field: &str, message: &str) -> Fault {
 }
 
 /// Says whether the text has neither values nor anything that could be one: blank lines, comments, document marks.
-fn says_nothing(text: &str) -> bool {
+pub(super) fn says_nothing(text: &str) -> bool {
     text.lines()
         .map(str::trim)
         .all(|line| line.is_empty() || line.starts_with('#') || line == "---" || line == "\u{feff}")
 }
 
 /// A problem for each thing in the whole text, comments too, that looks like a plain key.
-fn plain_key_problems(name: &str, text: &str) -> Problems {
+pub(super) fn plain_key_problems(name: &str, text: &str) -> Problems {
     plain_keys_in(text)
         .take(PROBLEMS_MAX)
         .map(|start| {
@@ -298,7 +298,7 @@ fn plain_key_problems(name: &str, text: &str) -> Problems {
 }
 
 /// `known` problems, and those of the plain keys that are not on a line with a known problem.
-fn merged(known: Problems, plain: Problems) -> Problems {
+pub(super) fn merged(known: Problems, plain: Problems) -> Problems {
     let lines: HashSet<usize> = known.iter().map(|problem| problem.line).collect();
     let mut all = known;
     all.extend(plain.into_iter().filter(|problem| !lines.contains(&problem.line)));
@@ -371,7 +371,7 @@ impl Seen {
 }
 
 /// Adds `more`, without what is said of a field that has a problem already.
-fn add_unless_known(problems: &mut Problems, more: Problems) {
+pub(super) fn add_unless_known(problems: &mut Problems, more: Problems) {
     let known: HashSet<String> = problems.iter().map(|problem| problem.field.clone()).collect();
     problems.extend(more.into_iter().filter(|problem| problem.field.is_empty() || !known.contains(&problem.field)));
 }

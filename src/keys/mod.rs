@@ -17,6 +17,7 @@ pub mod store;
 
 pub mod append;
 pub mod file;
+mod map;
 pub mod sources;
 
 pub mod database;
@@ -29,5 +30,5 @@ pub use entry::{Entry, Fault, State};
 pub use format::{FormatError, SecretFormat, random_id};
 pub use key::{IdentityValues, Key, Origin, Standing, Usage};
 pub use set::{Clash, Duplicate, KeySet, Same};
-pub use sources::{Contents, Fingerprint, Sources};
+pub use sources::{Contents, Development, Fingerprint, Sources};
 pub use store::{Difference, KeyStore, StandingCounts};

@@ -1,4 +1,4 @@
-//! Where keys come from: files, and directories of files.
+//! Where keys come from: files, directories of files, and key maps.
 //!
 //! Reading has two steps, so that a poll costs no parsing: [`Sources::load`] fetches the texts and knows their
 //! fingerprint; [`Contents::parse`] makes keys of them. What is parsed is what was fingerprinted, also when a file
@@ -19,10 +19,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::file::{entries, problem_at};
+use super::entry::Entry;
 use super::key::{Key, Origin};
 use super::set::{Clash, Duplicate, KeySet, Same};
+use super::{file, map};
 use crate::document::{Problem, Problems, size};
+use crate::secret::Digest;
 
 /// Bytes a key file may have: some 400,000 keys.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -34,10 +36,21 @@ pub const ALL_BYTES_MAX: u64 = 256 << 20;
 pub const FILES_MAX: usize = 4096;
 
 /// Where the keys of an installation are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     files: Vec<PathBuf>,
     directories: Vec<PathBuf>,
+    maps: Vec<PathBuf>,
+    development: Development,
+}
+
+/// Keys that everybody knows: they stand in documents, so that a newcomer has one at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Development {
+    /// Whether they open the gate. If not, nothing with their secrets does, wherever it comes from.
+    pub admit: bool,
+    /// The keys.
+    pub keys: Vec<Entry>,
 }
 
 /// The SHA-256 of all key files, with their names. Equal fingerprints: nothing has changed.
@@ -54,6 +67,7 @@ impl fmt::Debug for Fingerprint {
 /// The texts of all key files at one moment.
 pub struct Contents {
     texts: Vec<Text>,
+    development: Development,
     fingerprint: Fingerprint,
 }
 
@@ -61,6 +75,32 @@ pub struct Contents {
 struct Text {
     name: String,
     text: String,
+    shape: Shape,
+}
+
+/// How a file says whose a secret is.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// A list of keys ([`file`]).
+    List,
+    /// A mapping from digest to key ([`map`]).
+    Map,
+}
+
+impl Text {
+    fn entries(&self) -> Result<Vec<Entry>, Problems> {
+        match self.shape {
+            Shape::List => file::entries(&self.name, &self.text),
+            Shape::Map => map::entries(&self.name, &self.text),
+        }
+    }
+
+    fn problem(&self, index: usize, field: &str, message: &str) -> Problem {
+        match self.shape {
+            Shape::List => file::problem_at(&self.name, &self.text, index, field, message),
+            Shape::Map => map::problem_at(&self.name, &self.text, index, field, message),
+        }
+    }
 }
 
 impl Sources {
@@ -69,15 +109,27 @@ impl Sources {
     /// Files with a dot in front are left alone: Kubernetes keeps its `..data` so, editors their drafts, and
     /// [`super::append()`] what it has not finished. Directories inside directories are not looked into.
     #[must_use]
-    pub const fn new(files: Vec<PathBuf>, directories: Vec<PathBuf>) -> Self {
-        Self { files, directories }
+    pub fn new(files: Vec<PathBuf>, directories: Vec<PathBuf>) -> Self {
+        Self { files, directories, ..Self::default() }
+    }
+
+    /// Adds files that are key maps: the digest of each secret, and whose it is.
+    #[must_use]
+    pub fn with_maps(self, maps: Vec<PathBuf>) -> Self {
+        Self { maps, ..self }
+    }
+
+    /// Adds keys that everybody knows, or keeps them out.
+    #[must_use]
+    pub fn with_development(self, development: Development) -> Self {
+        Self { development, ..self }
     }
 
     /// The directories in which something happens when a key file changes: those of the files, and the directories.
     /// Each once.
     #[must_use]
     pub fn watched_directories(&self) -> Vec<PathBuf> {
-        let parents = self.files.iter().map(|file| match file.parent() {
+        let parents = self.files.iter().chain(&self.maps).map(|file| match file.parent() {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             Some(_) | None => PathBuf::from("."),
         });
@@ -111,18 +163,19 @@ impl Sources {
         let mut problems = Problems::new();
         let mut texts = Vec::new();
         let mut bytes_left = ALL_BYTES_MAX;
-        for path in self.paths(&mut problems) {
+        let lists = self.paths(&mut problems).into_iter().map(|path| (path, Shape::List));
+        for (path, shape) in lists.chain(self.maps.iter().map(|path| (path.clone(), Shape::Map))) {
             match fetch(&path, bytes_left.min(FILE_BYTES_MAX)) {
                 Ok(text) => {
-                    bytes_left = bytes_left.saturating_sub(text.text.len() as u64);
-                    texts.push(text);
+                    bytes_left = bytes_left.saturating_sub(text.len() as u64);
+                    texts.push(Text { name: path.display().to_string(), text, shape });
                 }
                 Err(problem) => problems.push(problem),
             }
         }
         problems.into_result()?;
         let fingerprint = fingerprint_of(&texts);
-        Ok(Contents { texts, fingerprint })
+        Ok(Contents { texts, development: self.development.clone(), fingerprint })
     }
 
     /// The paths of all key files. A file that is reached in two ways is read once.
@@ -165,7 +218,7 @@ impl Contents {
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
         for (file, text) in self.texts.iter().enumerate() {
-            let entries = match entries(&text.name, &text.text) {
+            let entries = match text.entries() {
                 Ok(entries) => entries,
                 Err(more) => {
                     problems.extend(more);
@@ -174,6 +227,10 @@ impl Contents {
             };
             for (index, entry) in entries.into_iter().enumerate() {
                 let digest = entry.digest;
+                if self.development.keeps_out(&digest) {
+                    tracing::warn!(file = text.name, key = entry.id, "a key for development is not admitted here");
+                    continue;
+                }
                 let key = match Key::of_checked(entry) {
                     Ok(key) => key,
                     Err(faults) => {
@@ -189,6 +246,12 @@ impl Contents {
             }
         }
         problems.into_result()?;
+        for entry in self.development.keys.iter().filter(|_| self.development.admit) {
+            // An operator who names the same secret in a file has said more about it.
+            if let Ok(key) = Key::new(entry.clone()) {
+                let _ = set.insert(entry.digest, key);
+            }
+        }
         Ok(set)
     }
 
@@ -197,7 +260,7 @@ impl Contents {
     #[must_use]
     pub fn problems_of(&self, clashes: &[Clash], database: &Path) -> Problems {
         let places = self.texts.iter().enumerate().flat_map(|(file, text)| {
-            let entries = entries(&text.name, &text.text).unwrap_or_default();
+            let entries = text.entries().unwrap_or_default();
             entries.into_iter().enumerate().map(move |(index, entry)| (entry.id, (file, index)))
         });
         let places: HashMap<String, (usize, usize)> = places.collect();
@@ -232,8 +295,13 @@ impl Contents {
     }
 
     fn problem(&self, file: usize, index: usize, field: &str, message: &str) -> Problem {
-        let Text { name, text } = &self.texts[file];
-        problem_at(name, text, index, field, message)
+        self.texts[file].problem(index, field, message)
+    }
+}
+
+impl Development {
+    fn keeps_out(&self, digest: &Digest) -> bool {
+        !self.admit && self.keys.iter().any(|key| key.digest == *digest)
     }
 }
 
@@ -269,7 +337,7 @@ fn is_key_file_name(path: &Path) -> bool {
 }
 
 /// Fetches one file of at most `bytes_max` bytes.
-fn fetch(path: &Path, bytes_max: u64) -> Result<Text, Problem> {
+fn fetch(path: &Path, bytes_max: u64) -> Result<String, Problem> {
     let name = path.display().to_string();
     let problem = |message: String| Problem::of_file(&name, message);
     // Before it is opened: opening a named pipe would wait for a writer.
@@ -294,7 +362,7 @@ fn fetch(path: &Path, bytes_max: u64) -> Result<Text, Problem> {
         return Err(problem(message));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Text { name, text }),
+        Ok(text) => Ok(text),
         Err(error) => {
             let line =
                 error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -306,7 +374,7 @@ fn fetch(path: &Path, bytes_max: u64) -> Result<Text, Problem> {
 /// With the lengths, so that no two lists of files look alike.
 fn fingerprint_of(texts: &[Text]) -> Fingerprint {
     let mut hash = Sha256::new();
-    for Text { name, text } in texts {
+    for Text { name, text, .. } in texts {
         for part in [name, text] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);

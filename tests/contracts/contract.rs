@@ -33,16 +33,23 @@ impl Contract {
     /// Starts the contract of this name.
     #[track_caller]
     pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// Starts it with more variables.
+    #[track_caller]
+    pub(crate) fn start_with(name: &str, more: &[(&'static str, &str)]) -> Self {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/contracts").join(format!("{name}.yaml"));
         let (upstream, sandbox) = (Upstream::hello(), Upstream::hello());
         let directory = tempfile::tempdir().unwrap();
-        let variables = vec![
+        let mut variables = vec![
             ("KEYGATE_LISTEN", "127.0.0.1:0".to_owned()),
             ("KEYGATE_ADMIN", "127.0.0.1:0".to_owned()),
             ("KEYGATE_UPSTREAM", upstream.to_string()),
             ("KEYGATE_UPSTREAM_SANDBOX", sandbox.to_string()),
             ("KEYGATE_DATA", directory.path().display().to_string()),
         ];
+        variables.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let gate = Gate::run(directory, &file, &variables);
         Self { file, variables, gate, upstream, sandbox }
     }
@@ -61,6 +68,22 @@ impl Contract {
         let output = self.output(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The folder of the store.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.gate.file("")
+    }
+
+    /// What `keygate check` says with more variables, which make it fail.
+    #[track_caller]
+    pub(crate) fn fails_to_check(&self, more: &[(&str, &str)]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
+        command.arg("check").arg("--config").arg(&self.file);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value))).envs(more.iter().copied());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
 
     fn output(&self, arguments: &[&str]) -> Output {

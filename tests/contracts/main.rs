@@ -24,5 +24,6 @@ mod upstream;
 
 mod certopay;
 mod contract;
+mod flexprice;
 mod fluxiq_core;
 mod fluxiq_npc;

@@ -102,7 +102,14 @@ impl Checker<'_> {
 
         let fields = fields.into_iter().collect::<Option<Vec<_>>>()?;
         let (key_id, tenant, user) = (key_id?, tenant?, user?);
-        let identity = IdentityFields { key_id, tenant, user, environment: environment?, permissions: permissions? };
+        let identity = IdentityFields {
+            key_id,
+            tenant,
+            user,
+            environment: environment?,
+            permissions: permissions?,
+            environment_by_client: identity.environment_by_client,
+        };
         Some(FieldNames { identity, request_id: request_id?, api_key: ApiKeyFields { fields, bearer: written.bearer } })
     }
 

@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use super::Checker;
-use crate::config::file::{Environment, KeyFormat, KeyShape, Keys};
+use crate::config::file::{self, Environment, KeyFormat, KeyShape, Keys};
 use crate::document::Path;
-use crate::keys::{SecretFormat, Sources};
+use crate::keys::{Development, Entry, SecretFormat, Sources};
+use crate::secret::Digest;
 
 impl Checker<'_> {
     pub(super) fn key_sources(&mut self, keys: &Keys) -> Sources {
         let path = Path::root().field("keys");
-        if keys.file.is_none() && keys.files.is_empty() && keys.directory.is_none() && keys.database.is_none() {
-            self.refuse(&path, "names no source; write `file`, `files`, `directory` or `database`");
+        let map = self.optional_file(&keys.map, &path.field("map"));
+        let files = keys.file.is_some() || !keys.files.is_empty() || keys.directory.is_some() || map.is_some();
+        if !files && keys.database.is_none() {
+            self.refuse(&path, "names no source; write `file`, `files`, `directory`, `map` or `database`");
         }
         let list = path.field("files");
         let one = keys.file.iter().map(|file| (file, path.field("file")));
@@ -26,7 +29,32 @@ impl Checker<'_> {
             files.push(file);
         }
         let directory = keys.directory.as_ref().map(|directory| self.named_file(directory, &path.field("directory")));
+        let development = self.development(keys.development.as_ref(), &path.field("development"));
         Sources::new(files, directory.into_iter().collect())
+            .with_maps(map.into_iter().collect())
+            .with_development(development)
+    }
+
+    fn development(&mut self, written: Option<&file::Development>, path: &Path) -> Development {
+        let Some(written) = written else { return Development::default() };
+        let list = path.field("keys");
+        let mut keys = Vec::new();
+        for (index, key) in written.keys.iter().enumerate() {
+            let path = self.document.item(&list, index);
+            let Some(digest) = Digest::from_hex(&key.sha256) else {
+                self.refuse(&path.field("sha256"), "must be a SHA-256: 64 hexadecimal digits");
+                continue;
+            };
+            let entry = Entry { tenant: key.tenant.clone(), user: key.user.clone(), ..Entry::new(&key.id, digest) };
+            for fault in entry.faults() {
+                self.refuse(&path.field(&fault.field), fault.message);
+            }
+            keys.push(entry);
+        }
+        if written.admit {
+            self.warn(&path.field("admit"), "admits keys that everybody knows; this is no place for data of anybody");
+        }
+        Development { admit: written.admit, keys }
     }
 
     /// The store, whose folder must be there.

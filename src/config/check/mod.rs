@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::file::File;
+use super::file::shapes::OFF;
 use super::values::{Config, NamedFiles};
 use crate::document::duration::HumanDuration;
 use crate::document::{Document, Path, Problem, Problems};
@@ -108,6 +109,11 @@ impl Checker<'_> {
         let file = self.folder.join(written);
         self.named_files.0.push((file.clone(), self.document.problem(path, "")));
         file
+    }
+
+    /// The same for a file that may be `off`.
+    fn optional_file(&mut self, written: &std::path::Path, path: &Path) -> Option<PathBuf> {
+        (written != std::path::Path::new(OFF)).then(|| self.named_file(written, path))
     }
 
     /// Notes a problem with the value at `path`, unless something was wrong there before.

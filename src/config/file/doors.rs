@@ -8,11 +8,8 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::shapes::{self, FromText, TextOrMap};
+use super::shapes::{self, FromText, OFF, TextOrMap};
 use crate::document::duration::HumanDuration;
-
-/// The word that switches something off.
-const OFF: &str = "off";
 
 /// The door for operators.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,21 +7,23 @@
 //! Never in this folder: what goes together with what. That is [`super::check`].
 
 mod doors;
+mod keys;
 mod listen;
 mod policy;
 mod road;
-mod shapes;
+pub(super) mod shapes;
 mod upstream;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
+pub(super) use self::keys::{Development, KeyFormat, KeyShape, Keys};
 pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
 pub(super) use self::policy::{Access, Challenge, Cors, Environment, Origins, Refusal, Refusals, Role, Route};
 pub(super) use self::road::{
-    Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, KeyFormat, KeyShape, Keys, Limit, Maxima,
-    Per, RateLimitFields, Reset, Timeouts,
+    Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, Limit, Maxima, Per, RateLimitFields, Reset,
+    Timeouts,
 };
 pub(super) use self::upstream::{HostField, Protocol, Upstream};
 
@@ -41,7 +43,7 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "upstream::deserialize")]
     #[schemars(schema_with = "upstream::schema")]
     pub(super) upstream: Upstream,
-    /// Where the keys are; at least one of `file`, `files`, `directory` and `database`.
+    /// Where the keys are; at least one of `file`, `files`, `directory`, `map` and `database`.
     #[serde(default)]
     pub(super) keys: Keys,
     /// Where in a request a credential travels. It is taken out there: the upstream never sees it.

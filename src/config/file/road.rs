@@ -1,8 +1,6 @@
-//! What happens to a request: keys, credentials, limits, fields, times and sizes.
+//! What happens to a request: credentials, limits, fields, times and sizes.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -11,65 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::shapes::{self, FromText};
 use crate::document::duration::HumanDuration;
 use crate::document::size::{self, ByteSize};
-use crate::keys::SecretFormat;
 use crate::limits::Allowance;
-
-/// Where the keys are. All sources together are one set.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("examples" = [{ "file": "keys.yaml" }]))]
-pub(in crate::config) struct Keys {
-    /// A key file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::path")]
-    pub(in crate::config) file: Option<PathBuf>,
-    /// Several key files.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "shapes::paths")]
-    pub(in crate::config) files: Vec<PathBuf>,
-    /// A folder; every `.yaml` and `.yml` file directly in it is a key file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::path")]
-    pub(in crate::config) directory: Option<PathBuf>,
-    /// The store: a file in which keys and users are made and changed by command line and management API. It is made if it
-    /// is not there; its folder must be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "shapes::path")]
-    pub(in crate::config) database: Option<PathBuf>,
-    /// How new secrets look (`keygate keys create`). Has no influence on which secrets are accepted.
-    #[serde(default)]
-    pub(in crate::config) format: KeyFormat,
-}
-
-/// How new secrets look.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(in crate::config) struct KeyFormat {
-    /// The first word of a secret: `<brand>_<environment>_...`. Letters and digits.
-    #[schemars(length(min = 1, max = SecretFormat::BRAND_CHARS_MAX))]
-    pub(in crate::config) brand: String,
-    /// Whole prefixes for environments that need another one, for example `sandbox: pk_test_`.
-    pub(in crate::config) prefixes: BTreeMap<String, String>,
-    /// What stands behind the prefix.
-    pub(in crate::config) shape: KeyShape,
-}
-
-impl Default for KeyFormat {
-    fn default() -> Self {
-        Self { brand: SecretFormat::BRAND.to_owned(), prefixes: BTreeMap::new(), shape: KeyShape::default() }
-    }
-}
-
-/// What stands behind the prefix of a secret.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum KeyShape {
-    /// 32 random letters and digits and 6 that check them.
-    #[default]
-    Base62,
-    /// 64 hexadecimal digits, and no prefix at all.
-    Hex64,
-}
 
 /// Where in a request a credential travels. It is taken out there: the upstream never sees it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -204,6 +144,9 @@ pub(in crate::config) struct IdentityFields {
     /// The permissions of the key, separated by spaces.
     #[schemars(schema_with = "shapes::field_name")]
     pub(in crate::config) permissions: String,
+    /// Whether a client whose credentials carry no environment may name one, in the very field `environment`. For
+    /// anybody else, and without this, what a client writes there is removed.
+    pub(in crate::config) environment_by_client: bool,
 }
 
 impl Default for IdentityFields {
@@ -214,6 +157,7 @@ impl Default for IdentityFields {
             user: "X-Keygate-User".to_owned(),
             environment: "X-Keygate-Environment".to_owned(),
             permissions: "X-Keygate-Permissions".to_owned(),
+            environment_by_client: false,
         }
     }
 }

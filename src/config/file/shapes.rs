@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -12,6 +13,14 @@ use crate::gateway::rejection::Reason;
 /// A file or folder; relative to the folder of the configuration file.
 pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "minLength": 1 })
+}
+
+/// The word that stands in the place of a path where there is no file. A file of this name is `./off`.
+pub(in crate::config) const OFF: &str = "off";
+
+/// The path that stands for no file.
+pub(super) fn off() -> PathBuf {
+    PathBuf::from(OFF)
 }
 
 /// A list of such paths.
