@@ -1,7 +1,17 @@
 //! Users, and what they sign in with.
 //!
+//! ```text
+//! store -> Update -> Directory::change                        the control plane, when somebody has written to it
+//!                    Directory::user, login, session -> road  at each request
+//! ```
+//!
 //! The modules below are declared in the order in which they are best read.
 
 pub mod user;
 
+pub mod directory;
+pub mod password;
+
+pub use directory::{Directory, Login, Population, Session, Update, WrittenSession};
+pub use password::{Busy, Checked, HashError, Passwords, Unfit};
 pub use user::{NotAField, User, Written};
