@@ -1,4 +1,4 @@
-//! The store of keys in the running process: taking what has changed in it, and writing down what keys did.
+//! The store in the running process: taking what has changed in it, and writing down what keys did.
 //!
 //! A change reaches the road in three ways: the command that made it announces it and waits until it is in force; the
 //! management API does the same; and twice a second somebody looks whether the file has a new revision, for whoever did
@@ -10,10 +10,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcomes::Outcomes;
-use crate::keys::database::{Announcements, By, Database, DatabaseError, Revision};
+use crate::identity::{Directory, Login, NotAField, Passwords, Session, Update, User, Written, WrittenSession};
+use crate::keys::database::{
+    Announcements, By, Changed, Changes, Database, DatabaseError, Delta, Live, LoginRecord, PURGE_MAX, Revision,
+    SessionRecord, UserRecord,
+};
 use crate::keys::{Difference, KeyStore, SecretFormat};
 use crate::management::Management;
 use crate::moment::Moment;
@@ -29,6 +34,10 @@ const USAGE_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Vault {
     database: Database,
     keys: Arc<KeyStore>,
+    /// Users, logins and sessions in force.
+    pub(super) directory: Arc<Directory>,
+    /// Where passwords are hashed and checked.
+    pub(super) passwords: Arc<Passwords>,
     /// Up to where changes are in force. Held while changes are taken, so that they are taken in their order.
     taken: Mutex<Revision>,
     /// Where commands announce their changes, until somebody tends to them. Open before the first request is let in: a
@@ -39,7 +48,7 @@ pub(super) struct Vault {
 }
 
 impl Vault {
-    /// Opens the store at `path`, which is made if it is not there, and puts its keys in force. Blocks; to be called on a
+    /// Opens the store at `path`, which is made if it is not there, and puts what is in it in force. Blocks; to be called on a
     /// tokio runtime.
     pub(super) fn open(path: &Path, keys: &Arc<KeyStore>) -> anyhow::Result<Arc<Self>> {
         let database = Database::open(path).with_context(|| format!("cannot open the store {}", path.display()))?;
@@ -54,6 +63,8 @@ impl Vault {
         let vault = Self {
             database,
             keys,
+            directory: Arc::new(Directory::new()),
+            passwords: Arc::new(Passwords::start().context("there is no thread for passwords")?),
             taken: Mutex::new(Revision(0)),
             announcements: Mutex::new(announcements),
             outcomes: Outcomes::default(),
@@ -71,12 +82,13 @@ impl Vault {
     /// Takes what has changed, and says up to which revision everything is in force. Blocks.
     pub(super) fn take(&self) -> Revision {
         match self.take_changes() {
-            Ok((revision, difference)) => {
-                if difference.is_empty() {
-                    self.outcomes.nothing_new();
-                } else {
-                    self.outcomes.succeeded();
-                    let Difference { added, changed, removed } = difference;
+            Ok(Taken { revision, news: false, .. }) => {
+                self.outcomes.nothing_new();
+                revision
+            }
+            Ok(Taken { revision, keys: Difference { added, changed, removed }, .. }) => {
+                self.outcomes.succeeded();
+                if added + changed + removed > 0 {
                     tracing::info!(added, changed, removed, "the store's changes are in force");
                 }
                 revision
@@ -88,20 +100,22 @@ impl Vault {
         }
     }
 
-    fn take_changes(&self) -> Result<(Revision, Difference), DatabaseError> {
+    fn take_changes(&self) -> Result<Taken, DatabaseError> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *taken;
         let changes = self.database.read_blocking(move |store| store.changes_since(since))?;
-        let revision = changes.revision;
-        for id in &changes.unusable {
-            tracing::error!(key_id = id, "a key of the store cannot be understood, and opens nothing");
+        let Changes { revision, whole, keys, users, logins, sessions, unusable } = changes;
+        for unusable in &unusable {
+            let (kind, id) = (unusable.kind, &unusable.id);
+            tracing::error!(id, "a {kind} of the store cannot be understood, and opens nothing");
         }
-        let (difference, clashes) = self.keys.change(changes);
+        let (keys, clashes) = self.keys.change(keys, whole);
         for clash in clashes {
             tracing::error!("a key of the store opens nothing: {clash}");
         }
+        self.directory.change(update(whole, users, logins, sessions));
         *taken = revision;
-        Ok((revision, difference))
+        Ok(Taken { revision, news: revision != since, keys })
     }
 
     /// Writes down what keys did since the last time. What cannot be written is lost, and the log says so.
@@ -113,6 +127,17 @@ impl Vault {
         let by = By::cli("keygate");
         if let Err(error) = self.database.write(by, Moment::now(), move |store| store.record_usage(&batch)).await {
             tracing::warn!("the usage of keys was not written down: {error}");
+        }
+    }
+
+    /// Takes out of the store what is over.
+    async fn purge(&self) {
+        loop {
+            match self.database.write(By::cli("keygate"), Moment::now(), |store| store.purge()).await {
+                Ok(purged) if purged >= PURGE_MAX => {}
+                Ok(purged) => return tracing::debug!(purged, "took what is over out of the store"),
+                Err(error) => return tracing::warn!("what is over was not taken out of the store: {error}"),
+            }
         }
     }
 
@@ -137,27 +162,36 @@ impl Vault {
                     _ = look.tick() => {
                         Arc::clone(&self).take_aside().await;
                     }
-                    _ = usage.tick() => self.write_usage().await,
+                    _ = usage.tick() => {
+                        self.write_usage().await;
+                        self.purge().await;
+                    }
                 }
             }
         };
         tokio::join!(listening, looking);
     }
 
+    /// The store as requests read and write it. To be called on the runtime of the control plane.
+    pub(super) fn live(self: &Arc<Self>) -> Live {
+        let vault = Arc::clone(self);
+        let changed: Changed = Arc::new(move || {
+            let taking = Arc::clone(&vault).take_aside();
+            Box::pin(async move {
+                taking.await;
+            })
+        });
+        Live::new(self.database.clone(), changed)
+    }
+
     /// What the management API works with.
     pub(super) fn management(self: &Arc<Self>, credential: Digest, format: &Arc<ArcSwap<SecretFormat>>) -> Management {
-        let vault = Arc::clone(self);
         Management {
-            database: self.database.clone(),
+            live: self.live(),
             keys: Arc::clone(&self.keys),
             format: Arc::clone(format),
             credential,
-            changed: Arc::new(move || {
-                let taking = Arc::clone(&vault).take_aside();
-                Box::pin(async move {
-                    taking.await;
-                })
-            }),
+            passwords: Arc::clone(&self.passwords),
         }
     }
 
@@ -165,4 +199,71 @@ impl Vault {
     pub(super) async fn take_aside(self: Arc<Self>) -> Revision {
         tokio::task::spawn_blocking(move || self.take()).await.unwrap_or(Revision(0))
     }
+}
+
+/// What came of taking changes.
+struct Taken {
+    /// Up to where changes are in force.
+    revision: Revision,
+    /// Whether anything was changed.
+    news: bool,
+    /// What was changed of the keys.
+    keys: Difference,
+}
+
+/// What the store says of users, logins and sessions, as the road takes it. Who cannot travel in a field opens nothing.
+fn update(
+    whole: bool,
+    users: Delta<UserRecord, String>,
+    logins: Delta<LoginRecord, String>,
+    sessions: Delta<(Digest, SessionRecord), Digest>,
+) -> Update {
+    let mut update = Update {
+        whole,
+        users_gone: users.removals,
+        logins: logins.upserts.into_iter().map(login_of).collect(),
+        logins_gone: logins.removals,
+        sessions_gone: sessions.removals,
+        ..Update::default()
+    };
+    for record in users.upserts {
+        let id = record.id.clone();
+        match user_of(record) {
+            Ok(user) => update.users.push(user),
+            Err(error) => {
+                tracing::error!(id, "a user of the store opens nothing: {error}");
+                update.users_gone.push(id);
+            }
+        }
+    }
+    for (digest, record) in sessions.upserts {
+        let id = record.id.clone();
+        match session_of(record) {
+            Ok(session) => update.sessions.push((digest, session)),
+            Err(error) => {
+                tracing::error!(id, "a session of the store opens nothing: {error}");
+                update.sessions_gone.push(digest);
+            }
+        }
+    }
+    update
+}
+
+fn user_of(record: UserRecord) -> Result<User, NotAField> {
+    let UserRecord { id, tenant, permissions, roles, enabled, .. } = record;
+    User::new(Written { id, tenant, permissions, roles, enabled })
+}
+
+fn login_of(record: LoginRecord) -> Login {
+    Login { id: record.id.into(), user: record.user.into(), expires_s: seconds(record.expires) }
+}
+
+fn session_of(record: SessionRecord) -> Result<Session, NotAField> {
+    let SessionRecord { id, tenant, environment, customer, expires, .. } = record;
+    Session::new(WrittenSession { id, tenant, environment, customer, expires_s: seconds(expires) })
+}
+
+/// Whole seconds since the Unix epoch, rounded down.
+fn seconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_second()).unwrap_or(0)
 }

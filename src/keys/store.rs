@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 
-use super::database::{Changes, KeyUsage};
+use super::database::{Delta, KeyUsage};
 use super::key::{Key, Origin, Standing};
 use super::set::{Clash, KeySet, Same};
 use crate::moment::Moment;
@@ -146,10 +146,10 @@ impl KeyStore {
         Difference { removed, ..Difference::default() }
     }
 
-    /// Takes on what has changed in the database. Keys that clash with a key from a file are left out, and returned; all
+    /// Takes on what has changed in the database; `whole` if `keys` are all it has. Keys that clash with a key from a file are left out, and returned; all
     /// the rest is done, so that no revocation waits for somebody's mistake.
-    pub fn change(&self, changes: Changes) -> (Difference, Vec<Clash>) {
-        self.change_some(changes.upserts, &changes.removals, changes.whole)
+    pub fn change(&self, keys: Delta<(Digest, Key), Digest>, whole: bool) -> (Difference, Vec<Clash>) {
+        self.change_some(keys.upserts, &keys.removals, whole)
     }
 
     /// Takes what every key did since this was last called: those keys that did anything, and of each the time of its
@@ -352,7 +352,6 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::super::database::Revision;
     use super::super::entry::{Entry, State};
     use super::*;
 
@@ -561,14 +560,11 @@ mod tests {
         keys.map(|(digest, key)| (digest, Key { origin: Origin::Database, ..key })).collect()
     }
 
-    fn changes<const N: usize, const M: usize>(upserts: [(&str, &str, &str); N], removals: [&str; M]) -> Changes {
-        Changes {
-            revision: Revision(0),
-            upserts: of_database(upserts),
-            removals: removals.map(digest).to_vec(),
-            whole: false,
-            unusable: Vec::new(),
-        }
+    fn changes<const N: usize, const M: usize>(
+        upserts: [(&str, &str, &str); N],
+        removals: [&str; M],
+    ) -> Delta<(Digest, Key), Digest> {
+        Delta { upserts: of_database(upserts), removals: removals.map(digest).to_vec() }
     }
 
     /// Files with 1 and 2, a database with 3 and 4.
@@ -649,14 +645,14 @@ mod tests {
     fn changes_of_the_database_are_taken_on_and_files_are_left_alone() {
         let store = two_sources();
         let (done, clashes) =
-            store.change(changes([("3", "c", "new"), ("5", "e", "x"), ("2", "f", "x")], ["d", "a", "none"]));
+            store.change(changes([("3", "c", "new"), ("5", "e", "x"), ("2", "f", "x")], ["d", "a", "none"]), false);
         assert_eq!(done, difference(1, 1, 1));
         assert_eq!(clashes.len(), 1, "the id of a key in a file: left out, and everything else is done");
         assert_eq!(store.find(&digest("c")).unwrap().name, "new");
         assert_eq!((id_of(&store, "a"), id_of(&store, "d"), id_of(&store, "f")), (Some("1".into()), None, None));
 
-        let whole = Changes { whole: true, ..changes([("5", "e", "x"), ("7", "g", "x")], []) };
-        assert_eq!(store.change(whole).0, difference(1, 0, 1));
+        let all = changes([("5", "e", "x"), ("7", "g", "x")], []);
+        assert_eq!(store.change(all, true).0, difference(1, 0, 1));
         assert_eq!((store.len(), id_of(&store, "c"), id_of(&store, "b")), (4, None, Some("2".into())));
     }
 
@@ -664,10 +660,10 @@ mod tests {
     fn keys_of_the_database_can_exchange_their_secrets() {
         let store = two_sources();
         store.find(&digest("c")).unwrap().used(Moment { unix_ns: 5_000_000_000, monotonic_ns: 0 });
-        assert_eq!(store.change(changes([("3", "d", "x"), ("4", "c", "x")], [])).0, difference(0, 2, 0));
+        assert_eq!(store.change(changes([("3", "d", "x"), ("4", "c", "x")], []), false).0, difference(0, 2, 0));
         assert_eq!((id_of(&store, "c"), id_of(&store, "d")), (Some("4".into()), Some("3".into())));
         assert_eq!(store.find(&digest("d")).unwrap().usage.last_used_s(), 5, "usage goes with the id");
-        assert_eq!(store.change(changes([("5", "d", "x")], [])).0, difference(1, 0, 1));
+        assert_eq!(store.change(changes([("5", "d", "x")], []), false).0, difference(1, 0, 1));
         assert_eq!((id_of(&store, "d"), store.len()), (Some("5".into()), 4));
         assert_eq!(store.apply(KeySet::new()), difference(0, 0, 4));
         assert!(store.is_empty());
@@ -679,7 +675,7 @@ mod tests {
         let now = Moment { unix_ns: 9_000_000_000, monotonic_ns: 0 };
         let held = store.find(&digest("c")).unwrap();
         held.used(now);
-        store.change(changes([("3", "c", "new")], []));
+        store.change(changes([("3", "c", "new")], []), false);
         // A request that found the key before it was changed.
         held.used(now);
         store.find(&digest("c")).unwrap().used(now);
@@ -699,7 +695,7 @@ mod tests {
     #[test]
     fn usage_is_counted_exactly_whatever_happens_to_the_key() {
         let store = KeyStore::new();
-        store.change(changes([("1", "a", "0")], []));
+        store.change(changes([("1", "a", "0")], []), false);
         let total: u64 = thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
@@ -710,7 +706,7 @@ mod tests {
             }
             (0..300)
                 .map(|round| {
-                    store.change(changes([("1", "a", &round.to_string())], []));
+                    store.change(changes([("1", "a", &round.to_string())], []), false);
                     store.drain_usage().iter().map(|usage| usage.requests).sum::<u64>()
                 })
                 .sum()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request -> Gate (credential) -> path, query, content: checked against their shapes
-//!         -> Database::write, durable -> `changed`, in force -> response
+//!         -> Live::write, durable and in force -> response
 //! ```
 //!
 //! [`router`] is merged into the router of the admin door. Everything but the document itself
@@ -30,7 +30,6 @@ mod json;
 
 mod refusal;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -45,7 +44,8 @@ use axum::routing::{any, get};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::keys::database::{By, Database, DatabaseError, Reader, Writer};
+use crate::identity::Passwords;
+use crate::keys::database::{By, DatabaseError, Live, Reader, Writer};
 use crate::keys::{KeyStore, SecretFormat};
 use crate::moment::{Moment, monotonic_ns};
 use crate::secret::Digest;
@@ -58,22 +58,19 @@ const ROOT: &str = "/api/v1";
 /// Whoever has the admin token, in the audit trail.
 const ACTOR: &str = "admin";
 
-/// Puts in force what was written to the store: when the future is done, the next request of any client meets it.
-pub type Changed = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
-
 /// What the management API works with.
 #[derive(Clone)]
 pub struct Management {
-    /// The store that is read and written.
-    pub database: Database,
+    /// The store that is read and written; every write is awaited before it is answered.
+    pub live: Live,
     /// What the road reads; asked whether a new key is in force.
     pub keys: Arc<KeyStore>,
     /// How new secrets look; may be exchanged at a reload.
     pub format: Arc<ArcSwap<SecretFormat>>,
     /// The SHA-256 of the admin token.
     pub credential: Digest,
-    /// Called after each write, and awaited before it is answered.
-    pub changed: Changed,
+    /// Hashes the passwords of users.
+    pub passwords: Arc<Passwords>,
 }
 
 impl Management {
@@ -82,24 +79,16 @@ impl Management {
         &self,
         what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, Problem> {
-        Ok(self.database.read(what).await?)
+        Ok(self.live.read(what).await?)
     }
 
-    /// Has `what` change the store, and puts the change in force. Both are done to their end, also if this future is
-    /// dropped: nobody need wait for a revocation to have it.
+    /// Has `what` change the store, and puts the change in force.
     async fn write<T: Send + 'static>(
         &self,
         now: Moment,
         what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let (database, changed) = (self.database.clone(), Arc::clone(&self.changed));
-        let written = tokio::spawn(async move {
-            let value = database.write(By::api(ACTOR), now, what).await?;
-            changed().await;
-            Ok(value)
-        });
-        // It ends early only if it panics.
-        written.await.unwrap_or(Err(DatabaseError::Closed)).map_err(Problem::from)
+        Ok(self.live.write(By::api(ACTOR), now, what).await?)
     }
 }
 

@@ -225,7 +225,12 @@ impl From<DatabaseError> for Problem {
             | DatabaseError::Closed
             | DatabaseError::Sqlite(_)
             | DatabaseError::Unreadable(_)
-            | DatabaseError::SecretTaken => {
+            | DatabaseError::SecretTaken
+            | DatabaseError::UserDisabled
+            | DatabaseError::PasswordChanged
+            | DatabaseError::NoLogin
+            | DatabaseError::NoSession
+            | DatabaseError::TooManySessions => {
                 tracing::error!(%error, "The management API cannot use the store");
                 Self::new(Code::StoreFailed, "Look into the log of keygate.")
             }

@@ -6,4 +6,6 @@ pub mod digest;
 pub mod random;
 
 pub use digest::{Digest, DigestHasher, DigestState, counted_as};
-pub use random::{NoRandomness, PREFIX_CHARS_MAX, Secret, display_prefix, random_base62, random_hex64, random_id_of};
+pub use random::{
+    NoRandomness, PREFIX_CHARS_MAX, Secret, display_prefix, random_base62, random_bytes, random_hex64, random_id_of,
+};

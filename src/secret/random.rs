@@ -62,6 +62,17 @@ pub fn display_prefix(secret: &str) -> String {
     secret.chars().take(shown).collect()
 }
 
+/// Random bytes that need not be kept secret, such as a salt.
+///
+/// # Errors
+///
+/// [`NoRandomness`] if the operating system gives no random bytes.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(NoRandomness)?;
+    Ok(bytes)
+}
+
 /// Makes an id that nobody else makes: a word, `_`, and 20 random characters (119 bits).
 ///
 /// # Errors

@@ -1,14 +1,19 @@
-//! What the road needs of the store: all keys once, and then only what has changed.
+//! What the road needs of the store: everything once, and then only what has changed.
 //!
-//! Every write that changes a key has a number, its revision, and each key and each removal carries the number of its last
-//! change. A reader that has everything up to a revision asks for what is later.
+//! Every write that changes something has a number, its revision, and each key, user, login and session and each removal
+//! carries the number of its last change. A reader that has everything up to a revision asks for what is later.
 
 use super::super::key::Key;
 use super::error::DatabaseError;
-use super::record::Revision;
+use super::logins::LoginRecord;
+use super::record::{Revision, UserRecord};
 use super::row::{self, SELECT};
-use super::transaction::{Reader, signed, unsigned};
+use super::sessions::SessionRecord;
+use super::transaction::{Reader, Writer, signed, unsigned};
 use crate::secret::Digest;
+
+/// Removals of each sort that are remembered. A reader that has missed more takes everything anew.
+pub(super) const REMOVED_MAX: i64 = 10_000;
 
 /// All keys at one moment.
 #[derive(Debug)]
@@ -27,15 +32,55 @@ pub struct Snapshot {
 pub struct Changes {
     /// Everything up to this write is known when these changes are applied.
     pub revision: Revision,
-    /// New and changed keys; first put them in, then take out the removals.
-    pub upserts: Vec<(Digest, Key)>,
-    /// Digests that open nothing any more. None of them is among the upserts.
-    pub removals: Vec<Digest>,
-    /// Too much was removed since then, or the revision is not of this store: `upserts` are all keys there are, and every
-    /// other key of this store is gone.
+    /// Too much was removed since then, or the revision is not of this store: the upserts are all there is, and everything
+    /// else of this store is gone.
     pub whole: bool,
-    /// As [`Snapshot::unusable`]; their digests are among the removals.
-    pub unusable: Vec<String>,
+    /// Keys, and the digests that open nothing any more.
+    pub keys: Delta<(Digest, Key), Digest>,
+    /// Users, and the ids of those who are gone.
+    pub users: Delta<UserRecord, String>,
+    /// Logins, and the ids of those that have ended. One that is over is not among them.
+    pub logins: Delta<LoginRecord, String>,
+    /// Sessions, and the digests of those that were revoked. One that is over is not among them.
+    pub sessions: Delta<(Digest, SessionRecord), Digest>,
+    /// What cannot be understood, as in [`Snapshot::unusable`]; it is among the removals.
+    pub unusable: Vec<Unusable>,
+}
+
+/// What has changed of one sort: first put in the upserts, then take out the removals.
+#[derive(Debug)]
+pub struct Delta<T, Name> {
+    /// What is new or changed.
+    pub upserts: Vec<T>,
+    /// What is gone, by name. Nothing of it is among the upserts.
+    pub removals: Vec<Name>,
+}
+
+/// Something that cannot be understood, or is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// `key`, `user`, `login` or `session`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+}
+
+/// What can be gone before its time, keys aside: users and logins by id, sessions by digest.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Gone {
+    User,
+    Login,
+    Session,
+}
+
+impl Gone {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Login => "login",
+            Self::Session => "session",
+        }
+    }
 }
 
 impl Reader {
@@ -58,17 +103,50 @@ impl Reader {
     pub fn changes_since(&self, since: Revision) -> Result<Changes, DatabaseError> {
         let revision = self.revision()?;
         let forgotten: i64 = self.one("SELECT forgotten FROM counter", [], |row| row.get(0))?;
-        if since > revision || since < Revision(unsigned(forgotten)) {
-            let Snapshot { revision, keys, unusable } = self.snapshot()?;
-            return Ok(Changes { revision, upserts: keys, removals: Vec::new(), whole: true, unusable });
+        let whole = since > revision || since < Revision(unsigned(forgotten));
+        let since = if whole { Revision(0) } else { since };
+        let (keys, unusable_keys) = self.keys_after(since)?;
+        let (users, unusable_users) = self.users_after(since)?;
+        let (logins, unusable_logins) = self.logins_after(since)?;
+        let (sessions, unusable_sessions) = self.sessions_after(since)?;
+        let mut changes = Changes {
+            revision,
+            whole,
+            keys: Delta { upserts: keys, removals: Vec::new() },
+            users: Delta { upserts: users, removals: Vec::new() },
+            logins: Delta { upserts: logins, removals: Vec::new() },
+            sessions: Delta { upserts: sessions, removals: Vec::new() },
+            unusable: Vec::new(),
+        };
+        if !whole {
+            self.add_removals(since, &mut changes)?;
+            changes.keys.removals.extend(unusable_keys.iter().map(|(digest, _)| *digest));
+            changes.users.removals.extend(unusable_users.iter().cloned());
+            changes.logins.removals.extend(unusable_logins.iter().cloned());
+            changes.sessions.removals.extend(unusable_sessions.iter().map(|(digest, _)| *digest));
         }
-        let (upserts, unusable) = self.keys_after(since)?;
-        let mut removals = self.all("SELECT digest FROM removed WHERE revision > ?1", [signed(since.0)], |row| {
-            Ok(Digest::from_bytes(row.get(0)?))
-        })?;
-        removals.extend(unusable.iter().map(|(digest, _)| *digest));
-        let unusable = unusable.into_iter().map(|(_, id)| id).collect();
-        Ok(Changes { revision, upserts, removals, whole: false, unusable })
+        let of = |kind| move |id| Unusable { kind, id };
+        changes.unusable.extend(unusable_keys.into_iter().map(|(_, id)| id).map(of("key")));
+        changes.unusable.extend(unusable_users.into_iter().map(of("user")));
+        changes.unusable.extend(unusable_logins.into_iter().map(of("login")));
+        changes.unusable.extend(unusable_sessions.into_iter().map(|(_, id)| id).map(of("session")));
+        Ok(changes)
+    }
+
+    fn add_removals(&self, since: Revision, changes: &mut Changes) -> Result<(), DatabaseError> {
+        let since = signed(since.0);
+        let digests = "SELECT digest FROM removed WHERE revision > ?1";
+        changes.keys.removals = self.all(digests, [since], |row| Ok(Digest::from_bytes(row.get(0)?)))?;
+        let names = "SELECT name FROM gone WHERE kind = ?1 AND revision > ?2";
+        // An id that is no text is of no user or login that was ever taken for one.
+        let ids = |kind: Gone| {
+            self.all(names, (kind.name(), since), |row| Ok(String::from_utf8(row.get(0)?).unwrap_or_default()))
+        };
+        changes.users.removals = ids(Gone::User)?;
+        changes.logins.removals = ids(Gone::Login)?;
+        changes.sessions.removals =
+            self.all(names, (Gone::Session.name(), since), |row| Ok(Digest::from_bytes(row.get(0)?)))?;
+        Ok(())
     }
 
     /// The keys that were changed after `since`, and those of them that cannot be used.
@@ -83,5 +161,36 @@ impl Reader {
             }
         }
         Ok((keys, unusable))
+    }
+}
+
+impl Writer<'_> {
+    /// Notes that something is gone, for readers that have it still.
+    pub(super) fn went(&self, kind: Gone, name: &[u8]) -> Result<(), DatabaseError> {
+        let revision = signed(self.next_revision()?.0);
+        self.run(
+            "INSERT OR REPLACE INTO gone (kind, name, revision) VALUES (?1, ?2, ?3)",
+            (kind.name(), name, revision),
+        )?;
+        self.forget_removals(REMOVED_MAX)
+    }
+
+    /// Notes that something of this name is there, which may have been gone.
+    pub(super) fn came(&self, kind: Gone, name: &[u8]) -> Result<(), DatabaseError> {
+        self.run("DELETE FROM gone WHERE kind = ?1 AND name = ?2", (kind.name(), name)).map(drop)
+    }
+
+    /// Keeps the youngest `keep` removals of keys and of all else, and notes up to which revision they are no longer
+    /// known.
+    pub(super) fn forget_removals(&self, keep: i64) -> Result<(), DatabaseError> {
+        for table in ["removed", "gone"] {
+            let last = format!("SELECT revision FROM {table} ORDER BY revision DESC LIMIT 1 OFFSET ?1");
+            let last: Option<i64> = self.first(&last, [keep], |row| row.get(0))?;
+            if let Some(last) = last {
+                self.run(&format!("DELETE FROM {table} WHERE revision <= ?1"), [last])?;
+                self.run("UPDATE counter SET forgotten = max(forgotten, ?1)", [last])?;
+            }
+        }
+        Ok(())
     }
 }

@@ -69,10 +69,25 @@ pub enum DatabaseError {
     /// No user has this id.
     #[error("there is no such user")]
     NoUser,
+    /// The user is switched off.
+    #[error("the user is switched off")]
+    UserDisabled,
+    /// The user has another password than the one that was found right.
+    #[error("the password of the user was changed in the meantime")]
+    PasswordChanged,
+    /// No login has this id.
+    #[error("there is no login with this id")]
+    NoLogin,
+    /// No session has this id.
+    #[error("there is no session with this id")]
+    NoSession,
+    /// There are as many sessions as there may be.
+    #[error("there are too many sessions; revoke some, or wait until they are over")]
+    TooManySessions,
     /// Another key has this id.
     #[error("another key has the same id")]
     IdTaken,
-    /// Another key has this secret.
+    /// Another key, or another session, has this secret.
     #[error("another key has the same secret")]
     SecretTaken,
     /// Another user has this id or this login.

@@ -8,18 +8,17 @@ use rusqlite::ToSql;
 use serde_json::{Map, Value, json};
 
 use super::super::entry::{Entry, Fault, State};
+use super::changes::REMOVED_MAX;
 use super::error::DatabaseError;
 use super::record::{Cursor, KeyFilter, KeyPatch, KeyRecord, Page};
 use super::row::{self, SELECT, Stored, as_json};
-use super::transaction::{Reader, Writer, anywhere, signed, whole_us};
+use super::transaction::{Reader, Writer, anywhere, signed, timestamp_of, whole_us};
+use crate::moment::Moment;
 
 /// What a filter means; `?1` to `?6`, each of which lets everything through when it is NULL.
 const FILTER: &str = "(?1 IS NULL OR k.state = ?1) AND (?2 IS NULL OR k.environment = ?2) AND \
      (?3 IS NULL OR k.tenant = ?3) AND (?4 IS NULL OR k.user = ?4) AND (?5 IS NULL OR k.lineage = ?5) AND \
      (?6 IS NULL OR k.id LIKE ?6 ESCAPE '\\' OR k.name LIKE ?6 ESCAPE '\\' OR k.prefix LIKE ?6 ESCAPE '\\')";
-
-/// Digests of deleted keys that are remembered. A reader that has missed more than so many deletions takes all keys anew.
-pub(super) const REMOVED_MAX: i64 = 10_000;
 
 impl Reader {
     /// The key with this id.
@@ -29,6 +28,28 @@ impl Reader {
     /// [`DatabaseError::NoKey`] if there is none.
     pub fn key(&self, id: &str) -> Result<KeyRecord, DatabaseError> {
         Ok(self.stored(id)?.record)
+    }
+
+    /// The newest key of a user, by id, that is good at `now` and has not been rotated; in `environment` alone, where keys
+    /// without one are good, too. `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn current_key_of_user(
+        &self,
+        user: &str,
+        environment: Option<&str>,
+        now: Moment,
+    ) -> Result<Option<KeyRecord>, DatabaseError> {
+        let sql = format!(
+            "{SELECT} WHERE k.user = ?1 AND k.state = 'active' AND u.enabled IS NOT 0 AND k.retires_us IS NULL \
+             AND (?2 IS NULL OR k.environment IS NULL OR k.environment = ?2) \
+             AND (k.expires_us IS NULL OR k.expires_us > ?3) AND (k.not_before_us IS NULL OR k.not_before_us <= ?3) \
+             ORDER BY k.sequence DESC LIMIT 1"
+        );
+        let reading = self.first(&sql, (user, environment, timestamp_of(now).as_microsecond()), row::read)?;
+        reading.map(|reading| Ok(understood(reading)?.record)).transpose()
     }
 
     /// A page of the keys that `filter` lets through, in the order in which they were made, and where the next page
@@ -224,19 +245,6 @@ impl Writer<'_> {
             "name": record.name, "environment": record.environment, "tenant": record.tenant, "user": record.user
         });
         self.note("delete", "key", id, &details)
-    }
-
-    /// Keeps the youngest `keep` removals, and notes up to which revision they are no longer known.
-    pub(super) fn forget_removals(&self, keep: i64) -> Result<(), DatabaseError> {
-        let last: Option<i64> =
-            self.first("SELECT revision FROM removed ORDER BY revision DESC LIMIT 1 OFFSET ?1", [keep], |row| {
-                row.get(0)
-            })?;
-        if let Some(last) = last {
-            self.run("DELETE FROM removed WHERE revision <= ?1", [last])?;
-            self.run("UPDATE counter SET forgotten = max(forgotten, ?1)", [last])?;
-        }
-        Ok(())
     }
 
     /// Checks an entry and puts it in.

@@ -1,8 +1,9 @@
-//! The writable store of keys and users: an SQLite file beside the key files.
+//! The writable store of keys, users, logins and sessions: an SQLite file beside the key files.
 //!
 //! ```text
 //! command line, management API -> Database::write(by, now, |store| store.create_key(...))    durable when it returns
-//! gateway                      -> Database::read(|store| store.changes_since(revision))      -> KeyStore
+//! gateway                      -> Live::write(by, now, |store| store.create_login(...))      durable, and in force
+//! gateway                      -> Database::read(|store| store.changes_since(revision))      -> KeyStore, Directory
 //! command line                 -> announce: "sync 17" -> the gateway takes the changes       -> in force at once
 //! ```
 //!
@@ -27,7 +28,11 @@ mod keys;
 pub mod rotation;
 pub mod usage;
 mod users;
+pub mod logins;
+pub mod sessions;
+pub mod purge;
 
+pub mod live;
 pub mod notify;
 
 pub mod error;
@@ -36,12 +41,16 @@ pub mod error;
 mod tests;
 
 pub use audit::{AuditFilter, AuditRecord};
-pub use changes::{Changes, Snapshot};
+pub use changes::{Changes, Delta, Snapshot, Unusable};
 pub use connection::Database;
 pub use error::DatabaseError;
 pub use idempotency::Created;
+pub use live::{Changed, Live};
+pub use logins::{LOGINS_PER_USER_MAX, LoginFilter, LoginRecord, NewLogin, Refreshed};
 pub use notify::{AnnounceError, Announced, Announcements, announce};
+pub use purge::PURGE_MAX;
 pub use record::{Cursor, KeyFilter, KeyPatch, KeyRecord, NewUser, Page, Revision, UserFilter, UserPatch, UserRecord};
 pub use rotation::Rotation;
+pub use sessions::{NewSession, SESSIONS_MAX, SessionFilter, SessionRecord};
 pub use transaction::{By, Channel, Reader, Writer};
 pub use usage::{DayUsage, KeyUsage};

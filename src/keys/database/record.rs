@@ -1,4 +1,4 @@
-//! What the store says of a key and of a user, and what it is asked.
+//! What the store says of a key and of a user, and what it is asked. Logins and sessions have files of their own.
 //!
 //! Never in this file: a digest, or anything else that opens something. Records may be printed and answered.
 
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::super::entry::State;
 use super::super::key::Standing;
+use super::error::DatabaseError;
 use crate::moment::Moment;
 
 /// The number of a write. Later writes have larger numbers, across all processes; what was read at a revision holds
@@ -139,8 +140,26 @@ impl Page {
         usize::try_from(self.limit.clamp(1, Self::LIMIT_MAX)).unwrap_or(1)
     }
 
+    /// One row more than the page has: it tells whether there is another page.
+    pub(super) fn rows_and_one(self) -> i64 {
+        i64::try_from(self.rows() + 1).unwrap_or(i64::MAX)
+    }
+
     pub(super) fn after(self) -> i64 {
         self.cursor.map_or(0, |cursor| cursor.0)
+    }
+
+    /// The page that begins with these readings, each with its place, and where the next one begins.
+    pub(super) fn cut<R, T>(
+        self,
+        readings: Vec<(i64, R)>,
+        understood: impl Fn(R) -> Result<T, DatabaseError>,
+    ) -> Result<(Vec<T>, Option<Cursor>), DatabaseError> {
+        let rows = self.rows();
+        let more = readings.len() > rows;
+        let next = readings.get(rows - 1).filter(|_| more).map(|(place, _)| Cursor(*place));
+        let records = readings.into_iter().take(rows).map(|(_, reading)| understood(reading));
+        Ok((records.collect::<Result<_, _>>()?, next))
     }
 }
 
@@ -215,6 +234,8 @@ pub struct UserRecord {
     pub created: Timestamp,
     /// When anything about the user was last changed.
     pub updated: Timestamp,
+    /// The write that changed the user last.
+    pub revision: Revision,
 }
 
 /// A user to be made.

@@ -24,7 +24,7 @@ pub struct Rotation {
     pub digest: Digest,
     /// The first characters of that secret.
     pub prefix: Option<String>,
-    /// How long the predecessor lives on, at most [`Rotation::OVERLAP_MAX`]. Zero: it is dead at once.
+    /// How long the predecessor lives on, at most [`Rotation::OVERLAP_MAX`]. Zero: it is revoked at once.
     pub overlap: Duration,
     /// When the successor expires; `None` is when the predecessor would have.
     pub expires: Option<Timestamp>,
@@ -37,7 +37,8 @@ impl Rotation {
 
 impl Writer<'_> {
     /// Makes a successor of the key `id`, with all that the key has but its id and its secret, and gives the key its end:
-    /// `overlap` from now, or its own expiry if that is sooner. Returns the successor and the predecessor.
+    /// `overlap` from now, or its own expiry if that is sooner. Without an overlap it is revoked at once. Returns the
+    /// successor and the predecessor.
     ///
     /// # Errors
     ///
@@ -70,7 +71,8 @@ impl Writer<'_> {
             (id, &new_id, retires.as_microsecond(), self.now.as_microsecond(), revision),
         )?;
         self.note("rotate", "key", id, &json!({ "successor": new_id, "retires": retires }))?;
-        Ok((self.key(&new_id)?, self.key(id)?))
+        let predecessor = if rotation.overlap.is_zero() { self.revoke_key(id)? } else { self.key(id)? };
+        Ok((self.key(&new_id)?, predecessor))
     }
 
     fn end_of(&self, overlap: Duration, expires: Option<Timestamp>) -> Result<Timestamp, DatabaseError> {

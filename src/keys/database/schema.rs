@@ -25,7 +25,7 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i64 = 0x6b67_6174;
 
 /// The steps. The first makes version 1 of an empty file.
-const STEPS: [&str; 1] = [include_str!("schema_1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Which file on which device: tells whether a path still leads to the file that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

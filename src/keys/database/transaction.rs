@@ -21,6 +21,8 @@ pub enum Channel {
     Cli,
     /// The management API.
     Api,
+    /// A client of the gateway: an operation, such as a login.
+    Gateway,
 }
 
 impl Channel {
@@ -30,6 +32,7 @@ impl Channel {
         match self {
             Self::Cli => "cli",
             Self::Api => "api",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -57,6 +60,12 @@ impl By {
     #[must_use]
     pub fn api(actor: &str) -> Self {
         Self::new(actor, Channel::Api)
+    }
+
+    /// A client of the gateway, by the id of the user or the key.
+    #[must_use]
+    pub fn gateway(actor: &str) -> Self {
+        Self::new(actor, Channel::Gateway)
     }
 
     fn new(actor: &str, channel: Channel) -> Self {
@@ -91,7 +100,7 @@ impl Reader {
         Ok(Transaction::new_unchecked(&self.connection, behavior)?)
     }
 
-    /// The number of the last write that changed a key or a user.
+    /// The number of the last write that changed anything but usage.
     ///
     /// # Errors
     ///
@@ -135,8 +144,7 @@ impl Reader {
 
 impl<'c> Writer<'c> {
     pub(super) fn new(reader: &'c Reader, by: By, moment: Moment) -> Self {
-        let now = Timestamp::from_nanosecond(i128::from(moment.unix_ns)).map_or(Timestamp::UNIX_EPOCH, whole_us);
-        Self { reader, by, now, moment, revision: Cell::new(None) }
+        Self { reader, by, now: timestamp_of(moment), moment, revision: Cell::new(None) }
     }
 
     /// Changes rows; says how many.
@@ -188,6 +196,11 @@ impl Deref for Writer<'_> {
 /// Without what is smaller than a microsecond, which the store does not keep.
 pub(super) fn whole_us(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+/// A moment by the wall clock, as the store has it.
+pub(super) fn timestamp_of(moment: Moment) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(moment.unix_ns)).map_or(Timestamp::UNIX_EPOCH, whole_us)
 }
 
 /// A time from a column. One that is no time cannot be told from one that never comes: the caller gets `None`.

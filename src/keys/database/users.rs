@@ -1,21 +1,24 @@
 //! Users: made, found, listed, changed, switched, deleted.
 //!
 //! A user who is switched off takes all keys along, as long as it lasts; a user who is deleted takes them along for good.
+//! Either, and another password, ends all logins of the user.
 
 use jiff::Timestamp;
 use rusqlite::Row;
 use serde_json::{Value, json};
 
 use super::super::entry::{Entry, Fault};
+use super::changes::Gone;
 use super::error::DatabaseError;
 use super::keys::{changed, replace};
-use super::record::{Cursor, NewUser, Page, UserFilter, UserPatch, UserRecord};
+use super::logins::Ending;
+use super::record::{Cursor, NewUser, Page, Revision, UserFilter, UserPatch, UserRecord};
 use super::row::{as_json, json};
-use super::transaction::{Reader, Writer, anywhere, signed, time_of};
+use super::transaction::{Reader, Writer, anywhere, signed, time_of, unsigned};
 use crate::secret::Digest;
 
 const SELECT: &str = "SELECT sequence, id, login, name, tenant, permissions, roles, metadata, enabled, \
-     password_hash IS NOT NULL AS has_password, created_us, updated_us FROM users ";
+     password_hash IS NOT NULL AS has_password, created_us, updated_us, revision FROM users ";
 
 impl Reader {
     /// The user with this id.
@@ -60,16 +63,40 @@ impl Reader {
              (?3 IS NULL OR id LIKE ?3 ESCAPE '\\' OR login LIKE ?3 ESCAPE '\\' OR name LIKE ?3 ESCAPE '\\') \
              AND sequence > ?4 ORDER BY sequence LIMIT ?5 OFFSET ?6"
         );
-        let rows = page.rows();
-        let limit = i64::try_from(rows + 1).unwrap_or(i64::MAX);
         let text = filter.text.as_deref().map(anywhere);
-        let parameters = (filter.enabled, &filter.tenant, text, page.after(), limit, page.skip);
-        let readings = self.all(&sql, parameters, |row| Ok((row.get::<_, i64>("sequence")?, read(row)?)))?;
-        let more = readings.len() > rows;
-        let next = readings.get(rows - 1).filter(|_| more).map(|(sequence, _)| Cursor(*sequence));
-        let users =
-            readings.into_iter().take(rows).map(|(_, reading)| understood(reading)).collect::<Result<_, _>>()?;
-        Ok((users, next))
+        let parameters = (filter.enabled, &filter.tenant, text, page.after(), page.rows_and_one(), page.skip);
+        let readings = self.all(&sql, parameters, |row| Ok((row.get("sequence")?, read(row)?)))?;
+        page.cut(readings, understood)
+    }
+
+    /// The users who were changed after `since`, and the ids of those of them who cannot be understood.
+    pub(super) fn users_after(&self, since: Revision) -> Result<(Vec<UserRecord>, Vec<String>), DatabaseError> {
+        let readings = self.all(&format!("{SELECT} WHERE revision > ?1"), [signed(since.0)], read)?;
+        let (mut users, mut unusable) = (Vec::new(), Vec::new());
+        for reading in readings {
+            match reading {
+                Ok(user) => users.push(user),
+                Err(id) => unusable.push(id),
+            }
+        }
+        Ok((users, unusable))
+    }
+
+    /// The user with this login, letters of either case being the same, and what is stored of the password; both at one
+    /// moment. `None` if there is no such user.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn user_and_hash_by_login(&self, login: &str) -> Result<Option<(UserRecord, Option<String>)>, DatabaseError> {
+        match self.user_by_login(login) {
+            Ok(user) => {
+                let hash = self.password_hash(&user.id)?;
+                Ok(Some((user, hash)))
+            }
+            Err(DatabaseError::NoUser) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is stored of the password of a user: a hash that says itself how it was made. `None` if there is none.
@@ -109,14 +136,17 @@ impl Writer<'_> {
             has_password: false,
             created: now,
             updated: now,
+            revision: Revision(0),
         };
         self.check_user(&record)?;
         if self.first("SELECT 1 FROM users WHERE id = ?1", [&record.id], |_| Ok(()))?.is_some() {
             return Err(DatabaseError::LoginTaken);
         }
+        let record = UserRecord { revision: self.next_revision()?, ..record };
+        self.came(Gone::User, record.id.as_bytes())?;
         self.run(
-            "INSERT INTO users (id, login, name, tenant, permissions, roles, metadata, enabled, created_us, updated_us) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8)",
+            "INSERT INTO users (id, login, name, tenant, permissions, roles, metadata, enabled, created_us, updated_us, \
+             revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8, ?9)",
             (
                 &record.id,
                 &record.login,
@@ -126,6 +156,7 @@ impl Writer<'_> {
                 as_json(&record.roles)?,
                 as_json(&record.metadata)?,
                 now.as_microsecond(),
+                signed(record.revision.0),
             ),
         )?;
         let details = json!({
@@ -168,7 +199,7 @@ impl Writer<'_> {
         }
         self.run(
             "UPDATE users SET login = ?2, name = ?3, tenant = ?4, permissions = ?5, roles = ?6, metadata = ?7, \
-             updated_us = ?8 WHERE id = ?1",
+             updated_us = ?8, revision = ?9 WHERE id = ?1",
             (
                 id,
                 &user.login,
@@ -178,23 +209,39 @@ impl Writer<'_> {
                 as_json(&user.roles)?,
                 as_json(&user.metadata)?,
                 self.now.as_microsecond(),
+                signed(self.next_revision()?.0),
             ),
         )?;
         self.note("update", "user", id, &Value::Object(details))?;
         self.user(id)
     }
 
-    /// Sets or takes away the password of a user. `hash` must say itself how it was made, and is never shown.
+    /// Sets or takes away the password of a user, and ends all logins of the user. `hash` must say itself how it was made,
+    /// and is never shown.
     ///
     /// # Errors
     ///
     /// [`DatabaseError::NoUser`].
     pub fn set_password_hash(&self, id: &str, hash: Option<&str>) -> Result<(), DatabaseError> {
-        let now = self.now.as_microsecond();
-        if self.run("UPDATE users SET password_hash = ?2, updated_us = ?3 WHERE id = ?1", (id, hash, now))? == 0 {
-            return Err(DatabaseError::NoUser);
-        }
-        self.note("password", "user", id, &json!({ "set": hash.is_some() }))
+        self.user(id)?;
+        self.run(
+            "UPDATE users SET password_hash = ?2, updated_us = ?3, revision = ?4 WHERE id = ?1",
+            (id, hash, self.now.as_microsecond(), signed(self.next_revision()?.0)),
+        )?;
+        self.note("password", "user", id, &json!({ "set": hash.is_some() }))?;
+        self.finish_all(id, Ending::Password).map(drop)
+    }
+
+    /// Stores another hash of the same password, made with newer parameters; says whether it did. If the user has not the
+    /// hash `from` any more, somebody has set another password, which stays. Logins go on, and nothing is audited:
+    /// the password is the same.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written.
+    pub fn renew_password_hash(&self, id: &str, from: &str, to: &str) -> Result<bool, DatabaseError> {
+        let sql = "UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2";
+        Ok(self.run(sql, (id, from, to))? > 0)
     }
 
     /// Switches a user on.
@@ -206,7 +253,7 @@ impl Writer<'_> {
         self.switch_user(id, true, "enable")
     }
 
-    /// Switches a user off, and all keys of the user with it.
+    /// Switches a user off, and all keys of the user with it. Logins of the user end for good.
     ///
     /// # Errors
     ///
@@ -220,14 +267,18 @@ impl Writer<'_> {
         if user.enabled == enabled {
             return Ok(user);
         }
-        let now = self.now.as_microsecond();
-        self.run("UPDATE users SET enabled = ?2, updated_us = ?3 WHERE id = ?1", (id, enabled, now))?;
-        self.run("UPDATE keys SET revision = ?2 WHERE user = ?1", (id, signed(self.next_revision()?.0)))?;
+        let (now, revision) = (self.now.as_microsecond(), signed(self.next_revision()?.0));
+        let sql = "UPDATE users SET enabled = ?2, updated_us = ?3, revision = ?4 WHERE id = ?1";
+        self.run(sql, (id, enabled, now, revision))?;
+        self.run("UPDATE keys SET revision = ?2 WHERE user = ?1", (id, revision))?;
         self.note(action, "user", id, &json!({}))?;
+        if !enabled {
+            self.finish_all(id, Ending::UserDisabled)?;
+        }
         self.user(id)
     }
 
-    /// Deletes a user, and revokes all keys of the user.
+    /// Deletes a user, revokes all keys of the user and ends all logins.
     ///
     /// # Errors
     ///
@@ -239,7 +290,9 @@ impl Writer<'_> {
         for key in &keys {
             self.revoke_key(key)?;
         }
+        self.finish_all(id, Ending::UserDeleted)?;
         self.run("DELETE FROM users WHERE id = ?1", [id])?;
+        self.went(Gone::User, id.as_bytes())?;
         self.note("delete", "user", id, &json!({ "login": user.login, "name": user.name, "tenant": user.tenant }))
     }
 
@@ -292,6 +345,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<UserRecord, String>> {
         has_password: row.get("has_password")?,
         created,
         updated,
+        revision: Revision(unsigned(row.get("revision")?)),
         id,
     }))
 }

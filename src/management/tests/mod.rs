@@ -22,8 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Changed, Management, router};
-use crate::keys::database::{AuditFilter, Database, Page, Revision};
+use super::{Management, router};
+use crate::identity::Passwords;
+use crate::keys::database::{AuditFilter, Changed, Database, Live, Page, Revision};
 use crate::keys::{Key, KeyStore, SecretFormat};
 use crate::secret::Digest;
 
@@ -63,16 +64,16 @@ impl Api {
                         go.notified().await;
                     }
                     let changes = database.read(|store| store.changes_since(Revision(0))).await.expect("changes");
-                    keys.change(changes);
+                    keys.change(changes.keys, changes.whole);
                 })
             })
         };
         let management = Management {
-            database: database.clone(),
+            live: Live::new(database.clone(), changed),
             keys: Arc::clone(&keys),
             format: Arc::new(ArcSwap::from_pointee(SecretFormat::default())),
             credential: Digest::of(TOKEN.as_bytes()),
-            changed,
+            passwords: Arc::new(Passwords::start().expect("threads")),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("bound");

@@ -92,7 +92,7 @@ fn processes_that_write_at_once_wait_for_one_another() {
         .database
         .read_blocking(|store| Ok((store.count_keys(&KeyFilter::default())?, store.changes_since(Revision(0))?)))
         .unwrap();
-    assert_eq!((keys, changes.revision, changes.upserts.len()), (100, Revision(100), 100));
+    assert_eq!((keys, changes.revision, changes.keys.upserts.len()), (100, Revision(100), 100));
 }
 
 #[test]

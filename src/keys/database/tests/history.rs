@@ -91,21 +91,21 @@ fn a_reader_takes_only_what_has_changed() {
     let start = store.database.read_blocking(Reader::snapshot).unwrap();
     assert_eq!((start.revision, start.keys.len()), (Revision(3), 3));
     let since = |revision| store.database.read_blocking(move |store| store.changes_since(revision)).unwrap();
-    let ids = |changes: &Changes| changes.upserts.iter().map(|(_, key)| key.id.to_string()).collect::<Vec<_>>();
+    let ids = |changes: &Changes| changes.keys.upserts.iter().map(|(_, key)| key.id.to_string()).collect::<Vec<_>>();
     let none = since(start.revision);
-    assert!(none.upserts.is_empty() && none.removals.is_empty() && !none.whole);
+    assert!(none.keys.upserts.is_empty() && none.keys.removals.is_empty() && !none.whole);
 
     store.write(1, |store| store.revoke_key("b"));
     store.write(2, |store| store.delete_key("c"));
     let changes = since(start.revision);
     assert_eq!((changes.revision, ids(&changes), changes.whole), (Revision(5), vec!["b".to_owned()], false));
-    assert!(changes.removals == [digest("c")]);
+    assert!(changes.keys.removals == [digest("c")]);
 
     let again = Entry { digest: digest("c"), ..entry("d") };
     store.create(again);
     let changes = since(start.revision);
     assert_eq!(ids(&changes), ["b", "d"]);
-    assert!(changes.removals.is_empty(), "the secret belongs to another key now");
+    assert!(changes.keys.removals.is_empty(), "the secret belongs to another key now");
     assert!(since(Revision(99)).whole, "a revision of another store");
 }
 
@@ -121,9 +121,9 @@ fn who_has_missed_too_many_deletions_takes_all_keys_anew() {
     store.write(0, |store| store.forget_removals(2));
     let since = |revision| store.database.read_blocking(move |store| store.changes_since(Revision(revision))).unwrap();
     let old = since(4);
-    assert_eq!((old.whole, old.upserts.len(), old.removals.len()), (true, 1, 0));
+    assert_eq!((old.whole, old.keys.upserts.len(), old.keys.removals.len()), (true, 1, 0));
     let young = since(5);
-    assert_eq!((young.whole, young.upserts.len(), young.removals.len()), (false, 0, 2));
+    assert_eq!((young.whole, young.keys.upserts.len(), young.keys.removals.len()), (false, 0, 2));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_key_that_cannot_be_understood_opens_nothing() {
     let (snapshot, changes) =
         store.database.read_blocking(|store| Ok((store.snapshot()?, store.changes_since(Revision(3))?))).unwrap();
     assert_eq!((snapshot.keys.len(), snapshot.unusable), (1, vec!["a".to_owned(), "b".to_owned()]));
-    assert_eq!((changes.upserts.len(), changes.removals.len()), (0, 2));
+    assert_eq!((changes.keys.upserts.len(), changes.keys.removals.len()), (0, 2));
     assert_eq!(
         store.refused(0, |store| store.key("a")),
         "the store holds something that cannot be understood, in the row of a"
@@ -301,7 +301,7 @@ proptest! {
             let since = known;
             let changes = store.database.read_blocking(move |store| store.changes_since(since)).unwrap();
             known = changes.revision;
-            let (_, clashes) = road.change(changes);
+            let (_, clashes) = road.change(changes.keys, changes.whole);
             prop_assert!(clashes.is_empty());
 
             let all = KeyStore::new();

@@ -89,7 +89,7 @@ fn a_disabled_user_takes_all_keys_along_until_enabled() {
     assert_eq!(standing_on_the_road(&store, "key_2"), Standing::Revoked);
     assert_eq!(standing_on_the_road(&store, "key_3"), Standing::Good);
     let changes = store.database.read_blocking(move |store| store.changes_since(before)).unwrap();
-    assert_eq!(changes.upserts.len(), 2, "readers hear of every key of the user, and of no other");
+    assert_eq!(changes.keys.upserts.len(), 2, "readers hear of every key of the user, and of no other");
 
     store.write(2, |store| store.enable_user("user_1"));
     assert_eq!(standing_on_the_road(&store, "key_1"), Standing::Good);

@@ -1,0 +1,402 @@
+//! Passwords: hashed with Argon2id, on threads that everybody else goes before.
+//!
+//! Whoever guesses passwords shall pay for each guess, also with the stolen file in hand: a check takes 19 MiB of memory
+//! and some 25 ms of a processor (the second choice of the OWASP Password Storage Cheat Sheet; Argon2 is RFC 9106). That is
+//! a thousand times the work of any other request, so it never happens on the threads that serve those: a few threads of
+//! the lowest priority do it, one password after the other, and a bounded number of requests may wait for them.
+//!
+//! An unknown user costs as much as a known one: the answer tells nobody who is there.
+//!
+//! Never in this file: a password in a message, or in memory for longer than it takes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::oneshot;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::secret::{NoRandomness, random_bytes};
+
+/// Characters a password must have at least (NIST SP 800-63B, section 5.1.1.2).
+pub const PASSWORD_CHARS_MIN: usize = 8;
+
+/// Characters a password may have.
+pub const PASSWORD_CHARS_MAX: usize = 256;
+
+/// Bytes a password may have in UTF-8.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Passwords that may wait for a thread. The last of them waits for about a second.
+pub const WAITING_MAX: usize = 32;
+
+/// How long a thread keeps its memory when there is nothing to do.
+const IDLE: Duration = Duration::from_secs(60);
+
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+const SALT_BYTES: usize = 16;
+const OUTPUT_BYTES: usize = 32;
+
+/// What a stored hash may ask for: more would be no password check but an outage.
+const STORED_MEMORY_KIB_MAX: u32 = 65_536;
+const STORED_PASSES_MAX: u32 = 8;
+const STORED_LANES_MAX: u32 = 16;
+
+/// What the password of nobody is compared with. It has our parameters; no password is known that it is of, and the
+/// answer would be no even then.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGlzIGhlcmUu$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
+
+/// What came of a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether it is the right one.
+    pub good: bool,
+    /// Whether what is stored of it was made with parameters below ours: hash it again, now that it is there.
+    pub outdated: bool,
+}
+
+/// More passwords wait than anybody has the patience for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords are being checked; try again")]
+pub struct Busy;
+
+/// A text that shall not be a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It has fewer characters than [`PASSWORD_CHARS_MIN`].
+    #[error("must have at least {PASSWORD_CHARS_MIN} characters")]
+    Short,
+    /// It has more characters than [`PASSWORD_CHARS_MAX`].
+    #[error("must have at most {PASSWORD_CHARS_MAX} characters")]
+    Long,
+    /// It has more bytes than [`PASSWORD_BYTES_MAX`].
+    #[error("must have at most {PASSWORD_BYTES_MAX} bytes in UTF-8")]
+    Large,
+    /// It has a line end, or something else that nobody types.
+    #[error("must have no line ends or other control characters")]
+    Control,
+}
+
+/// Why there is no hash.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum HashError {
+    /// The text shall not be a password.
+    #[error("the password {0}")]
+    Unfit(#[from] Unfit),
+    /// Too many wait.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// There is no salt.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+    /// There is no memory for it, or the thread broke off.
+    #[error("the password cannot be hashed")]
+    Failed,
+}
+
+/// Says whether a text may be a password. There is no rule about kinds of characters: they make passwords worse (NIST
+/// SP 800-63B, section 5.1.1.2).
+///
+/// # Errors
+///
+/// [`Unfit`], with what is right.
+pub fn check(password: &str) -> Result<(), Unfit> {
+    let chars = password.chars().count();
+    if chars < PASSWORD_CHARS_MIN {
+        Err(Unfit::Short)
+    } else if chars > PASSWORD_CHARS_MAX {
+        Err(Unfit::Long)
+    } else if password.len() > PASSWORD_BYTES_MAX {
+        Err(Unfit::Large)
+    } else if password.chars().any(char::is_control) {
+        Err(Unfit::Control)
+    } else {
+        Ok(())
+    }
+}
+
+/// Hashes a password on this thread, for a command that has nothing else to do. The answer is a PHC string, which says
+/// itself how it was made.
+///
+/// # Errors
+///
+/// [`HashError`]; never [`HashError::Busy`].
+pub fn hash(password: &str) -> Result<String, HashError> {
+    check(password)?;
+    Memory::default().hash(password)
+}
+
+/// Hashes and checks passwords, on threads of its own. They end when this is dropped.
+pub struct Passwords {
+    desk: Arc<Desk>,
+}
+
+impl Passwords {
+    /// Starts the threads: one for each two processors, at least one.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no thread.
+    pub fn start() -> io::Result<Self> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self::with_threads((processors / 2).max(1))
+    }
+
+    fn with_threads(threads: usize) -> io::Result<Self> {
+        let service = Self { desk: Arc::default() };
+        for number in 0..threads {
+            let desk = Arc::clone(&service.desk);
+            thread::Builder::new().name(format!("passwords-{number}")).spawn(move || work(&desk))?;
+        }
+        Ok(service)
+    }
+
+    /// Checks a password against what is `stored` of it. `None` is a user who is not there, or has none: that takes as
+    /// long, and the answer is no. So is it for a hash that cannot be understood.
+    ///
+    /// Nothing is done for a future that has been dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] if [`WAITING_MAX`] wait already.
+    pub async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Result<Checked, Busy> {
+        let (answer, answered) = oneshot::channel();
+        self.desk.put(Job { password, task: Task::Verify(stored, answer) })?;
+        answered.await.map_err(|_| Busy)
+    }
+
+    /// Hashes a password. The answer is a PHC string, which says itself how it was made.
+    ///
+    /// # Errors
+    ///
+    /// [`HashError`].
+    pub async fn hash(&self, password: Zeroizing<String>) -> Result<String, HashError> {
+        check(&password)?;
+        let (answer, answered) = oneshot::channel();
+        self.desk.put(Job { password, task: Task::Hash(answer) })?;
+        answered.await.unwrap_or(Err(HashError::Failed))
+    }
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passwords")
+    }
+}
+
+impl Drop for Passwords {
+    fn drop(&mut self) {
+        self.desk.queue().closed = true;
+        self.desk.something.notify_all();
+    }
+}
+
+/// Where passwords wait for a thread.
+#[derive(Default)]
+struct Desk {
+    queue: Mutex<Queue>,
+    something: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+struct Job {
+    password: Zeroizing<String>,
+    task: Task,
+}
+
+enum Task {
+    Verify(Option<String>, oneshot::Sender<Checked>),
+    Hash(oneshot::Sender<Result<String, HashError>>),
+}
+
+impl Job {
+    /// Whether anybody waits for the answer.
+    fn is_wanted(&self) -> bool {
+        match &self.task {
+            Task::Verify(_, answer) => !answer.is_closed(),
+            Task::Hash(answer) => !answer.is_closed(),
+        }
+    }
+
+    fn done(self, memory: &mut Memory) {
+        // Whoever waited may have left by now.
+        match self.task {
+            Task::Verify(stored, answer) => drop(answer.send(memory.verify(&self.password, stored.as_deref()))),
+            Task::Hash(answer) => drop(answer.send(memory.hash(&self.password))),
+        }
+    }
+}
+
+impl Desk {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, job: Job) -> Result<(), Busy> {
+        let mut queue = self.queue();
+        if queue.jobs.len() >= WAITING_MAX {
+            queue.jobs.retain(Job::is_wanted);
+        }
+        if queue.jobs.len() >= WAITING_MAX {
+            return Err(Busy);
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.something.notify_one();
+        Ok(())
+    }
+
+    /// The next job that somebody waits for; `None` at the end. `memory` is given back while there is nothing to do.
+    fn take(&self, memory: &mut Memory) -> Option<Job> {
+        let mut queue = self.queue();
+        loop {
+            while let Some(job) = queue.jobs.pop_front() {
+                if job.is_wanted() {
+                    return Some(job);
+                }
+            }
+            if queue.closed {
+                return None;
+            }
+            let (woken, waited) = self.something.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            if waited.timed_out() && !memory.is_empty() {
+                drop(queue);
+                *memory = Memory::default();
+                queue = self.queue();
+            }
+        }
+    }
+}
+
+fn work(desk: &Desk) {
+    step_back();
+    let mut memory = Memory::default();
+    while let Some(job) = desk.take(&mut memory) {
+        // A job that panics is its caller's loss alone, who is told that there is no answer.
+        let _ = catch_unwind(AssertUnwindSafe(|| job.done(&mut memory)));
+    }
+}
+
+/// Lets every other thread go before this one. In Linux a priority is of a thread; elsewhere it would be of the process.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        tracing::warn!("passwords are checked at the same priority as requests: {error}");
+    }
+}
+
+/// What Argon2 works in, kept from one password to the next. Overwritten when it is given back.
+#[derive(Default)]
+struct Memory(Vec<Block>);
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Block::zeroize);
+    }
+}
+
+impl Memory {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn hash(&mut self, password: &str) -> Result<String, HashError> {
+        let salt = random_bytes::<SALT_BYTES>()?;
+        let hash = self.hash_with(password, &salt);
+        hash.map(|hash| hash.to_string()).ok_or(HashError::Failed)
+    }
+
+    fn hash_with(&mut self, password: &str, salt: &[u8]) -> Option<PasswordHash> {
+        let params = ours()?;
+        let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
+        self.fill(&params, password, salt, output.as_mut_slice())?;
+        Some(PasswordHash {
+            algorithm: ARGON2ID_IDENT,
+            version: Some(Version::V0x13.into()),
+            params: ParamsString::try_from(&params).ok()?,
+            salt: Some(Salt::new(salt).ok()?),
+            hash: Some(Output::new(output.as_slice()).ok()?),
+        })
+    }
+
+    fn verify(&mut self, password: &str, stored: Option<&str>) -> Checked {
+        let no = Checked { good: false, outdated: false };
+        let understood = stored.and_then(Stored::read);
+        if understood.is_none() && stored.is_some() {
+            tracing::error!("what is stored of a password cannot be understood; nobody can log in with it");
+        }
+        // A password that nobody can have set is as wrong as any other.
+        match understood.filter(|_| password.len() <= PASSWORD_BYTES_MAX) {
+            Some(stored) => match self.equals(password, &stored) {
+                Some(good) => Checked { good, outdated: stored.is_outdated() },
+                None => no,
+            },
+            None => {
+                let nobody = Stored::read(NOBODY);
+                nobody.and_then(|nobody| self.equals(password, &nobody));
+                no
+            }
+        }
+    }
+
+    fn equals(&mut self, password: &str, stored: &Stored) -> Option<bool> {
+        let mut output = Zeroizing::new(vec![0; stored.output.len()]);
+        self.fill(&stored.params, password, &stored.salt, &mut output)?;
+        Some(output.ct_eq(stored.output.as_bytes()).into())
+    }
+
+    fn fill(&mut self, params: &Params, password: &str, salt: &[u8], output: &mut [u8]) -> Option<()> {
+        if self.0.len() < params.block_count() {
+            self.0.resize(params.block_count(), Block::new());
+        }
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+            .hash_password_into_with_memory(password.as_bytes(), salt, output, self.0.as_mut_slice())
+            .ok()
+    }
+}
+
+/// What is stored of a password.
+struct Stored {
+    params: Params,
+    salt: Salt,
+    output: Output,
+}
+
+impl Stored {
+    /// Reads a PHC string of Argon2id, version 1.3, that asks for no more than can be given.
+    fn read(text: &str) -> Option<Self> {
+        let hash = PasswordHash::new(text).ok()?;
+        let params = Params::try_from(&hash).ok()?;
+        let (salt, output) = (hash.salt?, hash.hash?);
+        let right = hash.algorithm == ARGON2ID_IDENT
+            && hash.version == Some(Version::V0x13.into())
+            && params.m_cost() <= STORED_MEMORY_KIB_MAX
+            && params.t_cost() <= STORED_PASSES_MAX
+            && params.p_cost() <= STORED_LANES_MAX;
+        right.then_some(Self { params, salt, output })
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.params.m_cost() < MEMORY_KIB || self.params.t_cost() < PASSES || self.output.len() < OUTPUT_BYTES
+    }
+}
+
+/// The parameters of new hashes.
+fn ours() -> Option<Params> {
+    Params::new(MEMORY_KIB, PASSES, LANES, Some(OUTPUT_BYTES)).ok()
+}
