@@ -30,6 +30,7 @@ pub mod app;
 pub mod cli;
 
 pub mod document;
+pub mod json;
 pub mod moment;
 pub mod secret;
 pub mod telemetry;

@@ -26,7 +26,6 @@ mod document;
 
 mod shape;
 mod kind;
-mod json;
 
 mod refusal;
 

@@ -10,10 +10,10 @@ use axum::http::{HeaderMap, HeaderName};
 use http_body_util::LengthLimitError;
 use serde_json::Value;
 
-use super::json::{self, NotJson};
 use super::kind::Kind;
 use super::refusal::{Code, Problem};
 use super::shape::{self, Shaped};
+use crate::json::{self, NotJson};
 
 /// Bytes of content.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;

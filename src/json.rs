@@ -3,7 +3,7 @@
 //! A member that stands twice is refused: which of the two counts depends on the reader, and somebody who looked at the
 //! request before us may have seen the other one. So is what is nested deeper than any request needs.
 //!
-//! Never in this file: a message that repeats what was sent. It may be a secret.
+//! Never in this file: a message that repeats what was read. It may be a secret.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,24 +11,37 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Deserializer, Map, Number, Value};
 
-/// Lists and objects within one another. The deepest request has three.
+/// Lists and objects within one another. The deepest request has three, claims of tokens have seldom more than four.
 const DEPTH_MAX: usize = 8;
 
 /// Why content is not JSON that can be read in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotJson {
+pub enum NotJson {
+    /// It is no text.
     #[error("the content is not UTF-8; send JSON in UTF-8 (RFC 8259, section 8.1)")]
     Encoding,
+    /// It is no JSON.
     #[error("the content is not JSON (RFC 8259): line {line}, column {column}")]
-    Syntax { line: usize, column: usize },
+    Syntax {
+        /// Where it stops being JSON, counted from 1.
+        line: usize,
+        /// In that line, counted from 1.
+        column: usize,
+    },
+    /// Readers may disagree about it.
     #[error("a member stands twice in one object; send each once")]
     Twice,
+    /// Nobody needs it so deep.
     #[error("the content is nested more than {DEPTH_MAX} deep")]
     Deep,
 }
 
 /// Reads the one value that `content` is.
-pub(super) fn read(content: &[u8]) -> Result<Value, NotJson> {
+///
+/// # Errors
+///
+/// [`NotJson`], also for a member that stands twice and for more than 8 levels.
+pub fn read(content: &[u8]) -> Result<Value, NotJson> {
     let text = std::str::from_utf8(content).map_err(|_| NotJson::Encoding)?;
     let fault = Cell::new(None);
     let mut deserializer = Deserializer::from_str(text);
