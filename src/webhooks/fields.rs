@@ -4,8 +4,9 @@
 
 use http::{HeaderMap, HeaderName};
 
+use super::description::{Place, Separator};
 use super::error::{Part, SignatureError};
-use super::scheme::{Place, Scheme, Separator};
+use super::scheme::Scheme;
 
 /// Bytes that a field of a delivery may have.
 pub const FIELD_BYTES_MAX: usize = 4096;

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::scheme::{Algorithm, Kind};
+use super::description::{Algorithm, Kind};
 use crate::secret::Digest;
 
 /// Bytes that the secret of an HMAC must have: 128 bits.

@@ -7,7 +7,7 @@
 //!        -> was it here before?                     leaves `Verified`
 //! ```
 //!
-//! How a provider signs is described by configuration ([`Scheme`]); no provider is known here. A [`Webhooks`] is made
+//! How a provider signs is described by configuration ([`Description`]); no provider is known here. A [`Webhooks`] is made
 //! whole of schemes and secrets and exchanged whole at a reload; the memory of deliveries ([`Replays`]) outlives it.
 //!
 //! ```text
@@ -19,6 +19,7 @@
 //!
 //! The modules below are declared in the order in which they are best read.
 
+mod description;
 mod scheme;
 mod signed;
 mod encoding;
@@ -34,15 +35,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
+pub use self::description::{Algorithm, Description, KINDS_MAX, Kind, LabelEnd, Place, Replay, SecretForm, Separator};
 pub use self::encoding::{Encoding, Written};
 pub use self::error::{Part, SignatureError};
 pub use self::fields::{FIELD_BYTES_MAX, ID_CHARS_MAX, MEMBERS_MAX, SIGNATURES_MAX};
 pub use self::material::{SECRET_BYTES_MAX, SECRET_BYTES_MIN};
 pub use self::replay::{ENTRIES_MAX, ENTRIES_OF_ONE_MAX, Replays};
-pub use self::scheme::{
-    Algorithm, Description, Fault, KINDS_MAX, Kind, LABEL_CHARS_MAX, LabelEnd, NAME_CHARS_MAX, Place, Replay, Scheme,
-    Schemes, SecretForm, Separator,
-};
+pub use self::scheme::{Fault, LABEL_CHARS_MAX, NAME_CHARS_MAX, Scheme, Schemes};
 pub use self::secrets::{Contents, FILE_BYTES_MAX, Fingerprint, SECRETS_MAX, Secrets, SecretsFile};
 pub use self::signed::{Signed, SignedError};
 

@@ -1,164 +1,27 @@
-//! How one provider signs, as an operator describes it.
+//! A description that was found good.
 //!
-//! A provider writes one or more signatures into a field, says when it sent the delivery and under which id, and signs
-//! some of that together with the body. That is all this file knows; which provider does it how is configuration.
-//!
-//! A description is checked once, when a [`Scheme`] is made of it: what cannot be told apart, or would protect nothing,
-//! does not become one.
+//! It is checked once, when a [`Scheme`] is made of it: what cannot be told apart, or would protect nothing, does not
+//! become one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::encoding::{Encoding, Written};
+use super::description::{Description, KINDS_MAX, Kind, LabelEnd, Place, Replay, SecretForm, Separator};
+use super::encoding::Written;
 use super::signed::{Hole, Signed};
 
 /// Characters that the name of a scheme may have.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// Kinds of signatures that a scheme may have.
-pub const KINDS_MAX: usize = 8;
-
 /// Characters that a label, or the prefix of secrets, may have.
 pub const LABEL_CHARS_MAX: usize = 32;
-
-/// How one provider signs, unchecked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
-    /// Its name, by which requests and the file of secrets ask for it.
-    pub name: String,
-    /// The field with the signatures.
-    pub field: HeaderName,
-    /// What stands between the members of that field; none if it has but one.
-    pub separator: Option<Separator>,
-    /// What stands between the label of a member and its value.
-    pub label_end: LabelEnd,
-    /// The kinds of signatures that are believed, from 1 to [`KINDS_MAX`].
-    pub kinds: Vec<Kind>,
-    /// Where the time stands, in seconds since 1970.
-    pub timestamp: Option<Place>,
-    /// Where the id of a delivery stands.
-    pub id: Option<Place>,
-    /// What is signed, see [`Signed`].
-    pub signed: String,
-    /// By what a delivery is recognised that was here before; none is by whatever there is.
-    pub replay: Option<Replay>,
-}
-
-/// What stands between the members of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Separator {
-    /// `,`
-    Comma,
-    /// `;`
-    Semicolon,
-    /// A space.
-    Space,
-}
-
-impl Separator {
-    pub(super) const fn character(self) -> char {
-        match self {
-            Self::Comma => ',',
-            Self::Semicolon => ';',
-            Self::Space => ' ',
-        }
-    }
-}
-
-/// What stands between a label and its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LabelEnd {
-    /// `=`
-    Equals,
-    /// `,`
-    Comma,
-    /// `:`
-    Colon,
-}
-
-impl LabelEnd {
-    pub(super) const fn character(self) -> char {
-        match self {
-            Self::Equals => '=',
-            Self::Comma => ',',
-            Self::Colon => ':',
-        }
-    }
-}
-
-/// One kind of signatures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kind {
-    /// What members of this kind are labelled with; none if members have no labels.
-    pub label: Option<String>,
-    /// How it is computed.
-    pub algorithm: Algorithm,
-    /// How it is written.
-    pub encoding: Encoding,
-    /// How its secrets are written in the file of secrets.
-    pub secrets: SecretForm,
-}
-
-/// How a signature is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// HMAC with SHA-256 (RFC 2104).
-    HmacSha256,
-    /// HMAC with SHA-512.
-    HmacSha512,
-    /// Ed25519 (RFC 8032). Its "secret" here is the public key.
-    Ed25519,
-}
-
-impl Algorithm {
-    /// Bytes of a signature.
-    pub(super) const fn signature_bytes(self) -> usize {
-        match self {
-            Self::HmacSha256 => 32,
-            Self::HmacSha512 | Self::Ed25519 => 64,
-        }
-    }
-
-    const fn is_public(self) -> bool {
-        matches!(self, Self::Ed25519)
-    }
-}
-
-/// How secrets are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretForm {
-    /// What every secret of this form begins with, and what is taken off before it is read; may be empty.
-    pub prefix: String,
-    /// How what follows is written.
-    pub written: Written,
-}
-
-/// Where something stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In a field of its own.
-    Field(HeaderName),
-    /// In the field of the signatures, under this label.
-    Member(String),
-}
-
-/// By what a delivery is recognised that was here before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// By its id.
-    Id,
-    /// By what was signed: its time and its body.
-    Content,
-    /// By nothing.
-    Off,
-}
 
 /// What is wrong with a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The way to the field, such as `kinds[1].label`.
+    /// The way to the field, as it is written in a configuration, such as `signature.kinds[1].label`.
     pub field: String,
     /// What is wrong, as the end of a sentence that begins with the field.
     pub message: String,
@@ -270,21 +133,24 @@ impl Faults {
 
     fn kinds(&mut self, kinds: &[Kind]) {
         if !(1..=KINDS_MAX).contains(&kinds.len()) {
-            self.push("kinds", format!("must have 1 to {KINDS_MAX} items"));
+            self.push("signature.kinds", format!("must have 1 to {KINDS_MAX} items"));
         }
         let mut labels = HashSet::new();
         for (index, kind) in kinds.iter().enumerate() {
             match &kind.label {
                 None if kinds.len() > 1 => {
                     self.push(
-                        format!("kinds[{index}].label"),
+                        format!("signature.kinds[{index}].label"),
                         "is missing; kinds of signatures are told apart by labels",
                     );
                 }
                 None => {}
-                Some(label) if !is_label(label) => self.push(format!("kinds[{index}].label"), NO_LABEL),
+                Some(label) if !is_label(label) => self.push(format!("signature.kinds[{index}].label"), NO_LABEL),
                 Some(label) if !labels.insert(label) => {
-                    self.push(format!("kinds[{index}].label"), "is the label of an earlier kind; labels must differ");
+                    self.push(
+                        format!("signature.kinds[{index}].label"),
+                        "is the label of an earlier kind; labels must differ",
+                    );
                 }
                 Some(_) => {}
             }
@@ -298,15 +164,15 @@ impl Faults {
             let SecretForm { prefix, written } = &kind.secrets;
             if prefix.chars().count() > LABEL_CHARS_MAX || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
                 let message = format!("must have at most {LABEL_CHARS_MAX} visible ASCII characters");
-                self.push(format!("kinds[{index}].secret_prefix"), message);
+                self.push(format!("signature.kinds[{index}].secret_prefix"), message);
             }
             if *written == Written::Text && !prefix.is_empty() {
                 let message = "has no effect where secrets are text: whatever they begin with belongs to them";
-                self.push(format!("kinds[{index}].secret_prefix"), message);
+                self.push(format!("signature.kinds[{index}].secret_prefix"), message);
             }
             if *written == Written::Text && kind.algorithm.is_public() {
                 let message = "must be `base64` or `hex` with this algorithm, whose public keys are 32 bytes";
-                self.push(format!("kinds[{index}].secrets"), message);
+                self.push(format!("signature.kinds[{index}].secrets"), message);
             }
             for (earlier, other) in kinds[..index].iter().enumerate() {
                 let theirs = &other.secrets;
@@ -314,10 +180,10 @@ impl Faults {
                 let alike = kind.secrets == *theirs && kind.algorithm.is_public() == other.algorithm.is_public();
                 if !apart && !alike {
                     let message = format!(
-                        "does not tell these secrets from those of `kinds[{earlier}]`; give them prefixes of which none \
+                        "does not tell these secrets from those of `signature.kinds[{earlier}]`; give them prefixes of which none \
                          begins with the other"
                     );
-                    self.push(format!("kinds[{index}].secret_prefix"), message);
+                    self.push(format!("signature.kinds[{index}].secret_prefix"), message);
                     break;
                 }
             }
@@ -329,7 +195,7 @@ impl Faults {
         let Description { separator, label_end, kinds, .. } = description;
         let labelled = kinds.iter().any(|kind| kind.label.is_some());
         if labelled && separator.is_some_and(|separator| separator.character() == label_end.character()) {
-            self.push("label_end", "must be another character than `separator`");
+            self.push("signature.label_end", "must be another character than `separator`");
         }
         let mut labels: HashSet<&str> = kinds.iter().filter_map(|kind| kind.label.as_deref()).collect();
         for (name, place) in [("timestamp", &description.timestamp), ("id", &description.id)] {

@@ -24,9 +24,10 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::description::Kind;
 use super::material::{Candidates, Material};
 use super::owner;
-use super::scheme::{Kind, Scheme, Schemes};
+use super::scheme::{Scheme, Schemes};
 use crate::document::{Document, Path, Problem, Problems, schema_of, size, suggestion};
 use crate::secret::{Digest, DigestState};
 
