@@ -19,6 +19,7 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod listener;
+pub mod webhooks;
 
 pub mod management;
 pub mod probes;

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-pub use self::values::{AdminDoor, Config, EnvironmentSettings, NamedLimit, RouteSettings, Shutdown};
+pub use self::values::{AdminDoor, Config, EnvironmentSettings, NamedLimit, RouteSettings, Shutdown, WebhookSettings};
 
 use crate::document::{Document, Problems, schema_of};
 

@@ -26,6 +26,7 @@ use crate::keys::{SecretFormat, Sources};
 use crate::limits::Allowance;
 use crate::listener::{self, TlsSettings};
 use crate::telemetry::{access_log, log};
+use crate::webhooks::{Schemes, SecretsFile};
 
 /// A configuration that was found good.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// How refusals look.
     pub refusals: Refusals,
+    /// How deliveries of webhooks prove whom they come from.
+    pub webhooks: WebhookSettings,
     /// The limits, in the order of the file; their names are unique.
     pub limits: Vec<NamedLimit>,
     /// What clients are told about limits.
@@ -113,6 +116,19 @@ pub struct RouteSettings {
     pub cost: u32,
     /// Where it leads, if not where its environment does.
     pub upstream: Option<upstream::Settings>,
+}
+
+/// How deliveries of webhooks prove whom they come from.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// Where the secrets are; without, no delivery is believed.
+    pub secrets: Option<SecretsFile>,
+    /// How each provider signs; their names are unique.
+    pub schemes: Schemes,
+    /// How far the time of a delivery may be from ours, in both directions; 1 s to 1 day.
+    pub tolerance: Duration,
+    /// Bytes that a delivery may have; not zero.
+    pub content_bytes_max: usize,
 }
 
 /// One limit.

@@ -172,7 +172,7 @@ impl Names<'_, '_> {
 }
 
 /// Why a name cannot be used at all.
-fn objection(name: &str) -> Option<&'static str> {
+pub(super) fn objection(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     if CONNECTION_SPECIFIC.contains(&name.as_str()) {
         return Some("belongs to one connection and is never forwarded (RFC 9110, section 7.6.1); choose another name");
@@ -185,6 +185,6 @@ fn objection(name: &str) -> Option<&'static str> {
 }
 
 /// Whether an application behind us could take one name for the other: many make `_` of `-`.
-fn same(one: &str, other: &str) -> bool {
+pub(super) fn same(one: &str, other: &str) -> bool {
     one.replace('_', "-").eq_ignore_ascii_case(&other.replace('_', "-"))
 }

@@ -11,6 +11,7 @@ mod policy;
 mod refusals;
 mod listen;
 mod upstream;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +66,7 @@ impl Checker<'_> {
         let cors = self.cors(file.cors.as_ref());
         let refusals = self.refusals(file);
         let forwarding = self.forwarding(file);
+        let webhooks = self.webhooks(file);
         let shutdown = self.shutdown(file);
         let access_log = self.access_log(&file.log, &key_sources);
 
@@ -82,6 +84,7 @@ impl Checker<'_> {
             roles,
             cors,
             refusals: refusals?,
+            webhooks,
             limits,
             rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),
             forwarding,

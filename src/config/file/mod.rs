@@ -13,6 +13,7 @@ mod policy;
 mod road;
 pub(super) mod shapes;
 mod upstream;
+mod webhooks;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,10 @@ pub(super) use self::road::{
     Timeouts,
 };
 pub(super) use self::upstream::{HostField, Protocol, Upstream};
+pub(super) use self::webhooks::{
+    WEBHOOK_SECRETS_OFF, WebhookAlgorithm, WebhookEncoding, WebhookKind, WebhookLabelEnd, WebhookPlace, WebhookReplay,
+    WebhookScheme, WebhookSecrets, WebhookSeparator, Webhooks,
+};
 
 /// The fields that an operator must write. They have defaults all the same, so that a file in which one of them is
 /// faulty can still be decoded and checked; the schema does not know of these.
@@ -68,6 +73,9 @@ pub(super) struct File {
     /// What browsers may do that only the gateway can allow. Absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cors: Option<Cors>,
+    /// Deliveries of webhooks, which prove by signatures whom they come from.
+    #[serde(default)]
+    pub(super) webhooks: Webhooks,
     /// How many requests are allowed. All limits that fit a request count it. Without any, nothing is limited.
     #[serde(default)]
     #[schemars(length(max = 64))]

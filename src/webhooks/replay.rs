@@ -1,0 +1,194 @@
+//! Remembers deliveries, so that the same one does not come twice.
+//!
+//! Each process remembers for itself, and a restart forgets: this keeps out who has overheard a delivery, and a sender
+//! that repeats itself; it does not make an upstream's own bookkeeping superfluous.
+//!
+//! A delivery is remembered from the moment in which its signature was found good, so of two at the same time one passes.
+//! What it leaves is a [`Claim`]: kept, the delivery stays remembered until it would be too old; dropped, it is
+//! forgotten, and its sender may try again.
+//!
+//! Memory is bounded, in all and for each tenant. When it is full, nothing is forgotten: the newcomer is refused.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use super::error::SignatureError;
+use crate::moment::Moment;
+use crate::secret::{Digest, DigestState};
+
+/// Deliveries that are remembered at once: some 400 a second with a tolerance of five minutes. About 150 bytes each.
+pub const ENTRIES_MAX: usize = 1 << 18;
+
+/// Deliveries of one tenant, environment and scheme among them, so that no tenant's sender can crowd out the others.
+pub const ENTRIES_OF_ONE_MAX: usize = ENTRIES_MAX / 4;
+
+/// How far the wall clock may be set back without a remembered delivery becoming good again.
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(60);
+
+/// Parts of the memory, each with a lock of its own.
+const SHARDS: usize = 64;
+
+/// The deliveries that are remembered. Survives reloads.
+pub struct Replays {
+    shards: Vec<Mutex<Shard>>,
+    entries: AtomicUsize,
+    /// How many there are of each owner.
+    owners: DashMap<Digest, usize, DigestState>,
+}
+
+#[derive(Default)]
+struct Shard {
+    /// What is remembered, and whose it is.
+    owners: HashMap<Digest, Digest, DigestState>,
+    /// What was kept, in that order, and until when, in monotonic nanoseconds. What is still being forwarded is not here,
+    /// so it cannot be forgotten by the clock.
+    kept: VecDeque<(u64, Digest)>,
+}
+
+impl Default for Replays {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Replays {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Replays").field("entries", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Replays {
+    /// An empty memory.
+    #[must_use]
+    pub fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, entries: AtomicUsize::new(0), owners: DashMap::with_hasher(DigestState::default()) }
+    }
+
+    /// How many deliveries are remembered; some of them may be due to be forgotten.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets what is due at `now`; says how much that was. Happens by itself where a delivery comes: this is for the
+    /// memory of those who sent once and never again.
+    pub fn sweep(&self, now: Moment) -> usize {
+        self.shards.iter().map(|shard| self.forget_due(&mut lock(shard), now)).sum()
+    }
+
+    /// Remembers a delivery of `owner` that must not come again within twice the tolerance.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError::Replayed`] if it is remembered already, [`SignatureError::Crowded`] if there is no room.
+    pub(super) fn claim(
+        self: &Arc<Self>,
+        owner: Digest,
+        delivery: Digest,
+        tolerance: Duration,
+        now: Moment,
+    ) -> Result<Claim, SignatureError> {
+        match self.remember(owner, delivery, now) {
+            Err(SignatureError::Crowded) => {
+                self.sweep(now);
+                self.remember(owner, delivery, now)?;
+            }
+            other => other?,
+        }
+        // The furthest in the future that was accepted becomes too old twice the tolerance later.
+        let until = now.plus(tolerance.saturating_mul(2)).plus(CLOCK_STEP_MAX).monotonic_ns;
+        Ok(Claim { replays: Arc::clone(self), delivery, until, kept: false })
+    }
+
+    fn remember(&self, owner: Digest, delivery: Digest, now: Moment) -> Result<(), SignatureError> {
+        let mut shard = lock(self.shard(&delivery));
+        self.forget_due(&mut shard, now);
+        if shard.owners.contains_key(&delivery) {
+            return Err(SignatureError::Replayed);
+        }
+        let room = |entries: usize| (entries < ENTRIES_MAX).then_some(entries + 1);
+        if self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+            return Err(SignatureError::Crowded);
+        }
+        let mut of_owner = self.owners.entry(owner).or_default();
+        if *of_owner >= ENTRIES_OF_ONE_MAX {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+            return Err(SignatureError::Crowded);
+        }
+        *of_owner += 1;
+        shard.owners.insert(delivery, owner);
+        Ok(())
+    }
+
+    fn forget_due(&self, shard: &mut Shard, now: Moment) -> usize {
+        let mut forgotten = 0;
+        while let Some((_, delivery)) = shard.kept.pop_front_if(|(until, _)| *until <= now.monotonic_ns) {
+            self.forget(shard, &delivery);
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    fn forget(&self, shard: &mut Shard, delivery: &Digest) {
+        let Some(owner) = shard.owners.remove(delivery) else { return };
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.owners.remove_if_mut(&owner, |_, entries| {
+            *entries -= 1;
+            *entries == 0
+        });
+    }
+
+    fn shard(&self, delivery: &Digest) -> &Mutex<Shard> {
+        &self.shards[usize::from(delivery.bytes()[Digest::BYTES - 1]) % SHARDS]
+    }
+}
+
+/// A panic while it was changed leaves at worst an entry that counts, or does not count, once too often.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A delivery that is remembered for as long as this lives, and longer if it is kept.
+#[must_use]
+pub(super) struct Claim {
+    replays: Arc<Replays>,
+    delivery: Digest,
+    until: u64,
+    kept: bool,
+}
+
+impl Claim {
+    /// Keeps it remembered.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut shard = lock(self.replays.shard(&self.delivery));
+        if self.kept {
+            shard.kept.push_back((self.until, self.delivery));
+        } else {
+            self.replays.forget(&mut shard, &self.delivery);
+        }
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Claim")
+    }
+}
