@@ -19,6 +19,12 @@ pub enum Value<'v> {
     Text(Cow<'v, str>),
     /// A number.
     Number(u64),
+    /// True or false.
+    Bool(bool),
+    /// A list of strings; inside a longer string, with a space between any two.
+    Words(Vec<Cow<'v, str>>),
+    /// JSON that is finished, to stand as a whole value.
+    Json(Cow<'v, str>),
     /// Nothing: `null` as a whole value, no characters inside a string.
     Absent,
 }
@@ -75,6 +81,12 @@ impl Template {
         }
     }
 
+    /// Says whether it asks for the name at this index.
+    #[must_use]
+    pub fn asks_for(&self, index: usize) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Whole(asked) | Piece::Inside(asked) if *asked == index))
+    }
+
     /// Fills the template in. `value` answers with the value of the name at this index.
     #[must_use]
     pub fn fill<'v>(&self, value: &dyn Fn(usize) -> Value<'v>) -> String {
@@ -82,19 +94,57 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Json(json) => text.push_str(json),
-                Piece::Whole(index) => match value(*index) {
-                    Value::Text(found) => push_string(&mut text, &found),
-                    Value::Number(number) => push_number(&mut text, number),
-                    Value::Absent => text.push_str("null"),
-                },
-                Piece::Inside(index) => match value(*index) {
-                    Value::Text(found) => push_escaped(&mut text, &found),
-                    Value::Number(number) => push_number(&mut text, number),
-                    Value::Absent => {}
-                },
+                Piece::Whole(index) => value(*index).push_whole(&mut text),
+                Piece::Inside(index) => value(*index).push_inside(&mut text),
             }
         }
         text
+    }
+}
+
+impl Value<'_> {
+    fn push_whole(self, json: &mut String) {
+        match self {
+            Self::Text(found) => push_string(json, &found),
+            Self::Number(number) => push_number(json, number),
+            Self::Bool(truth) => json.push_str(if truth { "true" } else { "false" }),
+            Self::Words(words) => {
+                json.push('[');
+                for (index, word) in words.iter().enumerate() {
+                    if index > 0 {
+                        json.push(',');
+                    }
+                    push_string(json, word);
+                }
+                json.push(']');
+            }
+            Self::Json(finished) => json.push_str(&finished),
+            Self::Absent => json.push_str("null"),
+        }
+    }
+
+    fn push_inside(self, json: &mut String) {
+        match self {
+            Self::Text(found) => push_escaped(json, &found),
+            Self::Number(number) => push_number(json, number),
+            Self::Bool(truth) => json.push_str(if truth { "true" } else { "false" }),
+            Self::Words(words) => push_escaped(json, &words.join(" ")),
+            Self::Json(finished) => push_escaped(json, &finished),
+            Self::Absent => {}
+        }
+    }
+}
+
+/// The names that a shape asks for, in the order in which they stand in it; those of holes that do not close, too.
+#[must_use]
+pub fn names_in(shape: &Json) -> Vec<&str> {
+    match shape {
+        Json::Object(members) => members.values().flat_map(names_in).collect(),
+        Json::Array(items) => items.iter().flat_map(names_in).collect(),
+        Json::String(text) => {
+            text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()).map(str::trim).collect()
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
     }
 }
 
@@ -245,6 +295,20 @@ mod tests {
             "none": null, "text": "[]", "list": [1, true, null, "3030"]
         });
         assert_eq!(filled, expected);
+    }
+
+    #[test]
+    fn lists_and_truths_are_json_and_text() {
+        let shape = json!({ "a": "{{code}}", "b": "<{{code}}>", "c": "{{seconds}}", "d": "{{nothing}}" });
+        let template = Template::read(&shape, NAMES).expect("good");
+        let filled = template.fill(&|index| match index {
+            0 => Value::Words(vec!["x\"".into(), "y".into()]),
+            1 => Value::Bool(true),
+            _ => Value::Json("[{}]".into()),
+        });
+        assert_eq!(filled, r#"{"a":["x\"","y"],"b":"<x\" y>","c":true,"d":[{}]}"#);
+        assert!(template.asks_for(2) && !Template::read(&json!("{{code}}"), NAMES).expect("good").asks_for(2));
+        assert_eq!(names_in(&shape), ["code", "code", "seconds", "nothing"]);
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn what_is_accepted_means_what_is_written() {
     assert_eq!(config.routes[0].name, "default", "without routes there is one for everything");
 
     let config = accepted("routes.yaml");
-    assert_eq!(config.routes[0].access, Access::Public);
+    assert!(matches!(config.routes[0].access, Access::Public));
     assert_eq!(config.routes[0].limits.as_deref(), Some(&["per-address".to_owned()][..]));
     assert_eq!((config.routes[1].limits.as_ref(), config.routes[1].cost), (None, 1));
     assert_eq!((config.routes[2].methods.as_slice(), config.routes[2].cost), (&[http::Method::POST][..], 10));

@@ -9,18 +9,21 @@ use std::thread::available_parallelism;
 
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use super::trust::Trust;
+use crate::config::{Config, DestinationSettings, RouteSettings};
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
-use crate::gateway::route::{Route, RouteLimit, Routes};
+use crate::gateway::route::{Destination, Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
+use crate::identity::{FileProblem, Tokens};
 use crate::keys::database::Database;
 use crate::keys::{Fingerprint, KeySet};
 use crate::limits::Limits;
 use crate::listener::{Settings, TlsProblem, TlsSettings, TlsStore};
 use crate::secret::Digest;
 use crate::telemetry::metrics::Metrics;
+use crate::webhooks::{self, Secrets};
 
 /// Everything that a configuration leads to.
 pub(super) struct Assembly {
@@ -36,6 +39,8 @@ pub(super) struct Assembly {
     pub(super) keys: KeySet,
     /// What tells these from others.
     pub(super) fingerprint: Fingerprint,
+    /// The secrets of webhooks that are there now, and what tells them from others.
+    pub(super) webhook_secrets: Option<(Secrets, webhooks::Fingerprint)>,
     /// What the token of the management API is known by, if there is to be one.
     pub(super) credential: Option<Digest>,
     /// Number of workers.
@@ -83,13 +88,28 @@ impl Assembly {
         let mut none = KeySet::new();
         let more = more(&config, keys.as_mut().map_or(&mut none, |(keys, _)| keys));
         let credential = credential(&config);
-        match (doors, upstreams, keys, more, credential) {
-            (Ok(doors), Ok(upstreams), Ok((keys, fingerprint)), Ok(()), Ok(credential)) => {
-                Ok(Self { text, config, doors, upstreams, keys, fingerprint, credential, workers })
-            }
-            (doors, upstreams, keys, more, credential) => {
-                let found =
-                    [doors.err(), upstreams.err(), keys.err(), more.err(), credential.err().map(Problems::from)];
+        let webhook_secrets = webhook_secrets(&config);
+        let tokens = check_tokens(&config);
+        match (doors, upstreams, keys, more, credential, webhook_secrets, tokens) {
+            (
+                Ok(doors),
+                Ok(upstreams),
+                Ok((keys, fingerprint)),
+                Ok(()),
+                Ok(credential),
+                Ok(webhook_secrets),
+                Ok(()),
+            ) => Ok(Self { text, config, doors, upstreams, keys, fingerprint, webhook_secrets, credential, workers }),
+            (doors, upstreams, keys, more, credential, webhook_secrets, tokens) => {
+                let found = [
+                    doors.err(),
+                    upstreams.err(),
+                    keys.err(),
+                    more.err(),
+                    credential.err().map(Problems::from),
+                    webhook_secrets.err(),
+                    tokens.err(),
+                ];
                 let mut problems: Problems = found.into_iter().flatten().flatten().collect();
                 problems.sort();
                 Err(problems)
@@ -98,7 +118,7 @@ impl Assembly {
     }
 
     /// The policy, with the state that outlives it: buckets, labels, and the upstream's connections.
-    pub(super) fn policy(&self, upstreams: &Upstreams, limits: &Limits, metrics: &Metrics) -> Policy {
+    pub(super) fn policy(&self, upstreams: &Upstreams, limits: &Limits, metrics: &Metrics, trust: &Trust) -> Policy {
         let config = &self.config;
         let named = config.limits.iter();
         let applied: Vec<RouteLimit> = named
@@ -114,13 +134,16 @@ impl Assembly {
             environments: self.environments(upstreams),
             routes: self.routes(upstreams, &applied, metrics),
             roles: config.roles.clone(),
-            api_key_fields: config.api_key_fields.clone(),
+            places: config.places.clone(),
             secret_format: config.secret_format.clone(),
             unauthenticated: applied,
             rate_limit_fields: config.rate_limit_fields,
             forwarding: config.forwarding.clone(),
             cors: config.cors.clone(),
             refusals: config.refusals.clone(),
+            tokens: trust.tokens(),
+            webhooks: trust.webhooks(),
+            signed_bytes_max: config.webhooks.content_bytes_max as u64,
         }
     }
 
@@ -145,19 +168,26 @@ impl Assembly {
             let counts = |limit: &&RouteLimit| {
                 settings.limits.as_ref().is_none_or(|names| names.iter().any(|name| name == limit.limit.name()))
             };
+            let destination = match &settings.destination {
+                DestinationSettings::Upstream(own) => {
+                    Destination::Upstream(own.as_ref().map(|settings| upstreams.get(settings)))
+                }
+                DestinationSettings::Operation(operation) => Destination::Operation(Arc::clone(operation)),
+            };
             let route = Route {
                 name: settings.name.as_str().into(),
                 label: metrics.route(&settings.name),
-                access: settings.access,
+                access: settings.access.clone(),
                 permission: settings.permission.clone(),
                 limits: limits
                     .iter()
                     .filter(counts)
                     .map(|limit| RouteLimit { cost: settings.cost, ..limit.clone() })
                     .collect(),
-                upstream: settings.upstream.as_ref().map(|settings| upstreams.get(settings)),
+                patterns: settings.patterns.clone(),
+                destination,
             };
-            if let Err(error) = routes.add(route, &settings.hosts, &settings.methods, &settings.patterns) {
+            if let Err(error) = routes.add(route, &settings.hosts, &settings.methods) {
                 tracing::error!(route = settings.name, "a route was left out: {error}");
             }
         }
@@ -202,7 +232,7 @@ impl Upstreams {
         let mut upstreams = Self(Vec::new());
         let mut problems = Problems::new();
         let of_environments = config.environments.iter().map(|environment| &environment.upstream);
-        let of_routes = config.routes.iter().filter_map(|route| route.upstream.as_ref());
+        let of_routes = config.routes.iter().filter_map(RouteSettings::upstream);
         for settings in of_environments.chain(of_routes) {
             if upstreams.0.iter().any(|known| known.settings() == settings) {
                 continue;
@@ -279,6 +309,29 @@ fn keys(config: &Config) -> Result<(KeySet, Fingerprint), Problems> {
         located.collect()
     })?;
     Ok((contents.parse()?, contents.fingerprint()))
+}
+
+/// Loads the secrets of webhooks, if there are any. What is wrong with the file as a whole is a problem of the field that
+/// names it, too.
+fn webhook_secrets(config: &Config) -> Result<Option<(Secrets, webhooks::Fingerprint)>, Problems> {
+    let Some(file) = &config.webhooks.secrets else { return Ok(None) };
+    let contents = file.load().map_err(|problems| -> Problems {
+        let located = problems.into_iter().map(|problem| match problem.line {
+            0 => config.problem_with_file(&["webhooks"], Path::new(&problem.file), &problem.message),
+            _ => problem,
+        });
+        located.collect()
+    })?;
+    Ok(Some((contents.parse(&config.webhooks.schemes)?, contents.fingerprint())))
+}
+
+/// Looks whether tokens could be made and verified.
+fn check_tokens(config: &Config) -> Result<(), Problems> {
+    Tokens::check(config.tokens.as_ref(), &config.issuers).map_err(|problems| {
+        let located =
+            |problem: &FileProblem| config.problem_with_file(&["tokens", "issuers"], &problem.file, &problem.message);
+        problems.iter().map(located).collect()
+    })
 }
 
 /// Adds the keys of the store, if there is one.

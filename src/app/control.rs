@@ -26,7 +26,6 @@ use crate::gateway::correlation::Names;
 use crate::gateway::record::Desk;
 use crate::listener::{self, Drain};
 use crate::management;
-use crate::moment::Moment;
 use crate::probes;
 use crate::reload::Watcher;
 use crate::telemetry::log::LogControl;
@@ -139,6 +138,8 @@ fn start_workers(
             mine.push((socket, door.clone()));
         }
     }
+    let directory = state.vault.as_ref().map(|vault| Arc::clone(&vault.directory)).unwrap_or_default();
+    let services = state.vault.as_ref().map(|vault| Arc::new(vault.services()));
     let start = |(index, doors): (usize, Vec<(StdListener, Door)>)| {
         let desk = Arc::new(Desk {
             worker: index,
@@ -149,6 +150,8 @@ fn start_workers(
         let gateway = Arc::new(Gateway {
             policy: Arc::clone(&state.policy),
             keys: Arc::clone(&state.keys),
+            directory: Arc::clone(&directory),
+            services: services.clone(),
             draining: Arc::clone(&state.draining),
             desk,
         });
@@ -180,12 +183,14 @@ async fn watch_files(state: Arc<State>, again: Arc<Notify>) {
     }
 }
 
-/// Drops buckets that say nothing.
+/// Does what has to be done from time to time.
 async fn keep_house(state: Arc<State>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let dropped = state.limits.sweep(Moment::now());
-        tracing::debug!(dropped, "swept the limits' buckets");
+        let keeping = Arc::clone(&state);
+        if tokio::task::spawn_blocking(move || keeping.keep_house()).await.is_err() {
+            tracing::error!("keeping house has panicked");
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod demo;
 mod meters;
 mod outcomes;
 mod state;
+mod trust;
 mod vault;
 mod workers;
 

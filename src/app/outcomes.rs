@@ -14,6 +14,10 @@ pub(super) struct Reloads {
     pub(super) keys: Outcomes,
     /// The certificates.
     pub(super) certificates: Outcomes,
+    /// The secrets of webhooks.
+    pub(super) webhooks: Outcomes,
+    /// The keys that tokens are signed with.
+    pub(super) signing_keys: Outcomes,
 }
 
 /// How one kind of reload went.
@@ -31,13 +35,19 @@ pub(super) struct Outcomes {
 
 impl Reloads {
     /// All parts.
-    pub(super) const fn all(&self) -> [&Outcomes; 3] {
-        [&self.configuration, &self.keys, &self.certificates]
+    pub(super) fn all(&self) -> [&Outcomes; 5] {
+        self.named().map(|(_, outcomes)| outcomes)
     }
 
     /// All parts with their names in the metrics.
-    pub(super) const fn named(&self) -> [(&'static str, &Outcomes); 3] {
-        [("configuration", &self.configuration), ("keys", &self.keys), ("certificates", &self.certificates)]
+    pub(super) const fn named(&self) -> [(&'static str, &Outcomes); 5] {
+        [
+            ("configuration", &self.configuration),
+            ("keys", &self.keys),
+            ("certificates", &self.certificates),
+            ("webhooks", &self.webhooks),
+            ("signing_keys", &self.signing_keys),
+        ]
     }
 }
 

@@ -12,12 +12,14 @@ use arc_swap::ArcSwap;
 
 use super::assembly::{Assembly, Tls, Upstreams};
 use super::outcomes::Reloads;
+use super::trust::Trust;
 use super::vault::Vault;
 use super::workers::Door;
 use crate::config::{AdminDoor, Shutdown};
 use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
+use crate::identity::FileProblem;
 use crate::keys::{Clash, Fingerprint, KeyStore, Origin, SecretFormat, Sources};
 use crate::limits::Limits;
 use crate::listener::{HandshakeFailure, Refusal, Settings, TlsStore};
@@ -27,6 +29,7 @@ use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::log::{self, LogControl};
 use crate::telemetry::metrics::{Metrics, Words};
 use crate::telemetry::readiness::{Condition, Readiness};
+use crate::webhooks::SecretsFile;
 
 /// Everything that outlives a reload.
 pub(super) struct State {
@@ -62,6 +65,7 @@ pub(super) struct State {
     pub(super) draining: Arc<AtomicBool>,
     /// How reloads went.
     pub(super) reloads: Reloads,
+    trust: Mutex<Trust>,
     current: Mutex<Current>,
 }
 
@@ -87,7 +91,7 @@ pub(super) struct Applied {
 
 impl State {
     /// Takes over what was loaded at the start.
-    pub(super) fn new(path: &Path, assembly: Assembly, log: LogControl) -> anyhow::Result<Arc<Self>> {
+    pub(super) fn new(path: &Path, mut assembly: Assembly, log: LogControl) -> anyhow::Result<Arc<Self>> {
         warn_of(&assembly.config.warnings);
         let workers = assembly.workers;
         let metrics = Metrics::new(
@@ -112,7 +116,10 @@ impl State {
         if let Some(access_log) = &access_log {
             access_log.export(&metrics);
         }
-        let policy = Arc::new(ArcSwap::from_pointee(assembly.policy(&assembly.upstreams, &limits, &metrics)));
+        let mut trust = Trust::none();
+        trust.take_on(&mut assembly).map_err(|problems| unusable(&problems))?;
+        let policy = assembly.policy(&assembly.upstreams, &limits, &metrics, &trust);
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let keys = Arc::new(KeyStore::new());
         let doors = assembly.doors.into_iter().map(open).collect();
         let current = Current {
@@ -150,6 +157,7 @@ impl State {
             listening,
             draining: Arc::default(),
             reloads,
+            trust: Mutex::new(trust),
             current: Mutex::new(current),
         }))
     }
@@ -169,6 +177,7 @@ impl State {
         let mut files = vec![self.path.clone()];
         files.extend(self.current().sources.watched_directories());
         files.extend(self.upstreams().iter().flat_map(|upstream| upstream.files()).map(Path::to_owned));
+        files.extend(self.trust().secrets_file().map(SecretsFile::watched_directory));
         files.extend(self.doors.iter().filter_map(|door| door.tls.as_ref()).flat_map(|tls| tls.files()));
         files
     }
@@ -180,10 +189,11 @@ impl State {
         let certificates = self.doors.iter().filter_map(|door| door.tls.as_deref()).map(|tls| self.reload_tls(tls));
         // Every store is asked, whatever the first says.
         let certificates = certificates.filter(|changed| *changed).count() > 0;
+        let webhooks = self.trust().reload(&self.reloads.webhooks);
         if forced && let Some(access_log) = &self.access_log {
             access_log.reopen();
         }
-        Applied { changed: configuration || keys || certificates }
+        Applied { changed: configuration || keys || certificates || webhooks }
     }
 
     fn reload_configuration(&self, forced: bool) -> bool {
@@ -215,7 +225,13 @@ impl State {
     fn put_in_force(&self, mut assembly: Assembly) {
         let mut current = self.current();
         assembly.upstreams.succeed(&current.upstreams);
-        self.policy.store(Arc::new(assembly.policy(&assembly.upstreams, &self.limits, &self.metrics)));
+        let mut trust = self.trust();
+        if let Err(problems) = trust.take_on(&mut assembly) {
+            tracing::error!("tokens and webhooks stay as they were: {}", unusable(&problems));
+        }
+        let policy = assembly.policy(&assembly.upstreams, &self.limits, &self.metrics, &trust);
+        self.policy.store(Arc::new(policy));
+        drop(trust);
         self.limits.retain(&assembly.limit_names());
         self.log.set_level(assembly.config.log_level);
         if let Err(clashes) = self.keys.apply_from(Origin::File, assembly.keys) {
@@ -340,6 +356,25 @@ impl State {
         }
     }
 
+    /// Makes and deletes signing keys as time goes by, and forgets what is over. Blocks.
+    pub(super) fn keep_house(&self) {
+        let now = Moment::now();
+        let buckets = self.limits.sweep(now);
+        let tokens = self.policy.load().tokens.clone();
+        match tokens.map(|tokens| tokens.tend(now)) {
+            Some(Err(problem)) => self.reloads.signing_keys.failed("signing keys", &problem),
+            Some(Ok(())) | None => self.reloads.signing_keys.nothing_new(),
+        }
+        let deliveries = self.trust().sweep(now);
+        let logins = self.vault.as_ref().map_or(0, |vault| vault.directory.sweep(now));
+        tracing::debug!(buckets, deliveries, logins, "kept house");
+    }
+
+    /// As [`State::current`].
+    fn trust(&self) -> MutexGuard<'_, Trust> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A panic while it was changed leaves either the old or the new value whole.
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
@@ -349,6 +384,12 @@ impl State {
 /// A door as the workers serve it.
 fn open((settings, tls): (Settings, Option<Tls>)) -> Door {
     Door { settings: Arc::new(ArcSwap::from_pointee(settings)), tls: tls.map(|tls| Arc::new(tls.store)) }
+}
+
+/// Files that tokens cannot do without.
+fn unusable(problems: &[FileProblem]) -> anyhow::Error {
+    let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("{}", each.join("; "))
 }
 
 /// Keys of files and of the store that are not to be told apart.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcomes::Outcomes;
+use crate::gateway::operation::Services;
 use crate::identity::{Directory, Login, NotAField, Passwords, Session, Update, User, Written, WrittenSession};
 use crate::keys::database::{
     Announcements, By, Changed, Changes, Database, DatabaseError, Delta, Live, LoginRecord, PURGE_MAX, Revision,
@@ -182,6 +183,16 @@ impl Vault {
             })
         });
         Live::new(self.database.clone(), changed)
+    }
+
+    /// What the gateway's own operations work with. To be called on the runtime of the control plane.
+    pub(super) fn services(self: &Arc<Self>) -> Services {
+        Services {
+            store: self.live(),
+            passwords: Arc::clone(&self.passwords),
+            directory: Arc::clone(&self.directory),
+            keys: Arc::clone(&self.keys),
+        }
     }
 
     /// What the management API works with.

@@ -19,7 +19,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-pub use self::values::{AdminDoor, Config, EnvironmentSettings, NamedLimit, RouteSettings, Shutdown, WebhookSettings};
+pub use self::values::{
+    AdminDoor, Config, DestinationSettings, EnvironmentSettings, NamedLimit, RouteSettings, Shutdown, WebhookSettings,
+};
 
 use crate::document::{Document, Problems, schema_of};
 

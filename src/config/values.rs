@@ -7,21 +7,24 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
 use crate::document::Problem;
 use crate::gateway::cors::Cors;
-use crate::gateway::credentials::ApiKeyFields;
+use crate::gateway::credentials::Places;
 use crate::gateway::forward::Forwarding;
 use crate::gateway::message::HeadMaxima;
+use crate::gateway::operation::Operation;
 use crate::gateway::pattern::Pattern;
 use crate::gateway::permission::{Permission, Roles};
 use crate::gateway::rate_limit::RateLimitFields;
 use crate::gateway::refusal::Refusals;
 use crate::gateway::route::{Access, Counts};
 use crate::gateway::upstream;
+use crate::identity::{IssuerSettings, TokenSettings};
 use crate::keys::{SecretFormat, Sources};
 use crate::limits::Allowance;
 use crate::listener::{self, TlsSettings};
@@ -42,8 +45,8 @@ pub struct Config {
     pub database: Option<PathBuf>,
     /// How new secrets look.
     pub secret_format: SecretFormat,
-    /// Where API keys travel; at least one place, none that anything else uses.
-    pub api_key_fields: ApiKeyFields,
+    /// Where credentials travel; none of the fields is one that anything else uses.
+    pub places: Places,
     /// The environments; at least one.
     pub environments: Vec<EnvironmentSettings>,
     /// The routes, in the order of the file; at least one.
@@ -54,6 +57,10 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// How refusals look.
     pub refusals: Refusals,
+    /// How our own tokens are made, if they are.
+    pub tokens: Option<TokenSettings>,
+    /// Whose tokens are believed beside our own.
+    pub issuers: Vec<IssuerSettings>,
     /// How deliveries of webhooks prove whom they come from.
     pub webhooks: WebhookSettings,
     /// The limits, in the order of the file; their names are unique.
@@ -114,8 +121,28 @@ pub struct RouteSettings {
     pub limits: Option<Vec<String>>,
     /// What one request costs.
     pub cost: u32,
-    /// Where it leads, if not where its environment does.
-    pub upstream: Option<upstream::Settings>,
+    /// Where it leads.
+    pub destination: DestinationSettings,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug)]
+pub enum DestinationSettings {
+    /// To this upstream, or to that of its environment.
+    Upstream(Option<Box<upstream::Settings>>),
+    /// To something that the gateway does itself.
+    Operation(Arc<Operation>),
+}
+
+impl RouteSettings {
+    /// Its own upstream, if it has one.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&upstream::Settings> {
+        match &self.destination {
+            DestinationSettings::Upstream(own) => own.as_deref(),
+            DestinationSettings::Operation(_) => None,
+        }
+    }
 }
 
 /// How deliveries of webhooks prove whom they come from.

@@ -1,14 +1,24 @@
 //! Whom the credentials stand for.
+//!
+//! Every kind of credentials has one function here that says whether they are good now, and what they stand for. All of it
+//! is answered from memory: keys, users, logins and sessions as the store had them, tokens by the keys of their issuers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderValue};
 
 use super::credentials::{Credentials, CredentialsError};
 use super::environment::Environment;
+use super::parameter::Word;
+use super::pattern::Pattern;
 use super::rejection::Rejection;
-use super::route::Access;
+use super::route::{Accepted, Access, Signed};
+use crate::identity::{Directory, Issuer, Session, TokenError, Tokens, User};
 use crate::keys::{Key, KeyStore, SecretFormat, Standing};
 use crate::moment::Moment;
 use crate::secret::Digest;
+use crate::webhooks::{SignatureError, Verified, Webhooks};
 
 /// Why credentials were not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +38,24 @@ pub enum AuthenticationError {
     /// The key was taken back for good.
     #[error("key {0} is revoked")]
     Revoked(Arc<str>),
+    /// The key is good, and keys are not accepted here.
+    #[error("key {0} is good, but keys are not accepted here")]
+    KeyNotAccepted(Arc<str>),
+    /// A token was offered where none is accepted.
+    #[error("tokens are not accepted here")]
+    TokenNotAccepted,
+    /// The token is not good.
+    #[error("the token is not good: {0}")]
+    Token(TokenError),
+    /// The token was good, and the login it belongs to has ended.
+    #[error("the login of the token has ended")]
+    LoginEnded,
+    /// No session has this token, or it is over.
+    #[error("the session has ended, or never was")]
+    SessionEnded,
+    /// The signature is missing or not good.
+    #[error("the signature is not good: {0}")]
+    Signature(SignatureError),
 }
 
 impl AuthenticationError {
@@ -35,10 +63,38 @@ impl AuthenticationError {
     #[must_use]
     pub const fn key_id(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Unknown => None,
-            Self::Expired(id) | Self::NotYetValid(id) | Self::Inactive(id) | Self::Revoked(id) => Some(id),
+            Self::Expired(id)
+            | Self::NotYetValid(id)
+            | Self::Inactive(id)
+            | Self::Revoked(id)
+            | Self::KeyNotAccepted(id) => Some(id),
+            Self::Unknown
+            | Self::TokenNotAccepted
+            | Self::Token(_)
+            | Self::LoginEnded
+            | Self::SessionEnded
+            | Self::Signature(_) => None,
         }
     }
+}
+
+/// What credentials are held against.
+#[derive(Clone, Copy)]
+pub struct Known<'k> {
+    /// The keys in force.
+    pub keys: &'k KeyStore,
+    /// What our own keys look like.
+    pub format: &'k SecretFormat,
+    /// The users, logins and sessions in force.
+    pub directory: &'k Directory,
+    /// Whose tokens are believed.
+    pub tokens: Option<&'k Tokens>,
+    /// The secrets of webhooks.
+    pub webhooks: Option<&'k ArcSwap<Webhooks>>,
+    /// The world that the request is for.
+    pub environment: &'k Environment,
+    /// When it arrived.
+    pub now: Moment,
 }
 
 /// Whom a request is from. Only [`authenticate`] makes one.
@@ -48,6 +104,10 @@ pub struct Principal(Who);
 #[derive(Clone, Debug)]
 enum Who {
     Key(Arc<Key>),
+    /// A user, and the login if it is one of ours.
+    User(Arc<User>, Option<Arc<str>>),
+    Session(Arc<Session>),
+    Delivery(Arc<Delivery>),
     Anonymous,
 }
 
@@ -57,43 +117,149 @@ impl Principal {
     pub const fn key(&self) -> Option<&Arc<Key>> {
         match &self.0 {
             Who::Key(key) => Some(key),
-            Who::Anonymous => None,
+            Who::User(..) | Who::Session(_) | Who::Delivery(_) | Who::Anonymous => None,
+        }
+    }
+
+    /// The user, if it is one with a token.
+    #[must_use]
+    pub const fn user(&self) -> Option<&Arc<User>> {
+        match &self.0 {
+            Who::User(user, _) => Some(user),
+            Who::Key(_) | Who::Session(_) | Who::Delivery(_) | Who::Anonymous => None,
+        }
+    }
+
+    /// The login of the user, if it is one of ours.
+    #[must_use]
+    pub const fn login(&self) -> Option<&Arc<str>> {
+        match &self.0 {
+            Who::User(_, login) => login.as_ref(),
+            Who::Key(_) | Who::Session(_) | Who::Delivery(_) | Who::Anonymous => None,
+        }
+    }
+
+    /// The session, if it is a customer.
+    #[must_use]
+    pub const fn session(&self) -> Option<&Arc<Session>> {
+        match &self.0 {
+            Who::Session(session) => Some(session),
+            Who::Key(_) | Who::User(..) | Who::Delivery(_) | Who::Anonymous => None,
+        }
+    }
+
+    /// The delivery, if its content was signed.
+    #[must_use]
+    pub const fn delivery(&self) -> Option<&Arc<Delivery>> {
+        match &self.0 {
+            Who::Delivery(delivery) => Some(delivery),
+            Who::Key(_) | Who::User(..) | Who::Session(_) | Who::Anonymous => None,
+        }
+    }
+
+    /// Whether nobody is known.
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        matches!(self.0, Who::Anonymous)
+    }
+}
+
+/// Content whose signature was good.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The tenant whose secret it was signed with, as the value of a field.
+    pub tenant: HeaderValue,
+    /// The environment it is for, as the value of a field.
+    pub environment: HeaderValue,
+    verified: Mutex<Option<Verified>>,
+}
+
+impl Delivery {
+    /// Notes that the upstream has taken it: it may not come again. Without that, it may.
+    pub fn keep(&self) {
+        if let Some(verified) = self.verified.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            verified.keep();
         }
     }
 }
 
-/// Finds out whom `credentials` stand for, if that is needed for a route with this `access`. A key of another environment
-/// is unknown in this one.
+/// What was asked, as far as signatures need it.
+#[derive(Clone, Copy)]
+pub struct Asked<'r> {
+    /// The patterns of its route, one of which fits the path.
+    pub patterns: &'r [Pattern],
+    /// The path in its one spelling.
+    pub path: &'r str,
+    /// The fields.
+    pub fields: &'r HeaderMap,
+    /// The content, where the route needs all of it.
+    pub content: Option<&'r [u8]>,
+}
+
+/// Finds out whom `credentials` stand for, if that is needed for `access`. A key of another environment is unknown in this
+/// one.
 ///
 /// # Errors
 ///
-/// [`Rejection::Credentials`] or [`Rejection::Authentication`]. Credentials offered on a public route are not looked at.
+/// [`Rejection::Credentials`] or [`Rejection::Authentication`]. Credentials that are not asked for are not looked at.
 pub fn authenticate(
     credentials: &Credentials,
-    access: Access,
-    environment: &Environment,
-    keys: &KeyStore,
-    format: &SecretFormat,
-    now: Moment,
+    access: &Access,
+    asked: Asked<'_>,
+    known: Known<'_>,
 ) -> Result<Principal, Rejection> {
-    match access {
-        Access::Public => Ok(Principal(Who::Anonymous)),
-        Access::ApiKey => {
-            let secret = credentials.secret().ok_or(CredentialsError::Missing)?;
-            let key = keys.find(&Digest::of(secret)).filter(|key| environment.accepts(key, secret));
-            let key = key.ok_or_else(|| unknown(secret, format))?;
-            let id = || Arc::clone(&key.id);
-            match key.standing(now) {
-                Standing::Good => {
-                    key.used(now);
-                    Ok(Principal(Who::Key(key)))
-                }
-                Standing::Inactive => Err(AuthenticationError::Inactive(id()).into()),
-                Standing::Revoked => Err(AuthenticationError::Revoked(id()).into()),
-                Standing::Expired => Err(AuthenticationError::Expired(id()).into()),
-                Standing::NotYetValid => Err(AuthenticationError::NotYetValid(id()).into()),
-            }
+    let who = match access {
+        Access::Public => Who::Anonymous,
+        Access::Credentials(accepted) => whom(credentials, *accepted, known)?,
+        Access::Signature(signed) => Who::Delivery(Arc::new(delivery(signed, asked, known)?)),
+    };
+    Ok(Principal(who))
+}
+
+/// The holder of credentials of a kind that is accepted.
+fn whom(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Result<Who, Rejection> {
+    let key = if accepted.api_key { credentials.key()? } else { None };
+    let token = if accepted.token { credentials.token()? } else { None };
+    let session = if accepted.session { credentials.session()? } else { None };
+    match (key, token, session) {
+        (Some(secret), None, None) => Ok(Who::Key(good_key(secret, known)?)),
+        (None, Some(token), None) => good_token(token, known),
+        (None, None, Some(token)) => Ok(Who::Session(good_session(token, known)?)),
+        (None, None, None) => Err(none_accepted(credentials, accepted, known)),
+        _ => Err(CredentialsError::Conflict.into()),
+    }
+}
+
+/// Why there are no credentials of a kind that is accepted: there are none at all, or others.
+fn none_accepted(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Rejection {
+    if !accepted.api_key
+        && let Ok(Some(secret)) = credentials.key()
+    {
+        // Only who has a good key learns that it is the wrong kind.
+        return match good_key(secret, known) {
+            Ok(key) => AuthenticationError::KeyNotAccepted(Arc::clone(&key.id)).into(),
+            Err(rejection) => rejection,
+        };
+    }
+    if !accepted.token && matches!(credentials.token(), Ok(Some(_))) {
+        return AuthenticationError::TokenNotAccepted.into();
+    }
+    CredentialsError::Missing.into()
+}
+
+fn good_key(secret: &[u8], known: Known<'_>) -> Result<Arc<Key>, Rejection> {
+    let key = known.keys.find(&Digest::of(secret)).filter(|key| known.environment.accepts(key, secret));
+    let key = key.ok_or_else(|| unknown(secret, known.format))?;
+    let id = || Arc::clone(&key.id);
+    match key.standing(known.now) {
+        Standing::Good => {
+            key.used(known.now);
+            Ok(key)
         }
+        Standing::Inactive => Err(AuthenticationError::Inactive(id()).into()),
+        Standing::Revoked => Err(AuthenticationError::Revoked(id()).into()),
+        Standing::Expired => Err(AuthenticationError::Expired(id()).into()),
+        Standing::NotYetValid => Err(AuthenticationError::NotYetValid(id()).into()),
     }
 }
 
@@ -105,4 +271,36 @@ fn unknown(secret: &[u8], format: &SecretFormat) -> Rejection {
     } else {
         CredentialsError::Malformed.into()
     }
+}
+
+/// Whom a token stands for. Of one of our own, the login has to be alive and the user switched on; what the user may do
+/// is what the store says now, not what it said when the token was made.
+fn good_token(token: &str, known: Known<'_>) -> Result<Who, Rejection> {
+    let tokens = known.tokens.ok_or(AuthenticationError::TokenNotAccepted)?;
+    let verified = tokens.verify(token, known.now).map_err(AuthenticationError::Token)?;
+    let Issuer::Own { login } = &verified.issuer else { return Ok(Who::User(Arc::clone(&verified.user), None)) };
+    let alive =
+        known.directory.login(login).filter(|login| !login.is_over(known.now) && login.user == verified.user.id);
+    let user = alive.and_then(|login| known.directory.user(&login.user)).filter(|user| user.enabled);
+    let user = user.ok_or(AuthenticationError::LoginEnded)?;
+    Ok(Who::User(user, Some(Arc::clone(login))))
+}
+
+fn good_session(token: &[u8], known: Known<'_>) -> Result<Arc<Session>, Rejection> {
+    let session = known.directory.session(&Digest::of(token)).filter(|session| !session.is_over(known.now));
+    session.ok_or_else(|| AuthenticationError::SessionEnded.into())
+}
+
+fn delivery(signed: &Signed, asked: Asked<'_>, known: Known<'_>) -> Result<Delivery, AuthenticationError> {
+    let word = |word: &Word| word.of(asked.patterns, asked.path).into_owned();
+    let (scheme, tenant, environment) = (word(&signed.scheme), word(&signed.tenant), word(&signed.environment));
+    let refused = AuthenticationError::Signature;
+    let webhooks = known.webhooks.ok_or(refused(SignatureError::NoSecret))?.load();
+    let content = asked.content.unwrap_or_default();
+    let verified =
+        webhooks.verify(&scheme, &tenant, &environment, asked.fields, content, known.now).map_err(refused)?;
+    // The operator has written both down beside their secret, in characters that fields may have.
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| refused(SignatureError::NoSecret));
+    let (tenant, environment) = (value(&tenant)?, value(&environment)?);
+    Ok(Delivery { tenant, environment, verified: Mutex::new(Some(verified)) })
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::authentication::Principal;
 use super::client_address::ClientAddress;
 use super::environment::Environment;
+use super::operation::Operation;
 use super::permission::{Permission, Roles};
-use super::route::Route;
+use super::route::{Destination, Route};
 use super::upstream::Upstream;
 
 /// Why a principal may not do what it asks for.
@@ -25,7 +26,7 @@ pub enum AuthorizationError {
 pub struct Permit<'p> {
     principal: Principal,
     route: &'p Route,
-    upstream: &'p Arc<Upstream>,
+    environment: &'p Environment,
     client: ClientAddress,
 }
 
@@ -42,10 +43,19 @@ impl<'p> Permit<'p> {
         self.route
     }
 
-    /// Where that leads: the route's own upstream, or its environment's.
+    /// For which world.
     #[must_use]
-    pub const fn upstream(&self) -> &'p Arc<Upstream> {
-        self.upstream
+    pub const fn environment(&self) -> &'p Environment {
+        self.environment
+    }
+
+    /// Where that leads: the route's own destination, or its environment's upstream.
+    #[must_use]
+    pub fn destination(&self) -> To<'p> {
+        match &self.route.destination {
+            Destination::Upstream(own) => To::Upstream(own.as_ref().unwrap_or(&self.environment.upstream)),
+            Destination::Operation(operation) => To::Operation(operation),
+        }
     }
 
     /// From where.
@@ -53,6 +63,15 @@ impl<'p> Permit<'p> {
     pub const fn client(&self) -> ClientAddress {
         self.client
     }
+}
+
+/// Where a permitted request goes.
+#[derive(Clone, Copy)]
+pub enum To<'p> {
+    /// To this upstream.
+    Upstream(&'p Arc<Upstream>),
+    /// To something that the gateway does itself.
+    Operation(&'p Operation),
 }
 
 /// Decides whether `principal` may take `route` from where it is.
@@ -72,12 +91,21 @@ pub fn authorize<'p>(
     {
         return Err(AuthorizationError::AddressNotAllowed(client.ip()));
     }
-    // Nobody is anonymous here but on a public route, or with a browser's preflight: neither demands a permission.
-    if let (Some(demanded), Some(key)) = (&route.permission, principal.key())
-        && !roles.allow(key, demanded)
+    if let Some(demanded) = &route.permission
+        && !allows(roles, &principal, demanded.as_str())
     {
         return Err(AuthorizationError::PermissionMissing(demanded.clone()));
     }
-    let upstream = route.upstream.as_ref().unwrap_or(&environment.upstream);
-    Ok(Permit { principal, route, upstream, client })
+    Ok(Permit { principal, route, environment, client })
+}
+
+/// Says whether `principal` may do what demands `demanded`. Nobody is anonymous before a route that demands something,
+/// but for a browser's preflight; customers and deliveries hold nothing, and no such route accepts them.
+#[must_use]
+pub fn allows(roles: &Roles, principal: &Principal, demanded: &str) -> bool {
+    match (principal.key(), principal.user()) {
+        (Some(key), _) => roles.allow(&key.permissions, &key.roles, demanded),
+        (None, Some(user)) => roles.allow(&user.permissions, &user.roles, demanded),
+        (None, None) => principal.is_anonymous(),
+    }
 }

@@ -1,6 +1,7 @@
 //! The two bodies of a request on its way through: what the client sends up, and what comes down to it.
 //!
-//! Neither is ever held whole. Each is one enum, so that hyper is compiled for one type and nothing is boxed for a
+//! Neither is held whole, but for content that is small and has to be seen whole: signed content, and what is asked of an
+//! operation. Each is one enum, so that hyper is compiled for one type and nothing is boxed for a
 //! request without content. Both notice when the other end stops moving: a body without progress for the configured
 //! time is broken off. The pause that is tolerated lies between that time and twice that time, because progress is only
 //! noted when the timer fires and costs nothing in between.
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Collected};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -115,9 +117,24 @@ impl Upload {
     }
 }
 
+/// The content of a request: as it comes, or read whole because somebody had to see all of it first.
+#[derive(Debug)]
+pub enum Content {
+    /// As it comes from the client.
+    Coming(Incoming),
+    /// All of it.
+    Whole(Bytes),
+}
+
 /// The content of a request on its way to the upstream.
 #[derive(Debug)]
-pub struct RequestBody(Option<Box<Uploading>>);
+pub struct RequestBody(Option<Box<Going>>);
+
+#[derive(Debug)]
+enum Going {
+    Streaming(Uploading),
+    Whole(Bytes),
+}
 
 #[derive(Debug)]
 struct Uploading {
@@ -134,6 +151,15 @@ impl RequestBody {
         Self(None)
     }
 
+    /// The content that the upstream shall have.
+    pub fn new(content: Content, bytes_max: u64, timeout: Duration) -> Self {
+        match content {
+            Content::Coming(incoming) => Self::streaming(incoming, bytes_max, timeout),
+            Content::Whole(content) if content.is_empty() => Self::empty(),
+            Content::Whole(content) => Self(Some(Box::new(Going::Whole(content)))),
+        }
+    }
+
     /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above).
     pub fn streaming(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Self {
         if incoming.is_end_stream() {
@@ -141,13 +167,30 @@ impl RequestBody {
         }
         let upload = Arc::new(Upload::default());
         upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
-        Self(Some(Box::new(Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout) })))
+        let uploading = Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout) };
+        Self(Some(Box::new(Going::Streaming(uploading))))
     }
 
-    /// Where to see how far it has come; `None` without content.
+    /// Reads all of the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above).
+    ///
+    /// # Errors
+    ///
+    /// Why there is not all of it.
+    pub async fn whole(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Result<Bytes, UploadFailure> {
+        let body = Self::streaming(incoming, bytes_max, timeout);
+        let upload = body.upload();
+        let collected = body.collect().await;
+        let failure = || upload.and_then(|upload| upload.failure()).unwrap_or(UploadFailure::Broken);
+        collected.map(Collected::to_bytes).map_err(|_| failure())
+    }
+
+    /// Where to see how far it has come; `None` without content that is still coming.
     #[must_use]
     pub fn upload(&self) -> Option<Arc<Upload>> {
-        self.0.as_ref().map(|uploading| Arc::clone(&uploading.upload))
+        match self.0.as_deref()? {
+            Going::Streaming(uploading) => Some(Arc::clone(&uploading.upload)),
+            Going::Whole(_) => None,
+        }
     }
 }
 
@@ -156,35 +199,51 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(uploading) = &mut self.get_mut().0 else { return Poll::Ready(None) };
-        match Pin::new(&mut uploading.incoming).poll_frame(cx) {
+        match self.get_mut().0.as_deref_mut() {
+            None => Poll::Ready(None),
+            Some(Going::Whole(content)) if content.is_empty() => Poll::Ready(None),
+            Some(Going::Whole(content)) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(content))))),
+            Some(Going::Streaming(uploading)) => uploading.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self.0.as_deref() {
+            None => true,
+            Some(Going::Whole(content)) => content.is_empty(),
+            Some(Going::Streaming(uploading)) => uploading.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.0.as_deref() {
+            None => SizeHint::with_exact(0),
+            Some(Going::Whole(content)) => SizeHint::with_exact(content.len() as u64),
+            Some(Going::Streaming(uploading)) => uploading.incoming.size_hint(),
+        }
+    }
+}
+
+impl Uploading {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
             // Trailers may be left out (RFC 9110, section 6.5.1), and a field that the gateway has not judged must not
             // arrive behind it: there are servers that take trailers for fields.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(uploading.moved(frame))),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.moved(frame))),
             Poll::Ready(Some(Err(error))) => {
-                uploading.upload.fail(UploadFailure::Broken);
+                self.upload.fail(UploadFailure::Broken);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
-                ready!(uploading.watch.poll_stalled(cx));
-                uploading.upload.fail(UploadFailure::Stalled);
+                ready!(self.watch.poll_stalled(cx));
+                self.upload.fail(UploadFailure::Stalled);
                 Poll::Ready(Some(Err(BodyError::Stalled)))
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
-    }
-}
-
-impl Uploading {
     /// Counts a part that has come.
     fn moved(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         self.watch.moved = true;

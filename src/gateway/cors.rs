@@ -4,7 +4,8 @@
 //! bears no credentials and would never reach it, and a refusal is not its response.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method};
@@ -51,5 +52,36 @@ impl Cors {
             Some(_) => return,
         }
         fields.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+
+    /// Answers the preflight of a request that goes to no upstream: its method and its fields are known to be good, since
+    /// there is a route for it.
+    #[must_use]
+    pub fn answer_preflight(asked: &Asked) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        let methods = [(ACCESS_CONTROL_ALLOW_METHODS, &asked.method), (ACCESS_CONTROL_ALLOW_HEADERS, &asked.fields)];
+        for (name, value) in methods {
+            if let Some(value) = value {
+                fields.insert(name, value.clone());
+            }
+        }
+        fields.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        fields
+    }
+}
+
+/// What a preflight asks for.
+#[derive(Debug)]
+pub struct Asked {
+    method: Option<HeaderValue>,
+    fields: Option<HeaderValue>,
+}
+
+impl Asked {
+    /// Reads it.
+    #[must_use]
+    pub fn of(fields: &HeaderMap) -> Self {
+        let get = |name| fields.get(name).cloned();
+        Self { method: get(ACCESS_CONTROL_REQUEST_METHOD), fields: get(ACCESS_CONTROL_REQUEST_HEADERS) }
     }
 }

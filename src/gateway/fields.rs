@@ -9,12 +9,13 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::uri::Authority;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 
 use super::client_address::{TrustedProxies, X_FORWARDED_FOR};
 use super::correlation::{TRACEPARENT, TRACESTATE};
 use super::identity::{IdentityFields, RESERVED_PREFIX};
+use super::message::Target;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -120,7 +121,7 @@ impl FieldRules {
         if !(trusted && fields.contains_key(&X_FORWARDED_PROTO)) {
             fields.insert(X_FORWARDED_PROTO, scheme);
         }
-        let host = origin.authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        let host = origin.target.authority.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         match host {
             Some(_) if trusted && fields.contains_key(&X_FORWARDED_HOST) => {}
             Some(host) => {
@@ -178,8 +179,8 @@ pub struct Origin<'r> {
     pub tls: bool,
     /// The version it came in.
     pub version: Version,
-    /// The host it was for.
-    pub authority: Option<&'r Authority>,
+    /// What it was for.
+    pub target: &'r Target,
 }
 
 impl Origin<'_> {
@@ -190,7 +191,7 @@ impl Origin<'_> {
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
         let scheme = if self.tls { "https" } else { "http" };
-        match self.authority {
+        match &self.target.authority {
             Some(host) => format!("for={node};host=\"{host}\";proto={scheme}"),
             None => format!("for={node};proto={scheme}"),
         }

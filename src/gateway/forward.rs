@@ -1,15 +1,15 @@
 //! To the upstream and back: the last step of the road, open only to an [`Admission`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{Content, RequestBody, ResponseBody};
 use super::fields::{self, FieldRules, Origin};
-use super::identity::IdentityFields;
+use super::identity::{Identity, IdentityFields};
 use super::message::{MalformedMessage, Target};
 use super::rate_limit::Admission;
 use super::record::Record;
@@ -40,10 +40,10 @@ pub struct Forwarding {
 /// [`Rejection::ContentTooLarge`] before anything is sent if the request announces more than it may have;
 /// [`Rejection::Upstream`] or one about the content if there is no response.
 pub async fn forward(
-    mut request: Request<Incoming>,
-    target: &Target,
+    mut request: Request<Content>,
     origin: &Origin<'_>,
     admission: Admission<'_>,
+    upstream: &Arc<Upstream>,
     forwarding: &Forwarding,
     record: &mut Record,
 ) -> Result<Response<ResponseBody>, Rejection> {
@@ -52,19 +52,19 @@ pub async fn forward(
         return Err(Rejection::ContentTooLarge { bytes_max });
     }
     let permit = admission.permit();
-    let upstream = permit.upstream();
 
     let wants_trailers = request.headers().get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let environment = forwarding.identity.asked_environment(request.headers());
     forwarding.fields.strip_request(request.headers_mut());
     forwarding.fields.write_forwarding(request.headers_mut(), origin);
-    forwarding.identity.write(request.headers_mut(), permit.principal(), environment);
+    let principal = permit.principal();
+    forwarding.identity.write(request.headers_mut(), Identity::of(principal, environment.as_ref()));
 
-    let (head, incoming) = request.into_parts();
-    let body = RequestBody::streaming(incoming, bytes_max, forwarding.request_body_timeout);
+    let (head, content) = request.into_parts();
+    let body = RequestBody::new(content, bytes_max, forwarding.request_body_timeout);
     let upload = body.upload();
     let mut request = Request::from_parts(head, body);
-    address(&mut request, target, upstream, wants_trailers)?;
+    address(&mut request, origin.target, upstream, wants_trailers)?;
 
     record.forwarding(upload.clone());
     let result = upstream.send(record.desk().worker, request).await;
@@ -78,13 +78,18 @@ pub async fn forward(
     let framing = framing.ok().filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS);
     let framing = framing.ok_or(UpstreamError::Ambiguous)?;
     fields::strip_response(&mut head.headers);
+    if head.status.is_success()
+        && let Some(delivery) = permit.principal().delivery()
+    {
+        delivery.keep();
+    }
     head.version = Version::HTTP_11;
     let body = ResponseBody::forwarded(incoming, lease, framing, forwarding.response_body_timeout);
     Ok(Response::from_parts(head, body))
 }
 
-/// The length that a request announces. hyper has made sure that there is only one and that it is a number.
-fn announced_bytes(request: &Request<Incoming>) -> Option<u64> {
+/// The length that a request announces, in bytes. hyper has made sure that there is only one and that it is a number.
+pub fn announced_bytes<B>(request: &Request<B>) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

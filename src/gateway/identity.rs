@@ -11,28 +11,87 @@ use super::authentication::Principal;
 pub struct IdentityFields {
     /// The key's id.
     pub key_id: HeaderName,
-    /// The tenant it belongs to.
+    /// The tenant it acts in.
     pub tenant: HeaderName,
-    /// The user it belongs to.
+    /// The user it stands for.
     pub user: HeaderName,
     /// The environment it is good for.
     pub environment: HeaderName,
     /// What it may do, separated by spaces.
     pub permissions: HeaderName,
+    /// The customer whose session it is.
+    pub customer: HeaderName,
     /// Whether a client whose credentials carry no environment may name one in that same field.
     pub environment_by_client: bool,
 }
 
-/// Bytes that an environment may have which a client names.
-const ENVIRONMENT_BYTES_MAX: usize = 128;
-
 /// Every name that begins so is reserved, used or not.
 pub const RESERVED_PREFIX: &str = "x-keygate-";
 
+/// Bytes that an environment may have which a client names.
+const ENVIRONMENT_BYTES_MAX: usize = 128;
+
+/// Who a request is from, as values of fields. What is not known is left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity<'p> {
+    /// The key's id.
+    pub key_id: Option<&'p HeaderValue>,
+    /// The tenant.
+    pub tenant: Option<&'p HeaderValue>,
+    /// The user.
+    pub user: Option<&'p HeaderValue>,
+    /// The environment.
+    pub environment: Option<&'p HeaderValue>,
+    /// The permissions.
+    pub permissions: Option<&'p HeaderValue>,
+    /// The customer.
+    pub customer: Option<&'p HeaderValue>,
+}
+
+impl<'p> Identity<'p> {
+    /// What is known of `principal`, whose credentials may carry no environment; `asked` counts then.
+    #[must_use]
+    pub fn of(principal: &'p Principal, asked: Option<&'p HeaderValue>) -> Self {
+        let identity = if let Some(key) = principal.key() {
+            let values = &key.identity;
+            Self {
+                key_id: Some(&values.key_id),
+                tenant: values.tenant.as_ref(),
+                user: values.user.as_ref(),
+                environment: values.environment.as_ref(),
+                permissions: values.permissions.as_ref(),
+                customer: None,
+            }
+        } else if let Some(user) = principal.user() {
+            Self {
+                tenant: user.tenant_value.as_ref(),
+                user: Some(&user.id_value),
+                permissions: user.permissions_value.as_ref(),
+                ..Self::default()
+            }
+        } else if let Some(session) = principal.session() {
+            Self {
+                tenant: session.tenant_value.as_ref(),
+                environment: session.environment_value.as_ref(),
+                customer: Some(&session.customer_value),
+                ..Self::default()
+            }
+        } else if let Some(delivery) = principal.delivery() {
+            Self { tenant: Some(&delivery.tenant), environment: Some(&delivery.environment), ..Self::default() }
+        } else {
+            // Nobody knows whom it is from, so it may not say for which environment either.
+            return Self::default();
+        };
+        // A session is bound to what it was made for, also where that was no environment.
+        let asked = asked.filter(|_| principal.session().is_none());
+        Self { environment: identity.environment.or(asked), ..identity }
+    }
+}
+
 impl IdentityFields {
     /// All names.
-    pub fn names(&self) -> [&HeaderName; 5] {
-        [&self.key_id, &self.tenant, &self.user, &self.environment, &self.permissions]
+    pub fn names(&self) -> [&HeaderName; 6] {
+        [&self.key_id, &self.tenant, &self.user, &self.environment, &self.permissions, &self.customer]
     }
 
     /// The environment that the client of a request asks for, where it may: one value, of visible ASCII.
@@ -48,23 +107,19 @@ impl IdentityFields {
         (good && another.is_none()).then(|| value.clone())
     }
 
-    /// Writes the identity of `principal`. What a key does not have is left out; its environment may be `asked` for then.
-    pub fn write(&self, fields: &mut HeaderMap, principal: &Principal, asked: Option<HeaderValue>) {
-        let Some(key) = principal.key() else { return };
-        let identity = &key.identity;
-        fields.insert(&self.key_id, identity.key_id.clone());
+    /// Writes `identity`.
+    pub fn write(&self, fields: &mut HeaderMap, identity: Identity<'_>) {
         for (name, value) in [
-            (&self.tenant, &identity.tenant),
-            (&self.user, &identity.user),
-            (&self.environment, &identity.environment),
-            (&self.permissions, &identity.permissions),
+            (&self.key_id, identity.key_id),
+            (&self.tenant, identity.tenant),
+            (&self.user, identity.user),
+            (&self.environment, identity.environment),
+            (&self.permissions, identity.permissions),
+            (&self.customer, identity.customer),
         ] {
             if let Some(value) = value {
                 fields.insert(name, value.clone());
             }
-        }
-        if let Some(asked) = asked.filter(|_| identity.environment.is_none()) {
-            fields.insert(&self.environment, asked);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The road: every step of a request, in order.
 //!
 //! ```text
-//! message → client address → environment → route → credentials → authentication → authorization → rate limit → forward
+//! message → client address → environment → route → credentials → authentication → authorization → rate limit
+//!         → forward | operation
 //! ```
 //!
 //! Each step is one file and leaves a value that the next one takes: [`credentials::Credentials`],
 //! [`authentication::Principal`], [`authorization::Permit`], [`rate_limit::Admission`]. Only the step itself can make
-//! its value, and [`forward::forward`] demands the last one. A step that says no returns a [`rejection::Rejection`].
+//! its value, and both [`forward::forward`] and [`operation`] demand the
+//! last one. A step that says no returns a [`rejection::Rejection`].
 
 pub mod message;
 pub mod client_address;
@@ -17,7 +19,9 @@ pub mod authentication;
 pub mod authorization;
 pub mod rate_limit;
 pub mod forward;
+pub mod operation;
 
+pub mod reason;
 pub mod rejection;
 pub mod refusal;
 pub mod cors;
@@ -28,6 +32,7 @@ pub mod body;
 pub mod correlation;
 pub mod fields;
 pub mod identity;
+pub mod parameter;
 pub mod path;
 pub mod pattern;
 pub mod permission;
@@ -38,28 +43,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::header::{CONNECTION, ORIGIN};
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
+use crate::identity::Directory;
 use crate::keys::KeyStore;
 use crate::listener::ConnectionInfo;
 use crate::moment::Moment;
 use crate::telemetry::metrics::Source;
 
-use authentication::authenticate;
-use authorization::authorize;
-use body::ResponseBody;
+use authentication::{Asked, Known, authenticate};
+use authorization::{To, authorize};
+use body::{Content, RequestBody, ResponseBody};
+use cors::Cors;
 use credentials::Credentials;
+use environment::Environment;
 use fields::Origin;
-use forward::forward;
+use forward::{announced_bytes, forward};
 use message::Target;
+use operation::error::OperationError;
+use operation::{Call, Services};
 use policy::Policy;
 use rate_limit::{admit, charge_unauthenticated, peek};
 use record::{Desk, Record};
 use refusal::is_grpc;
 use rejection::Rejection;
-use route::Access;
+use route::{Access, Destination, Route};
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
 pub struct Gateway {
@@ -67,6 +78,10 @@ pub struct Gateway {
     pub policy: Arc<ArcSwap<Policy>>,
     /// The keys in force.
     pub keys: Arc<KeyStore>,
+    /// The users, logins and sessions in force.
+    pub directory: Arc<Directory>,
+    /// What operations work with, where there is a store.
+    pub services: Option<Arc<Services>>,
     /// Set when the process is about to end: connections are not kept.
     pub draining: Arc<AtomicBool>,
     /// Where this worker's records go.
@@ -86,15 +101,20 @@ impl Gateway {
         let now = Moment::now();
         // One policy for the whole request: a reload in the middle must not mix old routes with new limits.
         let policy = self.policy.load_full();
-        let asked = Asked::of(&request, &policy);
+        let heard = Heard::of(&request, &policy);
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
 
         let (mut response, source) = match self.serve(request, &connection, &policy, now, &mut record).await {
-            Ok(response) => (response, Source::Upstream),
+            Ok((mut response, source)) => {
+                if source == Source::Keygate {
+                    heard.open(&policy, &mut response);
+                }
+                (response, source)
+            }
             Err(rejection) => {
                 let rejection = charge(rejection, &policy, now, &mut record);
                 record.refused(&rejection);
-                (asked.refuse(&rejection, &policy, record.request_id()), Source::Keygate)
+                (heard.refuse(&rejection, &policy, record.request_id()), Source::Keygate)
             }
         };
 
@@ -105,7 +125,7 @@ impl Gateway {
         if let Some(request_id) = record.request_id() {
             fields.insert(&policy.forwarding.request_id, request_id.clone());
         }
-        if asked.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) {
+        if heard.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.responded(response.status(), source);
@@ -121,7 +141,7 @@ impl Gateway {
         policy: &Policy,
         now: Moment,
         record: &mut Record,
-    ) -> Result<Response<ResponseBody>, Rejection> {
+    ) -> Result<(Response<ResponseBody>, Source), Rejection> {
         let request_id = correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names);
         record.named(request_id);
 
@@ -137,29 +157,93 @@ impl Gateway {
         let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
         record.routed(route.label, &route.name);
 
-        let access = if preflight.is_some() { Access::Public } else { route.access };
-        let credentials = Credentials::take_from(request.headers_mut(), &policy.api_key_fields)?;
-        let principal = authenticate(&credentials, access, environment, &self.keys, &policy.secret_format, now)?;
-        record.authenticated(principal.key());
+        let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
+        let request = read_whole(request, route, policy).await?;
+        let access = if preflight.is_some() { &Access::Public } else { &route.access };
+        let asked = Asked {
+            patterns: &route.patterns,
+            path: target.path_and_query.path(),
+            fields: request.headers(),
+            content: whole(&request).map(Bytes::as_ref),
+        };
+        let principal = authenticate(&credentials, access, asked, self.known(policy, environment, now))?;
+        record.authenticated(&principal);
 
         let permit = authorize(principal.clone(), route, environment, client, &policy.roles)
             .inspect_err(|_| record.counted(peek(&route.limits, &principal, client, now)))?;
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
-        let origin = Origin {
-            peer,
-            peer_text: &connection.client_text,
-            tls: connection.tls.is_some(),
-            version: request.version(),
-            authority: target.authority.as_ref(),
-        };
-        forward(request, &target, &origin, admission, &policy.forwarding, record).await
+        match admission.permit().destination() {
+            To::Upstream(upstream) => {
+                let origin = Origin {
+                    peer,
+                    peer_text: &connection.client_text,
+                    tls: connection.tls.is_some(),
+                    version: request.version(),
+                    target: &target,
+                };
+                let response = forward(request, &origin, admission, upstream, &policy.forwarding, record);
+                Ok((response.await?, Source::Upstream))
+            }
+            To::Operation(_) if preflight.is_some() => Ok((preflight_of(&request), Source::Keygate)),
+            To::Operation(operation) => {
+                let services = self.services.as_deref().ok_or_else(OperationError::no_store)?;
+                let call = Call { admission, target: &target, request: &request, policy, services, now };
+                // Boxed, so that the road of every other request is not as wide as the widest operation.
+                Ok((Box::pin(operation.perform(call)).await?, Source::Keygate))
+            }
+        }
+    }
+
+    /// What credentials are held against.
+    fn known<'k>(&'k self, policy: &'k Policy, environment: &'k Environment, now: Moment) -> Known<'k> {
+        Known {
+            keys: &self.keys,
+            format: &policy.secret_format,
+            directory: &self.directory,
+            tokens: policy.tokens.as_deref(),
+            webhooks: policy.webhooks.as_deref(),
+            environment,
+            now,
+        }
     }
 }
 
+/// Reads all of the content where the route needs it: to see whether it is signed, or to do what it asks for.
+async fn read_whole(request: Request<Incoming>, route: &Route, policy: &Policy) -> Result<Request<Content>, Rejection> {
+    let bytes_max = match (&route.access, &route.destination) {
+        (_, Destination::Operation(_)) => operation::CONTENT_BYTES_MAX,
+        (Access::Signature(_), Destination::Upstream(_)) => policy.signed_bytes_max,
+        (Access::Public | Access::Credentials(_), Destination::Upstream(_)) => return Ok(request.map(Content::Coming)),
+    };
+    if announced_bytes(&request).is_some_and(|bytes| bytes > bytes_max) {
+        return Err(Rejection::ContentTooLarge { bytes_max });
+    }
+    let (head, incoming) = request.into_parts();
+    let content = RequestBody::whole(incoming, bytes_max, policy.forwarding.request_body_timeout).await;
+    let content = content.map_err(|failure| Rejection::of_upload(failure, bytes_max))?;
+    Ok(Request::from_parts(head, Content::Whole(content)))
+}
+
+/// The content of a request, if all of it was read.
+fn whole(request: &Request<Content>) -> Option<&Bytes> {
+    match request.body() {
+        Content::Whole(content) => Some(content),
+        Content::Coming(_) => None,
+    }
+}
+
+/// Answers the preflight of a request that goes to no upstream.
+fn preflight_of(request: &Request<Content>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::fixed(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = Cors::answer_preflight(&cors::Asked::of(request.headers()));
+    response
+}
+
 /// What of a request decides how a refusal is written: it is gone by then.
-struct Asked {
+struct Heard {
     version: Version,
     grpc: bool,
     origin: Option<HeaderValue>,
@@ -167,12 +251,19 @@ struct Asked {
     content: bool,
 }
 
-impl Asked {
+impl Heard {
     fn of(request: &Request<Incoming>, policy: &Policy) -> Self {
         let fields = request.headers();
         let origin = policy.cors.as_ref().and_then(|_| fields.get(ORIGIN).cloned());
         let content = !request.body().is_end_stream();
         Self { version: request.version(), grpc: is_grpc(fields), origin, content }
+    }
+
+    /// Lets the page that asked read what we say, if it may.
+    fn open(&self, policy: &Policy, response: &mut Response<ResponseBody>) {
+        if let (Some(cors), Some(origin)) = (&policy.cors, &self.origin) {
+            cors.open(origin, response.headers_mut());
+        }
     }
 
     fn refuse(
@@ -182,9 +273,7 @@ impl Asked {
         request_id: Option<&HeaderValue>,
     ) -> Response<ResponseBody> {
         let mut response = policy.refusals.write(rejection, request_id, self.grpc);
-        if let (Some(cors), Some(origin)) = (&policy.cors, &self.origin) {
-            cors.open(origin, response.headers_mut());
-        }
+        self.open(policy, &mut response);
         if self.content && self.version != Version::HTTP_2 {
             // RFC 9112, section 9.6: what is left of the content ends with the connection.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

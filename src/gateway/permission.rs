@@ -1,12 +1,10 @@
 //! What may be done: `resource:action`, with `*` for everything, alone or as the action.
 //!
-//! A route demands one permission. Keys hold some, directly and through roles, which are named sets of them.
+//! A route demands one permission. Keys and users hold some, directly and through roles, which are named sets of them.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-
-use crate::keys::Key;
 
 /// Characters a permission may have.
 const CHARACTERS_MAX: usize = 128;
@@ -75,18 +73,12 @@ impl Roles {
         Self(roles)
     }
 
-    /// Says whether a key may do what demands `demanded`, by its own permissions or by its roles. A role that nobody has
+    /// Says whether whoever holds these permissions and roles may do what demands `demanded`. A role that nobody has
     /// defined grants nothing.
     #[must_use]
-    pub fn allow(&self, key: &Key, demanded: &Permission) -> bool {
-        let demanded = demanded.as_str();
-        key.permissions.iter().any(|held| covers(held, demanded))
-            || key
-                .roles
-                .iter()
-                .filter_map(|role| self.0.get(&**role))
-                .flatten()
-                .any(|held| covers(held.as_str(), demanded))
+    pub fn allow(&self, permissions: &[Arc<str>], roles: &[Arc<str>], demanded: &str) -> bool {
+        permissions.iter().any(|held| covers(held, demanded))
+            || roles.iter().filter_map(|role| self.0.get(&**role)).flatten().any(|held| covers(held.as_str(), demanded))
     }
 }
 

@@ -3,8 +3,12 @@
 //! A request takes one policy and keeps it to its end; a reload puts a new one beside it. So old routes never meet new
 //! limits.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 use super::cors::Cors;
-use super::credentials::ApiKeyFields;
+use super::credentials::Places;
 use super::environment::Environments;
 use super::forward::Forwarding;
 use super::message::HeadMaxima;
@@ -12,7 +16,9 @@ use super::permission::Roles;
 use super::rate_limit::RateLimitFields;
 use super::refusal::Refusals;
 use super::route::{RouteLimit, Routes};
+use crate::identity::Tokens;
 use crate::keys::SecretFormat;
+use crate::webhooks::Webhooks;
 
 /// One immutable policy.
 pub struct Policy {
@@ -24,8 +30,8 @@ pub struct Policy {
     pub routes: Routes,
     /// What roles may do.
     pub roles: Roles,
-    /// Where keys travel.
-    pub api_key_fields: ApiKeyFields,
+    /// Where credentials travel.
+    pub places: Places,
     /// What our own keys look like.
     pub secret_format: SecretFormat,
     /// What requests without good credentials are counted by.
@@ -38,4 +44,10 @@ pub struct Policy {
     pub cors: Option<Cors>,
     /// How refusals are written.
     pub refusals: Refusals,
+    /// Whose tokens are believed, and how ours are made.
+    pub tokens: Option<Arc<Tokens>>,
+    /// The secrets of webhooks.
+    pub webhooks: Option<Arc<ArcSwap<Webhooks>>>,
+    /// Bytes of content that may be signed.
+    pub signed_bytes_max: u64,
 }

@@ -83,7 +83,7 @@ pub fn charge_unauthenticated(
     let subject = Subject::address(client);
     take_all(limits, now, |applied| match applied.counts {
         Counts::Address | Counts::UnauthenticatedAddress => Some((subject, applied.allowance)),
-        Counts::Key | Counts::User => None,
+        Counts::Key | Counts::User | Counts::UserToken => None,
     })
 }
 
@@ -120,10 +120,15 @@ impl RouteLimit {
                 let granted = key.rate_limit.map_or(self.allowance, |requests| self.allowance.with_requests(requests));
                 Some((Subject::from_hash(key.lineage_hash), granted))
             }
-            Counts::User => Some((Subject::from_hash(principal.key()?.user_hash?), self.allowance)),
+            Counts::User => {
+                let by_token = principal.user().map(|user| user.hash);
+                let user = by_token.or_else(|| principal.key().and_then(|key| key.user_hash))?;
+                Some((Subject::from_hash(user), self.allowance))
+            }
+            Counts::UserToken => Some((Subject::from_hash(principal.user()?.hash), self.allowance)),
             Counts::Address => Some((Subject::address(client.ip()), self.allowance)),
             Counts::UnauthenticatedAddress => {
-                principal.key().is_none().then(|| (Subject::address(client.ip()), self.allowance))
+                principal.is_anonymous().then(|| (Subject::address(client.ip()), self.allowance))
             }
         }
     }

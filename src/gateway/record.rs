@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 
+use super::authentication::Principal;
 use super::body::{BodyError, Upload};
 use super::client_address::ClientAddress;
 use super::correlation::Names;
 use super::message::Target;
+use super::operation::error::OperationError;
 use super::rejection::{Reason, Rejection};
+use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
 use crate::moment::{Moment, monotonic_ns};
@@ -48,6 +51,7 @@ pub struct Record {
     route: Option<(RouteLabel, Arc<str>)>,
     request_id: Option<HeaderValue>,
     key: Option<Arc<Key>>,
+    user: Option<Arc<User>>,
     authenticated: bool,
     refused_key: Option<Arc<str>>,
     quota: Option<Quota>,
@@ -76,6 +80,7 @@ impl Record {
             route: None,
             request_id: None,
             key: None,
+            user: None,
             authenticated: false,
             refused_key: None,
             quota: None,
@@ -124,10 +129,11 @@ impl Record {
         self.route = Some((label, Arc::clone(name)));
     }
 
-    /// Notes that it is known whom the request is from: a key, or nobody where nobody need be known.
-    pub fn authenticated(&mut self, key: Option<&Arc<Key>>) {
+    /// Notes that it is known whom the request is from, which may be nobody where nobody need be known.
+    pub fn authenticated(&mut self, principal: &Principal) {
         self.authenticated = true;
-        self.key = key.cloned();
+        self.key = principal.key().cloned();
+        self.user = principal.user().cloned();
     }
 
     /// Whether it is known whom the request is from.
@@ -173,6 +179,9 @@ impl Record {
         self.desk.shard.rejected(reason as usize);
         if let Rejection::Authentication(error) = rejection {
             self.refused_key = error.key_id().cloned();
+        }
+        if let Rejection::Operation(error @ OperationError::Unavailable(_)) = rejection {
+            tracing::error!(request_id = self.id(), reason = reason.word(), "an operation failed: {error}");
         }
         if let Rejection::Upstream(error) = rejection {
             tracing::warn!(request_id = self.id(), reason = reason.word(), "the upstream failed: {error}");
@@ -258,6 +267,7 @@ impl Record {
                 status: self.status,
                 source: self.source.as_str(),
                 reason: self.reason.map(Reason::word),
+                user: self.user.as_ref().map(|user| &*user.id),
                 key_id: self.key.as_ref().map(|key| &*key.id).or(self.refused_key.as_deref()),
                 duration_ns: request_ns,
                 upstream_ns,

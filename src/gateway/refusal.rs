@@ -12,7 +12,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
 use super::body::ResponseBody;
-use super::credentials::CredentialsError;
 use super::rejection::{Reason, Rejection, Row};
 use super::route::NoRoute;
 use crate::template::{Template, TemplateError, Value};
@@ -134,8 +133,8 @@ impl Refusals {
         fields.insert(CONTENT_TYPE, form.content_type.clone());
         fields.insert(CACHE_CONTROL, NO_STORE);
         if status == StatusCode::UNAUTHORIZED {
-            let missing = matches!(rejection, Rejection::Credentials(CredentialsError::Missing));
-            let challenge = if missing { &self.challenge } else { &self.challenge_again };
+            let again = rejection.is_of_bad_credentials();
+            let challenge = if again { &self.challenge_again } else { &self.challenge };
             fields.insert(WWW_AUTHENTICATE, challenge.clone());
         }
         occasion.write_fields(fields);
@@ -156,7 +155,9 @@ fn problem(reason: Reason) -> Json {
         "detail": "{{detail}}",
     });
     if let Some(members) = problem.as_object_mut() {
-        if matches!(reason, Reason::RateLimited | Reason::UpstreamOverloaded) {
+        let to_wait =
+            [Reason::RateLimited, Reason::UpstreamOverloaded, Reason::LoginOverloaded, Reason::DeliveryOverloaded];
+        if to_wait.contains(&reason) {
             members.insert("retry_after".to_owned(), "{{retry_after}}".into());
         }
         if reason == Reason::PermissionMissing {
@@ -185,7 +186,7 @@ impl<'r> Occasion<'r> {
             1 => Value::Text(Cow::Owned(self.row.reason.word().to_ascii_uppercase())),
             2 => Value::Number(u64::from(status.as_u16())),
             3 => status.canonical_reason().unwrap_or_default().into(),
-            4 => self.row.detail.into(),
+            4 => self.rejection.particulars().unwrap_or(self.row.detail).into(),
             5 => self.rejection.retry_after_seconds().map_or(Value::Absent, Value::Number),
             6 => self.rejection.missing_permission().map_or(Value::Absent, Value::from),
             _ => self.request_id.map_or(Value::Absent, Value::from),

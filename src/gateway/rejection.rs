@@ -15,9 +15,13 @@ use super::client_address::AddressUnreadable;
 use super::credentials::CredentialsError;
 use super::environment::Misdirected;
 use super::message::{HeadTooLarge, MalformedMessage};
+use super::operation::error::OperationError;
 use super::rate_limit::RateLimited;
+pub use super::reason::Reason;
 use super::route::NoRoute;
 use super::upstream::UpstreamError;
+use crate::identity::TokenError;
+use crate::webhooks::SignatureError;
 
 /// A refusal, with what led to it.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,9 @@ pub enum Rejection {
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// An operation was not done.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
 }
 
 /// What a refusal says to whom.
@@ -75,72 +82,6 @@ pub struct Row {
     pub status: StatusCode,
     /// What the client can do about it.
     pub detail: &'static str,
-}
-
-/// Makes [`Reason`], its words, and the list of them, from one table.
-macro_rules! reasons {
-    ($($variant:ident $word:literal,)*) => {
-        /// Why a request was refused, as one word. The words are stable: they stand in bodies, logs and metrics.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason {
-            $(#[doc = concat!("`", $word, "`")] $variant,)*
-        }
-
-        impl Reason {
-            /// All words, in the order of the variants.
-            pub const WORDS: &'static [&'static str] = &[$($word,)*];
-
-            /// All reasons, in the same order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The reason of a word.
-            #[must_use]
-            pub fn of_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|reason| reason.word() == word)
-            }
-
-            /// The word.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
-    BadRequest "bad_request",
-    ClientAddress "client_address",
-    Misdirected "misdirected",
-    NoRoute "no_route",
-    MethodNotAllowed "method_not_allowed",
-    CredentialsMissing "credentials_missing",
-    CredentialsMalformed "credentials_malformed",
-    CredentialsConflict "credentials_conflict",
-    KeyUnknown "key_unknown",
-    KeyExpired "key_expired",
-    KeyNotYetValid "key_not_yet_valid",
-    KeyInactive "key_inactive",
-    KeyRevoked "key_revoked",
-    AddressNotAllowed "address_not_allowed",
-    PermissionMissing "permission_missing",
-    RateLimited "rate_limited",
-    ContentTooLarge "content_too_large",
-    ContentTimeout "content_timeout",
-    ContentBroken "content_broken",
-    UpstreamUnreachable "upstream_unreachable",
-    UpstreamConnectTimeout "upstream_connect_timeout",
-    UpstreamOverloaded "upstream_overloaded",
-    UpstreamTimeout "upstream_timeout",
-    UpstreamReset "upstream_reset",
-    UpstreamMalformed "upstream_malformed",
-    HeadTimeout "head_timeout",
-    HeadMalformed "head_malformed",
-    HeadTooLarge "head_too_large",
-    TargetTooLong "target_too_long",
-    ClientGone "client_gone",
 }
 
 impl Rejection {
@@ -159,7 +100,9 @@ impl Rejection {
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
-            Self::Upstream(UpstreamError::Overloaded) => Some(1),
+            Self::Upstream(UpstreamError::Overloaded)
+            | Self::Operation(OperationError::Busy(_))
+            | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),
             Self::Message(_)
             | Self::Head(_)
             | Self::Address(_)
@@ -171,18 +114,45 @@ impl Rejection {
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken
-            | Self::Upstream(_) => None,
+            | Self::Upstream(_)
+            | Self::Operation(_) => None,
         }
+    }
+
+    /// What is said to the client where the table's words are too general: which member of its content is wrong. Never its
+    /// value.
+    #[must_use]
+    pub fn particulars(&self) -> Option<&str> {
+        if let Self::Operation(OperationError::Malformed(what) | OperationError::Invalid(what)) = self {
+            Some(what)
+        } else {
+            None
+        }
+    }
+
+    /// Whether credentials were sent that are not good.
+    #[must_use]
+    pub const fn is_of_bad_credentials(&self) -> bool {
+        matches!(
+            self,
+            Self::Credentials(CredentialsError::Malformed | CredentialsError::Conflict) | Self::Authentication(_)
+        )
     }
 
     /// The upstream's connection says only that the content broke off; the upload knows why.
     #[must_use]
     pub fn of_upstream(error: UpstreamError, upload: Option<&Upload>, bytes_max: u64) -> Self {
-        match upload.and_then(Upload::failure) {
-            Some(UploadFailure::TooLarge) => Self::ContentTooLarge { bytes_max },
-            Some(UploadFailure::Stalled) => Self::ContentStalled,
-            Some(UploadFailure::Broken) => Self::ContentBroken,
-            None => Self::Upstream(error),
+        let failure = upload.and_then(Upload::failure);
+        failure.map_or(Self::Upstream(error), |failure| Self::of_upload(failure, bytes_max))
+    }
+
+    /// What an upload that ended early means.
+    #[must_use]
+    pub const fn of_upload(failure: UploadFailure, bytes_max: u64) -> Self {
+        match failure {
+            UploadFailure::TooLarge => Self::ContentTooLarge { bytes_max },
+            UploadFailure::Stalled => Self::ContentStalled,
+            UploadFailure::Broken => Self::ContentBroken,
         }
     }
 
@@ -237,6 +207,7 @@ impl Rejection {
                 row(Reason::ContentBroken, StatusCode::BAD_REQUEST, "The content broke off or is malformed")
             }
             Self::Upstream(error) => upstream_row(error),
+            Self::Operation(error) => operation_row(error),
         }
     }
 }
@@ -244,13 +215,13 @@ impl Rejection {
 const fn credentials_row(error: &CredentialsError) -> Row {
     match error {
         CredentialsError::Missing => {
-            row(Reason::CredentialsMissing, StatusCode::UNAUTHORIZED, "Send an API key with the request")
+            row(Reason::CredentialsMissing, StatusCode::UNAUTHORIZED, "Send credentials with the request")
         }
         CredentialsError::Malformed => {
-            row(Reason::CredentialsMalformed, StatusCode::UNAUTHORIZED, "What was sent is not an API key")
+            row(Reason::CredentialsMalformed, StatusCode::UNAUTHORIZED, "What was sent cannot be good credentials")
         }
         CredentialsError::Conflict => {
-            row(Reason::CredentialsConflict, StatusCode::BAD_REQUEST, "Send one API key, once")
+            row(Reason::CredentialsConflict, StatusCode::BAD_REQUEST, "Send one credential, once")
         }
     }
 }
@@ -269,6 +240,89 @@ const fn authentication_row(error: &AuthenticationError) -> Row {
         }
         AuthenticationError::Revoked(_) => {
             row(Reason::KeyRevoked, StatusCode::UNAUTHORIZED, "The API key has been revoked")
+        }
+        AuthenticationError::KeyNotAccepted(_) => {
+            row(Reason::KeyNotAccepted, StatusCode::FORBIDDEN, "API keys are not accepted here")
+        }
+        AuthenticationError::TokenNotAccepted => {
+            row(Reason::TokenNotAccepted, StatusCode::UNAUTHORIZED, "Tokens are not accepted here")
+        }
+        AuthenticationError::Token(TokenError::Expired) => {
+            row(Reason::TokenExpired, StatusCode::UNAUTHORIZED, "The token has expired")
+        }
+        AuthenticationError::Token(_) => row(Reason::TokenInvalid, StatusCode::UNAUTHORIZED, "The token is not valid"),
+        AuthenticationError::LoginEnded => {
+            row(Reason::LoginEnded, StatusCode::UNAUTHORIZED, "The login of the token has ended")
+        }
+        AuthenticationError::SessionEnded => {
+            row(Reason::SessionEnded, StatusCode::UNAUTHORIZED, "The session has ended")
+        }
+        AuthenticationError::Signature(error) => signature_row(*error),
+    }
+}
+
+/// A tenant without secrets is answered like a signature that does not fit: nobody learns which tenants there are.
+const fn signature_row(error: SignatureError) -> Row {
+    match error {
+        SignatureError::UnknownScheme => row(Reason::NoRoute, StatusCode::NOT_FOUND, "Nothing answers at this path"),
+        SignatureError::NoSecret
+        | SignatureError::Missing(_)
+        | SignatureError::Malformed(_)
+        | SignatureError::Mismatch => {
+            row(Reason::SignatureInvalid, StatusCode::UNAUTHORIZED, "The signature is not valid")
+        }
+        SignatureError::TooOld | SignatureError::TooNew => {
+            row(Reason::SignatureExpired, StatusCode::UNAUTHORIZED, "The content was signed at another time")
+        }
+        SignatureError::Replayed => {
+            row(Reason::DeliveryRepeated, StatusCode::CONFLICT, "The same content was delivered before")
+        }
+        SignatureError::Crowded => row(
+            Reason::DeliveryOverloaded,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too much is being delivered; try again in a moment",
+        ),
+    }
+}
+
+const fn operation_row(error: &OperationError) -> Row {
+    match error {
+        // RFC 9110, section 15.5.16.
+        OperationError::MediaType => {
+            row(Reason::ContentUnsupported, StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send JSON, as `application/json`")
+        }
+        OperationError::Malformed(_) => {
+            row(Reason::ContentMalformed, StatusCode::BAD_REQUEST, "The content is not JSON")
+        }
+        // RFC 9110, section 15.5.21.
+        OperationError::Invalid(_) => {
+            row(Reason::ContentInvalid, StatusCode::UNPROCESSABLE_ENTITY, "The content is not what is asked for")
+        }
+        OperationError::LoginFailed => {
+            row(Reason::LoginFailed, StatusCode::UNAUTHORIZED, "Login or password are not right")
+        }
+        OperationError::Busy(_) => row(
+            Reason::LoginOverloaded,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many log in at once; try again in a moment",
+        ),
+        OperationError::TokenReused => {
+            row(Reason::TokenReused, StatusCode::UNAUTHORIZED, "The token was used before, and its login has ended")
+        }
+        OperationError::Tenant => {
+            row(Reason::TenantNotAllowed, StatusCode::FORBIDDEN, "The credentials are for another tenant")
+        }
+        OperationError::NoKey => row(Reason::KeyNotFound, StatusCode::NOT_FOUND, "There is no such key"),
+        OperationError::TooManyKeys => {
+            row(Reason::TooManyKeys, StatusCode::CONFLICT, "There are as many keys as there may be; delete some first")
+        }
+        OperationError::TooManySessions => row(
+            Reason::TooManySessions,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "There are as many sessions as there may be; try again later",
+        ),
+        OperationError::Unavailable(_) => {
+            row(Reason::StoreUnavailable, StatusCode::SERVICE_UNAVAILABLE, "This cannot be done now; try again later")
         }
     }
 }

@@ -11,6 +11,8 @@ use http::Method;
 use http::uri::Authority;
 
 use super::message::Target;
+use super::operation::Operation;
+use super::parameter::Word;
 use super::pattern::{Found, Pattern, Table};
 use super::permission::Permission;
 use super::upstream::Upstream;
@@ -32,12 +34,50 @@ pub enum NoRoute {
 }
 
 /// What a route asks of a request before it lets it through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Access {
-    /// A key that is good.
-    ApiKey,
     /// Nothing.
     Public,
+    /// Good credentials of one of these kinds.
+    Credentials(Accepted),
+    /// A signature of the content.
+    Signature(Arc<Signed>),
+}
+
+/// Kinds of credentials that a route accepts; at least one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// An API key.
+    pub api_key: bool,
+    /// A user's token.
+    pub token: bool,
+    /// A customer's session.
+    pub session: bool,
+}
+
+impl Accepted {
+    /// API keys alone.
+    pub const API_KEY: Self = Self { api_key: true, token: false, session: false };
+}
+
+/// How the content of a request is signed: each of these may stand in its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The scheme of the signature.
+    pub scheme: Word,
+    /// Whose secrets it is made with.
+    pub tenant: Word,
+    /// For which environment.
+    pub environment: Word,
+}
+
+/// Where a route leads.
+#[derive(Clone)]
+pub enum Destination {
+    /// To this upstream; `None`: to that of the environment.
+    Upstream(Option<Arc<Upstream>>),
+    /// To something that the gateway does itself.
+    Operation(Arc<Operation>),
 }
 
 /// What a limit counts.
@@ -45,8 +85,10 @@ pub enum Access {
 pub enum Counts {
     /// The requests of each key; the successors of a rotated key count with it.
     Key,
-    /// The requests of each user, over all of its keys.
+    /// The requests of each user, over all of its keys and tokens.
     User,
+    /// The requests of each user that bear a token, over all of them.
+    UserToken,
     /// The requests of each client address.
     Address,
     /// The requests of each client address that bear no good credentials.
@@ -78,8 +120,10 @@ pub struct Route {
     pub permission: Option<Permission>,
     /// What counts its requests.
     pub limits: Vec<RouteLimit>,
-    /// Where it leads, if not where its environment does.
-    pub upstream: Option<Arc<Upstream>>,
+    /// The paths it is for.
+    pub patterns: Vec<Pattern>,
+    /// Where it leads.
+    pub destination: Destination,
 }
 
 /// Two routes are for the same requests.
@@ -96,18 +140,12 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Adds a route for these patterns, hosts and methods; without hosts for all of them, and so with methods.
+    /// Adds a route for these hosts and methods; without hosts for all of them, and so with methods.
     ///
     /// # Errors
     ///
     /// [`SameRequests`] if another route takes the very same ones.
-    pub fn add(
-        &mut self,
-        route: Route,
-        hosts: &[String],
-        methods: &[Method],
-        patterns: &[Pattern],
-    ) -> Result<(), SameRequests> {
+    pub fn add(&mut self, route: Route, hosts: &[String], methods: &[Method]) -> Result<(), SameRequests> {
         let index = self.routes.len();
         let mut tables: Vec<&mut Table<usize>> = Vec::new();
         if hosts.is_empty() {
@@ -123,7 +161,7 @@ impl Routes {
                 .map(|(_, table)| table),
         );
         for table in tables {
-            for pattern in patterns {
+            for pattern in &route.patterns {
                 let methods: Vec<_> =
                     if methods.is_empty() { vec![None] } else { methods.iter().cloned().map(Some).collect() };
                 for method in methods {

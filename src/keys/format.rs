@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use crate::secret::{NoRandomness, Secret, random_base62, random_hex64, random_id_of};
+use crate::secret::{NoRandomness, Secret, random_base62, random_hex64, random_id_of, random_uuid};
 
 /// Random characters of a secret: log2(62^32) is 190.5 bits.
 const RANDOM_CHARS: usize = 32;
@@ -35,6 +35,17 @@ pub struct SecretFormat {
     /// `<brand>_<environment>_`.
     prefixes: BTreeMap<String, String>,
     shape: Shape,
+    ids: Ids,
+}
+
+/// How the ids of new keys look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ids {
+    /// `key_` and 20 letters and digits.
+    #[default]
+    Word,
+    /// A random UUID (RFC 9562, section 5.4).
+    Uuid,
 }
 
 /// What stands behind the prefix.
@@ -77,13 +88,13 @@ impl SecretFormat {
         if !good {
             return Err(FormatError::Brand);
         }
-        Ok(Self { brand: brand.to_owned(), prefixes: BTreeMap::new(), shape: Shape::Base62 })
+        Ok(Self { brand: brand.to_owned(), prefixes: BTreeMap::new(), shape: Shape::Base62, ids: Ids::Word })
     }
 
     /// 64 hexadecimal digits.
     #[must_use]
     pub const fn hex64() -> Self {
-        Self { brand: String::new(), prefixes: BTreeMap::new(), shape: Shape::Hex64 }
+        Self { brand: String::new(), prefixes: BTreeMap::new(), shape: Shape::Hex64, ids: Ids::Word }
     }
 
     /// Gives the secrets of `environment` a whole prefix of their own, like `pk_test_`. The empty word stands for keys
@@ -136,6 +147,24 @@ impl SecretFormat {
         }
     }
 
+    /// Makes an id for a key that nobody else makes: `key_` and 20 random characters (119 bits), or a UUID.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`] if the operating system gives no random bytes.
+    pub fn random_id(&self) -> Result<String, NoRandomness> {
+        match self.ids {
+            Ids::Word => random_id_of("key"),
+            Ids::Uuid => random_uuid(),
+        }
+    }
+
+    /// The same with other ids for new keys.
+    #[must_use]
+    pub fn with_ids(self, ids: Ids) -> Self {
+        Self { ids, ..self }
+    }
+
     /// Says whether `text` can be a secret, as far as one can tell without a look-up.
     ///
     /// Costs as much as hashing and looking up (some 200 ns): on the road, ask it about what was not found, to tell a
@@ -172,17 +201,8 @@ impl SecretFormat {
 
 impl Default for SecretFormat {
     fn default() -> Self {
-        Self { brand: Self::BRAND.to_owned(), prefixes: BTreeMap::new(), shape: Shape::Base62 }
+        Self { brand: Self::BRAND.to_owned(), prefixes: BTreeMap::new(), shape: Shape::Base62, ids: Ids::Word }
     }
-}
-
-/// Makes an id for a key that nobody else makes: `key_` and 20 random characters (119 bits).
-///
-/// # Errors
-///
-/// [`NoRandomness`] if the operating system gives no random bytes.
-pub fn random_id() -> Result<String, NoRandomness> {
-    random_id_of("key")
 }
 
 /// Says whether the last 6 characters are the check of everything before them, and the whole has the shape that
@@ -295,7 +315,9 @@ mod tests {
         let format = SecretFormat::default();
         let secrets: HashSet<String> = (0..1000).map(|_| made(&format, None)).collect();
         assert_eq!(secrets.len(), 1000);
-        assert_ne!(random_id().unwrap(), random_id().unwrap());
+        assert_ne!(format.random_id().unwrap(), format.random_id().unwrap());
+        let uuid = format.with_ids(Ids::Uuid).random_id().unwrap();
+        assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"), "{uuid}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub mod plain;
 
 pub use append::{AppendError, append, json_of, yaml_of};
 pub use entry::{Entry, Fault, State};
-pub use format::{FormatError, SecretFormat, random_id};
+pub use format::{FormatError, Ids, SecretFormat};
 pub use key::{IdentityValues, Key, Origin, Standing, Usage};
 pub use set::{Clash, Duplicate, KeySet, Same};
 pub use sources::{Contents, Development, Fingerprint, Sources};

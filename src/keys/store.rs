@@ -103,6 +103,12 @@ impl KeyStore {
         self.by_digest.get(digest).map(|key| Arc::clone(&key))
     }
 
+    /// Finds the key with this id, whatever its standing. Waits for whoever is changing keys: not for the road.
+    #[must_use]
+    pub fn find_by_id(&self, id: &str) -> Option<Arc<Key>> {
+        self.by_id().get(id).map(|placed| Arc::clone(&placed.key))
+    }
+
     /// Makes the store hold exactly `next`.
     ///
     /// First puts in what is new or changed, then takes out what is gone. A key that has not changed stays the same

@@ -12,8 +12,8 @@ use super::answer::{Day, Key, KeyWithSecret, Page, RotatedKey, Shown, Usage, cre
 use super::refusal::{Code, Problem};
 use super::request::{Content, Id, Optional, Query, idempotency_key};
 use super::told::{KeyChange, KeyQuery, KeyRotation, NewKey, UsageQuery, page_of};
+use crate::keys::Entry;
 use crate::keys::database::{Created, DatabaseError, KeyFilter, KeyPatch, KeyRecord, Reader, Rotation};
-use crate::keys::{Entry, random_id};
 use crate::moment::Moment;
 use crate::secret::{Digest, NoRandomness, Secret};
 
@@ -32,7 +32,8 @@ pub(super) async fn list_keys(
 ) -> Result<Json<Page<Key>>, Problem> {
     let page = page_of(query.limit, query.cursor);
     let KeyQuery { state, environment, tenant, user, lineage, text, .. } = query;
-    let filter = KeyFilter { state, environment, tenant, user, lineage, text };
+    let states = state.into_iter().collect();
+    let filter = KeyFilter { states, environment, tenant, without_tenant: false, user, lineage, text };
     let (records, next) = management.read(move |store| store.keys(&filter, page)).await?;
     let now = Moment::now();
     Ok(Json(Page::new(records.into_iter().map(|record| Key::new(record, now)).collect(), next)))
@@ -58,7 +59,7 @@ pub(super) async fn create_key(
     let chosen = told.id.is_some();
     let secret = generate(&management, told.environment.as_deref())?;
     let digest = secret.digest();
-    let entry = entry_of(told, &secret)?;
+    let entry = entry_of(&management, told, &secret)?;
     let request = Digest::of(canonical.as_bytes());
     let made = management
         .write(now, move |store| {
@@ -138,7 +139,7 @@ pub(super) async fn rotate_key(
     });
     let secret = generate(&management, environment.await?.as_deref())?;
     let rotation = Rotation {
-        id: new_id()?,
+        id: new_id(&management)?,
         digest: secret.digest(),
         prefix: Some(secret.display_prefix()),
         overlap: Duration::from_secs(told.overlap_seconds.unwrap_or(OVERLAP_S)),
@@ -200,8 +201,8 @@ pub(super) async fn get_key_usage(
     Ok(Json(Usage::new(record.id, record.last_used, days)))
 }
 
-fn entry_of(told: NewKey, secret: &Secret) -> Result<Entry, Problem> {
-    let id = told.id.map_or_else(new_id, Ok)?;
+fn entry_of(management: &Management, told: NewKey, secret: &Secret) -> Result<Entry, Problem> {
+    let id = told.id.map_or_else(|| new_id(management), Ok)?;
     Ok(Entry {
         name: told.name,
         prefix: Some(secret.display_prefix()),
@@ -235,8 +236,8 @@ fn generate(management: &Management, environment: Option<&str>) -> Result<Secret
     management.format.load().generate(environment).map_err(|error| no_randomness(&error))
 }
 
-fn new_id() -> Result<String, Problem> {
-    random_id().map_err(|error| no_randomness(&error))
+fn new_id(management: &Management) -> Result<String, Problem> {
+    management.format.load().random_id().map_err(|error| no_randomness(&error))
 }
 
 pub(super) fn no_randomness(error: &NoRandomness) -> Problem {

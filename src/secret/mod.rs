@@ -8,4 +8,5 @@ pub mod random;
 pub use digest::{Digest, DigestHasher, DigestState, counted_as};
 pub use random::{
     NoRandomness, PREFIX_CHARS_MAX, Secret, display_prefix, random_base62, random_bytes, random_hex64, random_id_of,
+    random_uuid,
 };

@@ -84,6 +84,20 @@ pub fn random_id_of(kind: &str) -> Result<String, NoRandomness> {
     Ok(id)
 }
 
+/// Makes a random UUID (RFC 9562, section 5.4): 122 random bits.
+///
+/// # Errors
+///
+/// [`NoRandomness`] if the operating system gives no random bytes.
+pub fn random_uuid() -> Result<String, NoRandomness> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(NoRandomness)?;
+    let number = u128::from_be_bytes(bytes) & !(0xf << 76) | 4 << 76;
+    let digits = format!("{:032x}", number & !(0b11 << 62) | 0b10 << 62);
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    Ok(format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)))
+}
+
 /// Makes a secret of `prefix` and `chars` random characters of `0-9A-Za-z`, of 5.95 bits each.
 ///
 /// # Errors
@@ -143,6 +157,17 @@ mod tests {
         let secrets: HashSet<String> =
             (0..100).map(|_| random_base62("rt_", 43).unwrap().expose().to_owned()).collect();
         assert!(secrets.len() == 100 && secrets.iter().all(|secret| secret.len() == 46));
+    }
+
+    #[test]
+    fn a_uuid_says_that_it_is_random() {
+        let uuids: HashSet<String> = (0..1000).map(|_| random_uuid().unwrap()).collect();
+        assert_eq!(uuids.len(), 1000);
+        for uuid in uuids {
+            let parts: Vec<usize> = uuid.split('-').map(str::len).collect();
+            assert_eq!(parts, [8, 4, 4, 4, 12], "{uuid}");
+            assert!(uuid.as_bytes()[14] == b'4' && b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@ use super::super::store::{Store, StoreOf};
 use super::shown::{Secrets, record_as_json};
 use crate::document::duration;
 use crate::keys::database::{DatabaseError, KeyRecord, Rotation, Writer};
-use crate::keys::random_id;
 use crate::moment::Moment;
 
 /// Which key, in which store.
@@ -98,7 +97,7 @@ pub(super) fn rotate(
     let environment = store.read(move |reader| reader.key(&key))?.environment;
     let secret = store.settings.format.generate(environment.as_deref())?;
     let rotation = Rotation {
-        id: random_id()?,
+        id: store.settings.format.random_id()?,
         digest: secret.digest(),
         prefix: Some(secret.display_prefix()),
         overlap: arguments.overlap,

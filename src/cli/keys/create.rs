@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::store::{Store, StoreOf, StoreSettings};
 use super::shown::{Secrets, record_as_json};
 use crate::keys::database::DatabaseError;
-use crate::keys::{Entry, SecretFormat, append, json_of, random_id, yaml_of};
+use crate::keys::{Entry, SecretFormat, append, json_of, yaml_of};
 use crate::moment::Moment;
 use crate::secret::Secret;
 
@@ -90,8 +90,9 @@ fn create_in_store(
         let right = arguments.environment.as_ref().is_some_and(|environment| known.contains(environment));
         ensure!(right, "`--environment` must be one of {}", known.join(", "));
     }
-    let secret = format_of(arguments, &settings.format)?.generate(arguments.environment.as_deref())?;
-    let entry = entry_of(arguments, &secret)?;
+    let format = format_of(arguments, &settings.format)?;
+    let secret = format.generate(arguments.environment.as_deref())?;
+    let entry = entry_of(arguments, &format, &secret)?;
     let store = Store::make(settings)?;
     let (record, in_force) = store.write(now, move |writer| {
         let mut entry = entry;
@@ -117,8 +118,9 @@ fn create_in_store(
 }
 
 fn create_for_file(arguments: &CreateArguments, created: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
-    let secret = format_of(arguments, &SecretFormat::default())?.generate(arguments.environment.as_deref())?;
-    let entry = Entry { created: Some(created), ..entry_of(arguments, &secret)? };
+    let format = format_of(arguments, &SecretFormat::default())?;
+    let secret = format.generate(arguments.environment.as_deref())?;
+    let entry = Entry { created: Some(created), ..entry_of(arguments, &format, &secret)? };
     // The file first: a secret that was shown and is not stored would be taken for a key.
     let yaml = yaml_of(&entry, 2)?;
     let file = arguments.to.as_deref().map(|path| append(path, &entry)).transpose()?;
@@ -137,7 +139,7 @@ fn create_for_file(arguments: &CreateArguments, created: Timestamp, out: &mut dy
     out.flush().context("the secret could not be written")
 }
 
-fn entry_of(arguments: &CreateArguments, secret: &Secret) -> anyhow::Result<Entry> {
+fn entry_of(arguments: &CreateArguments, format: &SecretFormat, secret: &Secret) -> anyhow::Result<Entry> {
     Ok(Entry {
         name: arguments.name.clone(),
         prefix: Some(secret.display_prefix()),
@@ -148,7 +150,7 @@ fn entry_of(arguments: &CreateArguments, secret: &Secret) -> anyhow::Result<Entr
         roles: arguments.roles.clone(),
         expires: arguments.expires_at,
         rate_limit: arguments.rate_limit,
-        ..Entry::new(&arguments.id.clone().map_or_else(random_id, Ok)?, secret.digest())
+        ..Entry::new(&arguments.id.clone().map_or_else(|| format.random_id(), Ok)?, secret.digest())
     })
 }
 

@@ -6,10 +6,11 @@
 use http::HeaderName;
 
 use super::Checker;
+use super::operations::has_tokens;
 use crate::config::file::{BodyMaximum, File};
 use crate::document::Path;
 use crate::gateway::client_address::TrustedProxies;
-use crate::gateway::credentials::ApiKeyFields;
+use crate::gateway::credentials::{ApiKeyFields, Places};
 use crate::gateway::fields::{FieldRules, Via};
 use crate::gateway::forward::Forwarding;
 use crate::gateway::identity::{IdentityFields, RESERVED_PREFIX};
@@ -50,12 +51,12 @@ const MEANINGFUL: [&str; 16] = [
 struct FieldNames {
     identity: IdentityFields,
     request_id: HeaderName,
-    api_key: ApiKeyFields,
+    places: Places,
 }
 
 impl Checker<'_> {
     /// Both, or nothing if something of it cannot be used.
-    pub(super) fn forwarding(&mut self, file: &File) -> Option<(ApiKeyFields, Forwarding)> {
+    pub(super) fn forwarding(&mut self, file: &File) -> Option<(Places, Forwarding)> {
         let (written, path) = (&file.forwarding, Path::root().field("forwarding"));
         let timeouts = Path::root().field("timeouts");
         let names = self.names(file);
@@ -66,11 +67,12 @@ impl Checker<'_> {
         let trusted_proxies = TrustedProxies::new(written.trusted_proxies.clone());
         let via = Via::new(&written.via).map_err(|error| self.refuse(&path.field("via"), error.to_string())).ok();
 
-        let FieldNames { identity, request_id, api_key } = names?;
-        let fields = FieldRules::new(&identity, &api_key.fields, &request_id, written.forwarded, via?, trusted_proxies);
+        let FieldNames { identity, request_id, places } = names?;
+        let secrets: Vec<HeaderName> = places.api_key.fields.iter().chain(&places.session).cloned().collect();
+        let fields = FieldRules::new(&identity, &secrets, &request_id, written.forwarded, via?, trusted_proxies);
         let forwarding =
             Forwarding { fields, identity, request_id, content_bytes_max, request_body_timeout, response_body_timeout };
-        Some((api_key, forwarding))
+        Some((places, forwarding))
     }
 
     fn names(&mut self, file: &File) -> Option<FieldNames> {
@@ -84,6 +86,7 @@ impl Checker<'_> {
         let user = names.take(&identity.user, &path.field("user"));
         let environment = names.take(&identity.environment, &path.field("environment"));
         let permissions = names.take(&identity.permissions, &path.field("permissions"));
+        let customer = names.take(&identity.customer, &path.field("customer"));
 
         let path = root.field("forwarding").field("request_id_field");
         let request_id = names.take(&file.forwarding.request_id_field, &path);
@@ -94,6 +97,12 @@ impl Checker<'_> {
         for (index, name) in written.fields.iter().enumerate() {
             let path = names.checker.document.item(&path.field("fields"), index);
             fields.push(names.take_for_key(name, &path));
+        }
+        let mut session = Vec::new();
+        for (index, name) in file.credentials.session.fields.iter().enumerate() {
+            let path = root.field("credentials").field("session").field("fields");
+            let path = names.checker.document.item(&path, index);
+            session.push(names.take_for_key(name, &path));
         }
         if written.fields.is_empty() && !written.bearer {
             let message = "lets a key travel nowhere; name a field, or write `bearer: true`";
@@ -108,9 +117,13 @@ impl Checker<'_> {
             user,
             environment: environment?,
             permissions: permissions?,
+            customer: customer?,
             environment_by_client: identity.environment_by_client,
         };
-        Some(FieldNames { identity, request_id: request_id?, api_key: ApiKeyFields { fields, bearer: written.bearer } })
+        let session = session.into_iter().collect::<Option<Vec<_>>>()?;
+        let api_key = ApiKeyFields { fields, bearer: written.bearer };
+        let places = Places { api_key, token: has_tokens(file), session };
+        Some(FieldNames { identity, request_id: request_id?, places })
     }
 
     /// Bytes of a body; without a bound, more than there can be.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::Checker;
-use crate::config::file::{self, Environment, KeyFormat, KeyShape, Keys};
+use crate::config::file::{self, Environment, KeyFormat, KeyIds, KeyShape, Keys};
 use crate::document::Path;
-use crate::keys::{Development, Entry, SecretFormat, Sources};
+use crate::keys::{Development, Entry, Ids, SecretFormat, Sources};
 use crate::secret::Digest;
 
 impl Checker<'_> {
@@ -74,10 +74,14 @@ impl Checker<'_> {
             self.refuse(&path.field("brand"), error.to_string());
             SecretFormat::default()
         });
-        let mut format = match written.shape {
+        let format = match written.shape {
             KeyShape::Base62 => branded,
             KeyShape::Hex64 => SecretFormat::hex64(),
         };
+        let mut format = format.with_ids(match written.ids {
+            KeyIds::Key => Ids::Word,
+            KeyIds::Uuid => Ids::Uuid,
+        });
         let prefixes = path.field("prefixes");
         if written.shape == KeyShape::Hex64 && !written.prefixes.is_empty() {
             self.refuse(&prefixes, "have no effect with `shape: hex64`, which has no prefix");

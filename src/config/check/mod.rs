@@ -7,6 +7,7 @@ mod doors;
 mod fields;
 mod keys;
 mod limits;
+mod operations;
 mod policy;
 mod refusals;
 mod listen;
@@ -71,19 +72,21 @@ impl Checker<'_> {
         let access_log = self.access_log(&file.log, &key_sources);
 
         let upstream = upstream?;
-        let (api_key_fields, forwarding) = forwarding?;
+        let (places, forwarding) = forwarding?;
         Some(Config {
             listeners,
             upstream,
             key_sources,
             database,
             secret_format,
-            api_key_fields,
+            places,
             environments,
             routes,
             roles,
             cors,
             refusals: refusals?,
+            tokens: None,
+            issuers: Vec::new(),
             webhooks,
             limits,
             rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),

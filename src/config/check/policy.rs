@@ -6,12 +6,12 @@ use http::{HeaderValue, Method};
 
 use super::Checker;
 use crate::config::file::{self, File, Origins};
-use crate::config::values::{EnvironmentSettings, RouteSettings};
+use crate::config::values::{DestinationSettings, EnvironmentSettings, RouteSettings};
 use crate::document::Path;
 use crate::gateway::cors::Cors;
 use crate::gateway::pattern::{Pattern, Table};
 use crate::gateway::permission::{Permission, Roles};
-use crate::gateway::route::Access;
+use crate::gateway::route::{Accepted, Access};
 use crate::gateway::upstream;
 
 /// The route of a configuration that names none.
@@ -116,11 +116,11 @@ impl Checker<'_> {
                 hosts: Vec::new(),
                 methods: Vec::new(),
                 patterns: vec![Pattern::everything()],
-                access: Access::ApiKey,
+                access: Access::Credentials(Accepted::API_KEY),
                 permission: None,
                 limits: None,
                 cost: 1,
-                upstream: None,
+                destination: DestinationSettings::Upstream(None),
             }];
         }
         let list = Path::root().field("routes");
@@ -169,16 +169,18 @@ impl Checker<'_> {
             Some(Ok(permission)) => Some(permission),
             None => None,
         };
-        let access = match written.access {
-            file::Access::ApiKey => Access::ApiKey,
-            file::Access::Public => Access::Public,
-        };
-        if access == Access::Public && permission.is_some() {
-            self.refuse(
-                &path.field("permission"),
-                "cannot be demanded with `access: public`, where nobody is asked for a key",
-            );
+        let access = self.access(file, written, &patterns, path);
+        let holders = matches!(&access, Some(Access::Credentials(accepted)) if accepted.api_key || accepted.token);
+        if permission.is_some() && access.is_some() && !holders {
+            let message = "cannot be demanded here: only keys and tokens hold permissions";
+            self.refuse(&path.field("permission"), message);
         }
+        let destination = if written.operation.is_some() {
+            self.operation(file, written, &patterns, path)
+                .map(|operation| DestinationSettings::Operation(operation.into()))
+        } else {
+            Some(DestinationSettings::Upstream(None))
+        };
         let upstream = match &written.upstream {
             Some(own) => Some(self.upstream(file, own, &path.field("upstream"))?),
             None => None,
@@ -188,11 +190,14 @@ impl Checker<'_> {
             hosts: written.hosts.clone(),
             methods: written.methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
             patterns,
-            access,
+            access: access?,
             permission,
             limits: written.limits.clone(),
             cost: written.cost,
-            upstream,
+            destination: match (destination?, upstream) {
+                (DestinationSettings::Upstream(_), upstream) => DestinationSettings::Upstream(upstream.map(Box::new)),
+                (operation @ DestinationSettings::Operation(_), _) => operation,
+            },
         })
     }
 

@@ -6,6 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::Checker;
+use super::operations::within;
 use crate::config::file::{self, Challenge, File};
 use crate::document::Path;
 use crate::gateway::refusal::{BadTemplate, Refusals, Wish, Wishes};
@@ -66,10 +67,7 @@ impl Checker<'_> {
                 let mut told = Vec::new();
                 for BadTemplate { reason, path: inside, error } in bad {
                     let whole = reason.and_then(|reason| places.get(&reason)).unwrap_or(&path).field("body");
-                    let at = inside
-                        .split('.')
-                        .filter(|step| !step.is_empty())
-                        .fold(whole, |at, step| step.parse().map_or_else(|_| at.field(step), |index| at.index(index)));
+                    let at = within(&whole, &inside);
                     if !told.contains(&at) {
                         self.refuse(&at, error.to_string());
                         told.push(at);

@@ -101,11 +101,18 @@ pub(in crate::config) struct KeyFormat {
     pub(in crate::config) prefixes: BTreeMap<String, String>,
     /// What stands behind the prefix.
     pub(in crate::config) shape: KeyShape,
+    /// How the ids of new keys look, which are no secrets.
+    pub(in crate::config) ids: KeyIds,
 }
 
 impl Default for KeyFormat {
     fn default() -> Self {
-        Self { brand: SecretFormat::BRAND.to_owned(), prefixes: BTreeMap::new(), shape: KeyShape::default() }
+        Self {
+            brand: SecretFormat::BRAND.to_owned(),
+            prefixes: BTreeMap::new(),
+            shape: KeyShape::default(),
+            ids: KeyIds::default(),
+        }
     }
 }
 
@@ -118,4 +125,15 @@ pub(in crate::config) enum KeyShape {
     Base62,
     /// 64 hexadecimal digits, and no prefix at all.
     Hex64,
+}
+
+/// How the ids of new keys look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum KeyIds {
+    /// `key_` and 20 letters and digits.
+    #[default]
+    Key,
+    /// A random UUID (RFC 9562).
+    Uuid,
 }

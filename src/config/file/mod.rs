@@ -9,6 +9,7 @@
 mod doors;
 mod keys;
 mod listen;
+pub(super) mod operations;
 mod policy;
 mod road;
 pub(super) mod shapes;
@@ -19,9 +20,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
-pub(super) use self::keys::{Development, KeyFormat, KeyShape, Keys};
+pub(super) use self::keys::{Development, KeyFormat, KeyIds, KeyShape, Keys};
 pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
-pub(super) use self::policy::{Access, Challenge, Cors, Environment, Origins, Refusal, Refusals, Role, Route};
+pub(super) use self::operations::AccessKind;
+pub(super) use self::policy::{Challenge, Cors, Environment, Origins, Refusal, Refusals, Role, Route};
 pub(super) use self::road::{
     Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, Limit, Maxima, Per, RateLimitFields, Reset,
     Timeouts,
@@ -59,6 +61,12 @@ pub(super) struct File {
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub(super) environments: Vec<Environment>,
+    /// TEMP
+    #[serde(default)]
+    pub(super) tokens: Option<serde_json::Value>,
+    /// TEMP
+    #[serde(default)]
+    pub(super) issuers: Vec<serde_json::Value>,
     /// The ways that requests may take. Absent: one called `default`, for everything, for whoever has a good key.
     #[serde(default)]
     #[schemars(length(max = 100_000))]

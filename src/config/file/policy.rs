@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::operations::{Access, Operation, SignedBy};
 use super::shapes::{self, FromText};
 use super::upstream::{self, Upstream};
 
@@ -53,9 +54,13 @@ pub(in crate::config) struct Route {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "shapes::hosts")]
     pub(in crate::config) hosts: Vec<String>,
-    /// What it asks for. There is no default: a route that needs no credentials says so.
+    /// What it asks for: `api_key`, `token` or `session`, or a list of them of which one will do; `webhook`, a signature
+    /// of the content; or `public`, nothing. There is no default: a route that needs no credentials says so.
     pub(in crate::config) access: Access,
-    /// The permission it demands, such as `orders:write`. Absent: any good key will do.
+    /// How the content of `access: webhook` is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) webhook: Option<SignedBy>,
+    /// The permission it demands, such as `orders:write`. Absent: any good credentials will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::text")]
     pub(in crate::config) permission: Option<String>,
@@ -71,20 +76,13 @@ pub(in crate::config) struct Route {
     #[serde(default, deserialize_with = "upstream::deserialize_some", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "upstream::schema")]
     pub(in crate::config) upstream: Option<Upstream>,
+    /// What the gateway does itself, instead of asking an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) operation: Option<Operation>,
 }
 
 const fn one() -> u32 {
     1
-}
-
-/// What a route asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum Access {
-    /// A key that is good.
-    ApiKey,
-    /// Nothing.
-    Public,
 }
 
 /// A named set of permissions.

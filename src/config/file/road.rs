@@ -17,6 +17,17 @@ use crate::limits::Allowance;
 pub(in crate::config) struct Credentials {
     /// API keys.
     pub(in crate::config) api_key: ApiKey,
+    /// Sessions of customers.
+    pub(in crate::config) session: Session,
+}
+
+/// Where in a request the token of a session travels. Users' tokens always travel in `Authorization: Bearer`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Session {
+    /// The request fields that may hold it.
+    #[schemars(schema_with = "shapes::field_names")]
+    pub(in crate::config) fields: Vec<String>,
 }
 
 /// Where in a request an API key travels. Two different keys in one request are refused.
@@ -76,7 +87,7 @@ const fn buckets_max() -> u64 {
 pub(in crate::config) enum Per {
     /// Each key, together with those it was rotated from.
     Key,
-    /// Each user, over all of the user's keys.
+    /// Each user, over all of the user's keys and tokens.
     User,
     /// Each client address (IPv6: each /64).
     Address,
@@ -91,6 +102,8 @@ pub(in crate::config) enum Count {
     All,
     /// Those without a valid credential; only with `per: address`.
     Unauthenticated,
+    /// Those with a user's token; only with `per: user`.
+    Tokens,
 }
 
 /// How requests are counted.
@@ -132,18 +145,21 @@ pub(in crate::config) struct IdentityFields {
     /// The public name of the key.
     #[schemars(schema_with = "shapes::field_name")]
     pub(in crate::config) key_id: String,
-    /// The tenant of the key.
+    /// The tenant.
     #[schemars(schema_with = "shapes::field_name")]
     pub(in crate::config) tenant: String,
-    /// The user of the key.
+    /// The user.
     #[schemars(schema_with = "shapes::field_name")]
     pub(in crate::config) user: String,
-    /// The environment of the key.
+    /// The environment.
     #[schemars(schema_with = "shapes::field_name")]
     pub(in crate::config) environment: String,
-    /// The permissions of the key, separated by spaces.
+    /// The permissions of the key or the user, separated by spaces.
     #[schemars(schema_with = "shapes::field_name")]
     pub(in crate::config) permissions: String,
+    /// The customer whose session it is.
+    #[schemars(schema_with = "shapes::field_name")]
+    pub(in crate::config) customer: String,
     /// Whether a client whose credentials carry no environment may name one, in the very field `environment`. For
     /// anybody else, and without this, what a client writes there is removed.
     pub(in crate::config) environment_by_client: bool,
@@ -157,6 +173,7 @@ impl Default for IdentityFields {
             user: "X-Keygate-User".to_owned(),
             environment: "X-Keygate-Environment".to_owned(),
             permissions: "X-Keygate-Permissions".to_owned(),
+            customer: "X-Keygate-Customer".to_owned(),
             environment_by_client: false,
         }
     }

@@ -15,9 +15,9 @@ use super::row::{self, SELECT, Stored, as_json};
 use super::transaction::{Reader, Writer, anywhere, signed, timestamp_of, whole_us};
 use crate::moment::Moment;
 
-/// What a filter means; `?1` to `?6`, each of which lets everything through when it is NULL.
-const FILTER: &str = "(?1 IS NULL OR k.state = ?1) AND (?2 IS NULL OR k.environment = ?2) AND \
-     (?3 IS NULL OR k.tenant = ?3) AND (?4 IS NULL OR k.user = ?4) AND (?5 IS NULL OR k.lineage = ?5) AND \
+/// What a filter means; `?1` to `?6`, each of which lets everything through when it is NULL, and `?7`, when it is false.
+const FILTER: &str = "(?1 IS NULL OR instr(?1, ' ' || k.state || ' ') > 0) AND (?2 IS NULL OR k.environment = ?2) AND \
+     (?3 IS NULL OR k.tenant = ?3) AND (NOT ?7 OR k.tenant IS NULL) AND (?4 IS NULL OR k.user = ?4) AND (?5 IS NULL OR k.lineage = ?5) AND \
      (?6 IS NULL OR k.id LIKE ?6 ESCAPE '\\' OR k.name LIKE ?6 ESCAPE '\\' OR k.prefix LIKE ?6 ESCAPE '\\')";
 
 impl Reader {
@@ -59,11 +59,12 @@ impl Reader {
     ///
     /// If the store cannot be read.
     pub fn keys(&self, filter: &KeyFilter, page: Page) -> Result<(Vec<KeyRecord>, Option<Cursor>), DatabaseError> {
-        let sql = format!("{SELECT} WHERE {FILTER} AND k.sequence > ?7 ORDER BY k.sequence LIMIT ?8 OFFSET ?9");
+        let sql = format!("{SELECT} WHERE {FILTER} AND k.sequence > ?8 ORDER BY k.sequence LIMIT ?9 OFFSET ?10");
         let text = filter.text.as_deref().map(anywhere);
         let rows = page.rows();
         let limit = i64::try_from(rows + 1).unwrap_or(i64::MAX);
-        let mut parameters = parameters(filter, &text).to_vec();
+        let states = states(filter);
+        let mut parameters = parameters(filter, &states, &text).to_vec();
         let (after, skip) = (page.after(), i64::from(page.skip));
         parameters.extend([&after as &dyn ToSql, &limit, &skip]);
         let readings = self.all(&sql, parameters.as_slice(), row::read)?;
@@ -82,7 +83,7 @@ impl Reader {
     pub fn count_keys(&self, filter: &KeyFilter) -> Result<u64, DatabaseError> {
         let text = filter.text.as_deref().map(anywhere);
         let sql = format!("SELECT count(*) FROM keys k WHERE {FILTER}");
-        let count: i64 = self.one(&sql, parameters(filter, &text).as_slice(), |row| row.get(0))?;
+        let count: i64 = self.one(&sql, parameters(filter, &states(filter), &text).as_slice(), |row| row.get(0))?;
         Ok(super::transaction::unsigned(count))
     }
 
@@ -92,14 +93,15 @@ impl Reader {
     }
 }
 
-fn parameters<'a>(filter: &'a KeyFilter, text: &'a Option<String>) -> [&'a dyn ToSql; 6] {
-    let state: &dyn ToSql = match filter.state {
-        None => &rusqlite::types::Null,
-        Some(State::Active) => &"active",
-        Some(State::Inactive) => &"inactive",
-        Some(State::Revoked) => &"revoked",
-    };
-    [state, &filter.environment, &filter.tenant, &filter.user, &filter.lineage, text]
+fn parameters<'a>(filter: &'a KeyFilter, states: &'a Option<String>, text: &'a Option<String>) -> [&'a dyn ToSql; 7] {
+    let KeyFilter { states: _, environment, tenant, without_tenant, user, lineage, text: _ } = filter;
+    [states, environment, tenant, user, lineage, text, without_tenant]
+}
+
+/// The words of the states, each between blanks.
+fn states(filter: &KeyFilter) -> Option<String> {
+    let words: Vec<&str> = filter.states.iter().map(|state| state.name()).collect();
+    (!words.is_empty()).then(|| format!(" {} ", words.join(" ")))
 }
 
 fn understood(reading: row::Reading) -> Result<Stored, DatabaseError> {

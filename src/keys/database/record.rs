@@ -101,12 +101,14 @@ impl KeyRecord {
 /// Which keys to list; those for which all of it is true.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFilter {
-    /// Exactly this state; of the key alone, not of its user or its dates.
-    pub state: Option<State>,
+    /// Any of these states, of the key alone and not of its user or its dates; none is all.
+    pub states: Vec<State>,
     /// Exactly this environment.
     pub environment: Option<String>,
     /// Exactly this tenant.
     pub tenant: Option<String>,
+    /// No tenant at all.
+    pub without_tenant: bool,
     /// Exactly this user, by id.
     pub user: Option<String>,
     /// Exactly this chain of rotations.

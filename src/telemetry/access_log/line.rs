@@ -41,6 +41,8 @@ pub struct AccessLine<'a> {
     pub reason: Option<&'a str>,
     /// The public id of the key; never the key.
     pub key_id: Option<&'a str>,
+    /// The id of the user whose token it was.
+    pub user: Option<&'a str>,
     /// Nanoseconds from the head of the request to the end of the response.
     pub duration_ns: u64,
     /// Nanoseconds that were spent waiting for the upstream, if it was asked.
@@ -75,6 +77,9 @@ impl AccessLine<'_> {
         }
         if let Some(key_id) = self.key_id {
             fields.text("key_id", key_id.as_bytes());
+        }
+        if let Some(user) = self.user {
+            fields.text("user", user.as_bytes());
         }
         fields.milliseconds("duration_ms", self.duration_ns);
         if let Some(upstream_ns) = self.upstream_ns {
@@ -313,6 +318,7 @@ pub(super) mod tests {
             status: 429,
             source: "keygate",
             reason: Some("rate_limited"),
+            user: None,
             key_id: Some("k_1"),
             duration_ns: 1_002_003,
             upstream_ns: None,

@@ -155,8 +155,8 @@ fn filters_let_through_what_fits_all_of_them() {
     let some = |text: &str| Some(text.to_owned());
     for (filter, expected) in [
         (all(), "key_1 key_2 key_3"),
-        (KeyFilter { state: Some(State::Active), ..all() }, "key_1 key_2"),
-        (KeyFilter { state: Some(State::Revoked), ..all() }, "key_3"),
+        (KeyFilter { states: vec![State::Active], ..all() }, "key_1 key_2"),
+        (KeyFilter { states: vec![State::Revoked], ..all() }, "key_3"),
         (KeyFilter { environment: some("test"), ..all() }, "key_2"),
         (KeyFilter { tenant: some("acme"), user: some("alice"), ..all() }, "key_1 key_2"),
         (KeyFilter { user: some("Bob"), ..all() }, ""),
