@@ -25,14 +25,14 @@ use super::foreign::JWKS_BYTES_MAX;
 /// How long a fetch may take: name, connection, TLS, request and answer together.
 const FETCH_TIME: Duration = Duration::from_secs(10);
 
-/// Bytes of the head of an answer at most.
+/// Bytes of the head of an answer, or little more: hyper looks at it after each reading.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    #[error("no answer within {} s", FETCH_TIME.as_secs())]
-    Time,
+    #[error("no answer within {0:?}")]
+    Time(Duration),
     #[error("no connection: {0}")]
     Connection(#[from] std::io::Error),
     #[error("no answer that is HTTP: {0}")]
@@ -87,7 +87,11 @@ impl Client {
     ///
     /// [`FetchError`].
     pub(super) async fn get(&self, url: &Url) -> Result<Bytes, FetchError> {
-        tokio::time::timeout(FETCH_TIME, self.get_at_leisure(url)).await.map_err(|_| FetchError::Time)?
+        self.get_within(FETCH_TIME, url).await
+    }
+
+    async fn get_within(&self, time: Duration, url: &Url) -> Result<Bytes, FetchError> {
+        tokio::time::timeout(time, self.get_at_leisure(url)).await.map_err(|_| FetchError::Time(time))?
     }
 
     async fn get_at_leisure(&self, url: &Url) -> Result<Bytes, FetchError> {
@@ -132,5 +136,146 @@ where
     tokio::select! {
         answer = &mut answer => answer,
         _ = connection => answer.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, Issuer, KeyPair};
+    use rustls::ServerConfig;
+    use rustls_pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Answers one connection with `answer` and returns what was asked.
+    async fn server(answer: Vec<u8>) -> (Url, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys/jwks.json?v=1", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            // Whoever has had enough hangs up.
+            drop(stream.write_all(&answer).await);
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        (url.parse().unwrap(), asked)
+    }
+
+    fn client() -> Client {
+        Client::believing(RootCertStore::empty()).unwrap()
+    }
+
+    fn answer(head: &str, content: &[u8]) -> Vec<u8> {
+        [format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", content.len()).as_bytes(), content].concat()
+    }
+
+    #[tokio::test]
+    async fn a_document_is_asked_for_once_and_politely() {
+        let (url, asked) = server(answer("200 OK", b"{}")).await;
+        assert_eq!(client().get(&url).await.unwrap(), "{}");
+        let asked = asked.await.unwrap();
+        let host = &url[Position::BeforeHost..Position::AfterPort];
+        assert!(asked.starts_with("GET /keys/jwks.json?v=1 HTTP/1.1\r\n"), "{asked}");
+        for field in [format!("host: {host}"), "accept: application/jwk-set+json, application/json".to_owned()] {
+            assert!(asked.contains(&format!("\r\n{field}\r\n")), "{asked}");
+        }
+        // Chunks, and an end that is the end of the connection.
+        let (url, _) =
+            server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_vec()).await;
+        assert_eq!(client().get(&url).await.unwrap(), "{}");
+        let (url, _) = server(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}".to_vec()).await;
+        assert_eq!(client().get(&url).await.unwrap(), "{}");
+    }
+
+    #[tokio::test]
+    async fn whatever_else_comes_is_no_document() {
+        let large = vec![b' '; 256 * 1024 + 1];
+        let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &large].concat();
+        for (bytes, expected) in [
+            (answer("302 Found\r\nLocation: http://127.0.0.1:1/", b""), "has the status 302 Found"),
+            (answer("500 Internal Server Error", b"{}"), "has the status 500"),
+            (answer("404 Not Found", b"{}"), "has the status 404"),
+            (answer("204 No Content", b""), "has the status 204"),
+            (answer("206 Partial Content", b"{}"), "has the status 206"),
+            (answer("200 OK", &large), "larger than 256 KiB"),
+            (endless, "larger than 256 KiB"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}".to_vec(), "cut off"),
+            (b"HTTP/1.1 200 OK\r\nContent-Le".to_vec(), "no answer that is HTTP"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), "no answer that is HTTP"),
+            (answer(&format!("200 OK\r\nX: {}", "x".repeat(100_000)), b"{}"), "no answer that is HTTP"),
+            (Vec::new(), "no answer that is HTTP"),
+        ] {
+            let (url, _) = server(bytes).await;
+            let error = client().get(&url).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}, not {expected}");
+        }
+        let (url, server) = server(Vec::new()).await;
+        server.abort();
+        drop(server.await);
+        assert!(client().get(&url).await.unwrap_err().to_string().starts_with("no connection"));
+    }
+
+    /// A byte now and then does not prolong it.
+    #[tokio::test]
+    async fn whoever_is_slow_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await);
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let error = client().get_within(Duration::from_millis(200), &url).await.unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 200ms");
+        // It notices that nobody listens any more.
+        server.await.unwrap();
+    }
+
+    /// Over TLS only with a certificate of an authority that is believed, and for the name that is asked for.
+    #[tokio::test]
+    async fn over_tls_the_server_must_be_who_it_says() {
+        let authority_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&authority_key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::new(params, &authority_key);
+        let certificate =
+            CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        let (acceptor, listener) =
+            (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                drop(stream.read(&mut [0; 4096]).await);
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await);
+            }
+        });
+        let mut authorities = RootCertStore::empty();
+        authorities.add(authority.der().clone()).unwrap();
+        let believing = Client::believing(authorities).unwrap();
+        let url = |host: &str| Url::parse(&format!("https://{host}:{port}/")).unwrap();
+        assert_eq!(believing.get(&url("localhost")).await.unwrap(), "{}");
+        for (client, host) in
+            [(&believing, "127.0.0.1"), (&client(), "localhost"), (&Client::new().unwrap(), "localhost")]
+        {
+            let error = client.get(&url(host)).await.unwrap_err().to_string();
+            assert!(error.starts_with("no connection: invalid peer certificate"), "{error}");
+        }
     }
 }

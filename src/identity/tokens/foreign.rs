@@ -131,12 +131,20 @@ pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, FileProblem> {
     Ok(content)
 }
 
-/// A wish to read keys before it is time: heard at most every [`EARLY_EVERY`].
-#[derive(Debug, Default)]
+/// A wish to read keys before it is time, which is not heard too often.
+#[derive(Debug)]
 pub(super) struct Early {
+    /// How long keys are not read again, whoever wishes: [`EARLY_EVERY`].
+    pub(super) every: Duration,
     wished: Notify,
     /// When they were last read, in nanoseconds of the monotonic clock; zero if they never were.
     read_ns: AtomicU64,
+}
+
+impl Default for Early {
+    fn default() -> Self {
+        Self { every: EARLY_EVERY, wished: Notify::new(), read_ns: AtomicU64::new(0) }
+    }
 }
 
 impl Early {
@@ -165,6 +173,6 @@ impl Early {
 
     fn may_read(&self, now: Moment) -> bool {
         let read_ns = self.read_ns.load(Ordering::Relaxed);
-        read_ns == 0 || u128::from(now.monotonic_ns.saturating_sub(read_ns)) >= EARLY_EVERY.as_nanos()
+        read_ns == 0 || u128::from(now.monotonic_ns.saturating_sub(read_ns)) >= self.every.as_nanos()
     }
 }

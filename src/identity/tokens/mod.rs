@@ -390,3 +390,6 @@ fn first_keys(issuer: &Foreign) -> Result<ForeignKeys, FileProblem> {
     let keys = issuer.keys(&document, &ForeignKeys::default());
     keys.map(Option::unwrap_or_default).map_err(|error| FileProblem::new(file, error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

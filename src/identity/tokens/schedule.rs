@@ -66,8 +66,13 @@ impl Schedule {
 
     /// Whether everything that the key at `index` has signed has expired. `ages` from the oldest to the youngest.
     pub(super) fn is_over(&self, ages: &[Age], index: usize, now_s: u64) -> bool {
-        let successor = ages.iter().skip(index + 1).find(|age| age.wanted);
-        successor.is_some_and(|age| self.ripe_s(*age).saturating_add(self.remains_s) <= now_s)
+        let Some(own) = ages.get(index) else { return false };
+        let follows = |(other, age): &(usize, &Age)| {
+            // Of two of the same second the order decides; but nobody waits for a key that does not sign at all.
+            age.wanted && (*other > index || !own.wanted && age.made_s == own.made_s)
+        };
+        let successor = ages.iter().enumerate().find(follows);
+        successor.is_some_and(|(_, age)| self.ripe_s(*age).saturating_add(self.remains_s) <= now_s)
     }
 
     /// When a key has been published for long enough to sign.
@@ -152,7 +157,10 @@ mod tests {
         assert_eq!(schedule.signs(&keys[..1], 1000), None);
         assert!(schedule.successor_is_due(&keys[..1], 1000));
         assert!(schedule.is_over(&keys, 0, 9 * DAY) && !schedule.is_over(&keys[..1], 0, u64::MAX));
+        keys[0].made_s = 1000;
         keys.swap(0, 1);
+        assert!(schedule.is_over(&keys, 1, 9 * DAY), "of the same second, in whatever order");
+        keys[1].made_s = 1001;
         assert_eq!(schedule.signs(&keys, 50 * DAY), Some(0));
         assert!(!schedule.is_over(&keys, 0, 500 * DAY), "what never signs replaces nobody");
     }

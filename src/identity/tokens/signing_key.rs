@@ -72,7 +72,7 @@ enum Pair {
     EdDsa(Ed25519KeyPair),
     Es256(EcdsaKeyPair),
     Rs256(RsaKeyPair),
-    Hs256(hmac::Key),
+    Hs256(Box<hmac::Key>),
 }
 
 /// A key that signs tokens.
@@ -138,7 +138,7 @@ impl SigningKey {
         // A thumbprint would be a plain hash of the secret (RFC 7638, section 7). This says no more of it than any
         // token does.
         let id = encoded(hmac::sign(&key, b"the name of this key").as_ref());
-        Ok(Self::named(id, Pair::Hs256(key), None, verifier))
+        Ok(Self::named(id, Pair::Hs256(Box::new(key)), None, verifier))
     }
 
     fn named(id: String, pair: Pair, public: Option<PublicKey>, verifier: Verifier) -> Self {
@@ -246,8 +246,8 @@ fn pem(der: &[u8]) -> Zeroizing<String> {
     const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
     const END: &str = "-----END PRIVATE KEY-----\n";
     // With its whole capacity from the start: a string that grows leaves copies of itself behind.
-    let lines = der.len().div_ceil(48);
-    let mut text = Zeroizing::new(String::with_capacity(BEGIN.len() + lines * 65 + END.len()));
+    let letters = der.len().div_ceil(3) * 4 + der.len().div_ceil(48);
+    let mut text = Zeroizing::new(String::with_capacity(BEGIN.len() + letters + END.len()));
     text.push_str(BEGIN);
     for line in der.chunks(48) {
         STANDARD.encode_string(line, &mut text);

@@ -81,7 +81,7 @@ pub(super) enum Verifier {
     /// A public key.
     Public(Algorithm, ParsedPublicKey),
     /// A secret, for HS256.
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl fmt::Debug for Verifier {
@@ -93,7 +93,7 @@ impl fmt::Debug for Verifier {
 impl Verifier {
     /// The verifier of HS256 with this secret. `None` if it is shorter than [`SECRET_BYTES_MIN`].
     pub(super) fn secret(secret: &[u8]) -> Option<Self> {
-        (secret.len() >= SECRET_BYTES_MIN).then(|| Self::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+        (secret.len() >= SECRET_BYTES_MIN).then(|| Self::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret).into()))
     }
 
     /// The one algorithm that it is for.
