@@ -31,7 +31,7 @@ use crate::probes;
 use crate::reload::Watcher;
 use crate::telemetry::log::LogControl;
 
-/// How often buckets that are full, and so say nothing, are dropped.
+/// How often buckets that are full, and so say nothing, are dropped, and logins and sessions that are over.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the last lines of the access log may take.
@@ -180,12 +180,14 @@ async fn watch_files(state: Arc<State>, again: Arc<Notify>) {
     }
 }
 
-/// Drops buckets that say nothing.
+/// Drops buckets that say nothing, and what is over.
 async fn keep_house(state: Arc<State>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let dropped = state.limits.sweep(Moment::now());
-        tracing::debug!(dropped, "swept the limits' buckets");
+        let now = Moment::now();
+        let dropped = state.limits.sweep(now);
+        let over = state.vault.as_ref().map_or(0, |vault| vault.directory.sweep(now));
+        tracing::debug!(dropped, over, "swept the limits' buckets, logins and sessions");
     }
 }
 

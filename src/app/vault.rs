@@ -133,7 +133,9 @@ impl Vault {
     /// Takes out of the store what is over.
     async fn purge(&self) {
         loop {
-            match self.database.write(By::cli("keygate"), Moment::now(), |store| store.purge()).await {
+            #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is for one lifetime only")]
+            let purged = self.database.write(By::cli("keygate"), Moment::now(), |store| store.purge()).await;
+            match purged {
                 Ok(purged) if purged >= PURGE_MAX => {}
                 Ok(purged) => return tracing::debug!(purged, "took what is over out of the store"),
                 Err(error) => return tracing::warn!("what is over was not taken out of the store: {error}"),
