@@ -27,7 +27,7 @@ pub struct UsersArguments {
 /// What to do with users.
 #[derive(Debug, clap::Subcommand)]
 enum UsersCommand {
-    /// Makes a user; without a password, who cannot log in, unless there is one on standard input
+    /// Makes a user, with the password on standard input, or with none
     Create(Box<CreateArguments>),
     /// Sets the password of a user, and ends all logins of the user
     SetPassword(PasswordArguments),

@@ -88,7 +88,7 @@ pub enum Unfit {
 pub enum HashError {
     /// The text shall not be a password.
     #[error("the password {0}")]
-    Unfit(#[from] Unfit),
+    Unfit(Unfit),
     /// Too many wait.
     #[error(transparent)]
     Busy(#[from] Busy),
@@ -98,6 +98,12 @@ pub enum HashError {
     /// There is no memory for it, or the thread broke off.
     #[error("the password cannot be hashed")]
     Failed,
+}
+
+impl From<Unfit> for HashError {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
 }
 
 /// Says whether a text may be a password. There is no rule about kinds of characters: they make passwords worse (NIST
