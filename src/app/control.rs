@@ -30,7 +30,7 @@ use crate::probes;
 use crate::reload::Watcher;
 use crate::telemetry::log::LogControl;
 
-/// How often buckets that are full, and so say nothing, are dropped.
+/// How often buckets that are full, and so say nothing, are dropped, and logins and sessions that are over.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the last lines of the access log may take.

@@ -62,7 +62,9 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(Configured { config }) => check(&config, &mut out),
         Command::Keys(arguments) => cli::keys::run(&arguments, &mut io::stdin(), &mut out, Moment::now(), &store_of),
-        Command::Users(arguments) => cli::users::run(&arguments, &mut out, Moment::now(), &store_of),
+        Command::Users(arguments) => cli::users::run(&arguments, &mut io::stdin(), &mut out, Moment::now(), &store_of),
+        Command::Logins(arguments) => cli::logins::run(&arguments, &mut out, Moment::now(), &store_of),
+        Command::Sessions(arguments) => cli::sessions::run(&arguments, &mut out, Moment::now(), &store_of),
         Command::Healthcheck { admin, path, timeout } => {
             probes::healthcheck(admin, &path, Duration::from_secs(timeout)).map_err(anyhow::Error::msg)?;
             Ok(ExitCode::SUCCESS)

@@ -134,7 +134,9 @@ impl Vault {
     /// Takes out of the store what is over.
     async fn purge(&self) {
         loop {
-            match self.database.write(By::cli("keygate"), Moment::now(), |store| store.purge()).await {
+            #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is for one lifetime only")]
+            let purged = self.database.write(By::cli("keygate"), Moment::now(), |store| store.purge()).await;
+            match purged {
                 Ok(purged) if purged >= PURGE_MAX => {}
                 Ok(purged) => return tracing::debug!(purged, "took what is over out of the store"),
                 Err(error) => return tracing::warn!("what is over was not taken out of the store: {error}"),
@@ -277,4 +279,125 @@ fn session_of(record: SessionRecord) -> Result<Session, NotAField> {
 /// Whole seconds since the Unix epoch, rounded down.
 fn seconds(time: Timestamp) -> u64 {
     u64::try_from(time.as_second()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::database::{NewLogin, NewSession, NewUser, Refreshed, Writer, announce};
+    use crate::secret::Digest;
+
+    /// A user with a login and a session, each of which is named as its token.
+    fn fill(store: &Writer<'_>) -> Result<(), DatabaseError> {
+        let end = Timestamp::from_second(4_000_000_000).unwrap();
+        let roles = vec!["auditor".to_owned()];
+        store.create_user(NewUser { id: "u1".into(), login: "alice".into(), roles, ..NewUser::default() })?;
+        let (id, user) = ("l1".to_owned(), "u1".to_owned());
+        store.create_login(NewLogin { id, user, refresh: Digest::of(b"l1"), expires: end, verified: None })?;
+        let (id, digest, customer) = ("s1".to_owned(), Digest::of(b"s1"), "c1".to_owned());
+        let session = NewSession { id, digest, tenant: Some("acme".into()), environment: None, customer, expires: end };
+        store.create_session(session).map(drop)
+    }
+
+    fn vault() -> (tempfile::TempDir, Arc<Vault>) {
+        let directory = tempfile::tempdir().unwrap();
+        let vault = Vault::open(&directory.path().join("k.db"), &Arc::new(KeyStore::new())).unwrap();
+        (directory, vault)
+    }
+
+    /// Whether the user is switched on, and whether the login and the session are there.
+    fn found(vault: &Vault) -> (Option<bool>, bool, bool) {
+        let directory = &vault.directory;
+        let session = directory.session(&Digest::of(b"s1"));
+        (directory.user("u1").map(|user| user.enabled), directory.login("l1").is_some(), session.is_some())
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_in_force_when_the_write_returns() {
+        let (_directory, vault) = vault();
+        let live = vault.live();
+        let now = Moment::now();
+        let by = || By::gateway("u1");
+        live.write(by(), now, fill).await.unwrap();
+        assert_eq!(found(&vault), (Some(true), true, true));
+        assert_eq!(&*vault.directory.user("u1").unwrap().roles[0], "auditor");
+        assert_eq!(vault.directory.login("l1").unwrap().expires_s, 4_000_000_000);
+        let session = vault.directory.session(&Digest::of(b"s1")).unwrap();
+        assert_eq!(
+            (session.tenant_value.as_ref().unwrap(), &session.customer_value),
+            (&"acme".parse().unwrap(), &"c1".parse().unwrap())
+        );
+
+        let sooner = Timestamp::from_second(3_000_000_000).unwrap();
+        let refreshed = live
+            .write(by(), now, move |store| store.refresh_login("l1", &Digest::of(b"l1"), Digest::of(b"next"), sooner))
+            .await;
+        assert!(matches!(refreshed, Ok(Refreshed::Renewed(_))));
+        assert_eq!(vault.directory.login("l1").unwrap().expires_s, 3_000_000_000);
+        live.write(by(), now, |store| store.disable_user("u1")).await.unwrap();
+        assert_eq!(found(&vault), (Some(false), false, true));
+        live.write(by(), now, |store| store.revoke_session("s1")).await.unwrap();
+        live.write(by(), now, |store| store.delete_user("u1")).await.unwrap();
+        assert_eq!(found(&vault), (None, false, false));
+    }
+
+    /// A refresh token that comes again has ended the login on every side when the answer is given.
+    #[tokio::test]
+    async fn a_reused_refresh_token_is_out_of_force_when_the_write_returns() {
+        let (_directory, vault) = vault();
+        let live = vault.live();
+        live.write(By::gateway("u1"), Moment::now(), fill).await.unwrap();
+        let end = Timestamp::from_second(4_000_000_000).unwrap();
+        let again = move |store: &Writer<'_>| store.refresh_login("l1", &Digest::of(b"old"), Digest::of(b"next"), end);
+        assert_eq!(live.write(By::gateway("u1"), Moment::now(), again).await.unwrap(), Refreshed::Reused);
+        assert_eq!(found(&vault), (Some(true), false, true));
+    }
+
+    /// As commands do it: another handle of the file, and an announcement.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_command_writes_is_in_force_when_it_has_been_announced() {
+        let (directory, vault) = vault();
+        let path = directory.path().join("k.db");
+        let tending = tokio::spawn(Arc::clone(&vault).tend());
+        let commands = tokio::task::spawn_blocking(move || {
+            let database = Database::open_existing(&path).unwrap();
+            let mut seen = Vec::new();
+            for step in [
+                fill,
+                |store: &Writer<'_>| store.end_login("l1").map(drop),
+                |store: &Writer<'_>| store.delete_user("u1"),
+            ] {
+                let write = move |store: &Writer<'_>| {
+                    step(store)?;
+                    store.revision()
+                };
+                let revision = database.write_blocking(By::cli("test"), Moment::now(), write).unwrap();
+                assert_eq!(announce(&path, revision).unwrap().gateways, 1);
+                seen.push(found(&vault));
+            }
+            seen
+        });
+        let seen = commands.await.unwrap();
+        assert_eq!(seen, [(Some(true), true, true), (Some(true), false, true), (None, false, true)]);
+        tending.abort();
+    }
+
+    #[tokio::test]
+    async fn what_is_there_at_the_start_is_in_force_and_what_is_over_is_taken_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k.db");
+        let database = Database::open(&path).unwrap();
+        database.write_blocking(By::cli("test"), Moment::now(), fill).unwrap();
+        let over = |store: &Writer<'_>| {
+            let (id, digest, customer) = ("s2".to_owned(), Digest::of(b"s2"), "c1".to_owned());
+            let expires = Timestamp::from_second(1).unwrap();
+            store.create_session(NewSession { id, digest, tenant: None, environment: None, customer, expires })
+        };
+        database.write_blocking(By::cli("test"), Moment::now(), over).unwrap();
+        let vault = Vault::open(&path, &Arc::new(KeyStore::new())).unwrap();
+        assert_eq!(found(&vault), (Some(true), true, true));
+        vault.purge().await;
+        let left = database.read_blocking(|store| store.sessions(&Default::default(), Default::default())).unwrap().0;
+        assert_eq!(left.iter().map(|session| session.id.as_str()).collect::<Vec<_>>(), ["s1"]);
+    }
 }

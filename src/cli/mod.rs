@@ -8,9 +8,12 @@
 
 pub mod keys;
 pub mod users;
+pub mod logins;
+pub mod sessions;
 
 pub mod store;
 
+mod password;
 mod table;
 
 use std::io::Write;
@@ -47,8 +50,12 @@ pub enum Command {
     Check(Configured),
     /// Make, hash and list API keys, and change those of the store.
     Keys(keys::KeysArguments),
-    /// Make, list and switch users of the store.
+    /// Make, list and switch users of the store, and set their passwords.
     Users(users::UsersArguments),
+    /// List and end logins of users.
+    Logins(logins::LoginsArguments),
+    /// List and revoke sessions of customers.
+    Sessions(sessions::SessionsArguments),
     /// Ask a running gateway whether it is ready; for container health checks.
     Healthcheck {
         /// Address of the admin door.

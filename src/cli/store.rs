@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::document::Document;
 use crate::keys::SecretFormat;
-use crate::keys::database::{AnnounceError, By, Database, DatabaseError, Reader, Writer, announce};
+use crate::keys::database::{AnnounceError, By, Cursor, Database, DatabaseError, Page, Reader, Writer, announce};
 use crate::moment::Moment;
 
 /// Bytes of a configuration that are read.
@@ -31,6 +31,8 @@ pub struct StoreSettings {
     pub format: SecretFormat,
     /// The environments there are. Empty: any.
     pub environments: Vec<String>,
+    /// The roles there are.
+    pub roles: Vec<String>,
 }
 
 /// Finds what the configuration at a path says about the store.
@@ -42,6 +44,7 @@ pub type StoreOf<'a> = &'a dyn Fn(&Path) -> anyhow::Result<StoreSettings>;
 struct Shape {
     keys: KeysShape,
     environments: Vec<EnvironmentShape>,
+    roles: Vec<RoleShape>,
 }
 
 #[derive(Default, Deserialize)]
@@ -60,6 +63,12 @@ struct EnvironmentShape {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct RoleShape {
+    name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct FormatShape {
     brand: Option<String>,
     prefixes: BTreeMap<String, String>,
@@ -74,7 +83,8 @@ struct FormatShape {
 pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<StoreSettings> {
     let mut document = Document::read(path, CONFIGURATION_BYTES_MAX).map_err(anyhow::Error::msg)?;
     let problems = document.expand(variable);
-    let Shape { keys: KeysShape { database, format }, environments } = document.decode_rest().unwrap_or_default();
+    let Shape { keys: KeysShape { database, format }, environments, roles } =
+        document.decode_rest().unwrap_or_default();
     let Some(database) = database else {
         if let Some(problem) = problems.iter().find(|problem| problem.field.starts_with("keys")) {
             bail!("{problem}");
@@ -96,7 +106,8 @@ pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyho
         }
     }
     let environments = environments.into_iter().filter_map(|environment| environment.name).collect();
-    Ok(StoreSettings { database: folder.join(database), format: secrets, environments })
+    let roles = roles.into_iter().filter_map(|role| role.name).collect();
+    Ok(StoreSettings { database: folder.join(database), format: secrets, environments, roles })
 }
 
 /// A store that was opened for a command.
@@ -125,6 +136,24 @@ impl Store {
         what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> anyhow::Result<T> {
         Ok(self.database.read_blocking(what)?)
+    }
+
+    /// Everything of a list, a page at a time.
+    pub(super) fn read_all<T: Send + 'static>(
+        &self,
+        list: impl Fn(&Reader, Page) -> Result<(Vec<T>, Option<Cursor>), DatabaseError> + Clone + Send + 'static,
+    ) -> anyhow::Result<Vec<T>> {
+        let mut all = Vec::new();
+        let mut page = Page::first(Page::LIMIT_MAX);
+        loop {
+            let list = list.clone();
+            let (more, next) = self.read(move |reader| list(reader, page))?;
+            all.extend(more);
+            match next {
+                Some(_) => page.cursor = next,
+                None => return Ok(all),
+            }
+        }
     }
 
     /// Changes the store, and tells the gateways that run. Beside the value stands whether the change is in force: it is
@@ -221,6 +250,20 @@ mod tests {
             ("keys: {database: a}\nenvironments: 7", &[]),
         ] {
             assert_eq!(found(text).unwrap().environments, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_roles_are_those_of_the_configuration_that_can_be_read() {
+        for (text, expected) in [
+            ("keys: {database: a}", &[][..]),
+            (
+                "keys: {database: a}\nroles: [{name: owner, permissions: ['*']}, {nmae: x}, {name: auditor}]",
+                &["owner", "auditor"],
+            ),
+            ("keys: {database: a}\nroles: 7", &[]),
+        ] {
+            assert_eq!(found(text).unwrap().roles, expected, "{text}");
         }
     }
 

@@ -1,14 +1,19 @@
 //! `keygate users`: the users of the store.
+//!
+//! A password comes in on standard input, never by an argument.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use serde_json::json;
 
 use super::Configured;
+use super::password::read_password;
 use super::store::{Store, StoreOf};
 use super::table::{or_dash, write_table};
-use crate::keys::database::{DatabaseError, NewUser, Page, UserFilter, UserRecord, Writer};
+use crate::identity::password;
+use crate::keys::database::{DatabaseError, NewUser, UserFilter, UserRecord, Writer};
 use crate::moment::Moment;
 use crate::secret::random_id_of;
 
@@ -22,15 +27,17 @@ pub struct UsersArguments {
 /// What to do with users.
 #[derive(Debug, clap::Subcommand)]
 enum UsersCommand {
-    /// Makes a user, without a password
+    /// Makes a user, with the password on standard input, or with none
     Create(Box<CreateArguments>),
+    /// Sets the password of a user, and ends all logins of the user
+    SetPassword(PasswordArguments),
     /// Lists all users
     List(ListArguments),
-    /// Switches a user off, and all keys of the user with it
+    /// Switches a user off, and all keys of the user with it; ends all logins of the user
     Disable(OneArguments),
     /// Switches a user on
     Enable(OneArguments),
-    /// Deletes a user, and revokes all keys of the user
+    /// Deletes a user, revokes all keys of the user and ends all logins
     Delete(OneArguments),
 }
 
@@ -51,9 +58,12 @@ struct CreateArguments {
     /// What the user may do, such as `orders:read`; can be repeated
     #[arg(long = "permission", value_name = "PERMISSION")]
     permissions: Vec<String>,
-    /// Named set of permissions; can be repeated
+    /// Named set of permissions, one of the configuration's `roles`; can be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
+    /// Reads the password from standard input, all of it but a line end behind it: 8 to 256 characters
+    #[arg(long)]
+    password_stdin: bool,
     #[command(flatten)]
     configured: Configured,
     /// Prints JSON
@@ -82,21 +92,32 @@ struct OneArguments {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct PasswordArguments {
+    #[command(flatten)]
+    one: OneArguments,
+    /// Reads the password from standard input, all of it but a line end behind it: 8 to 256 characters
+    #[arg(long, required = true)]
+    password_stdin: bool,
+}
+
 type Operation = fn(&Writer<'_>, &str) -> Result<UserRecord, DatabaseError>;
 
-/// Does what `arguments` say, at `now`.
+/// Does what `arguments` say, at `now`. `input` is read for a password alone.
 ///
 /// # Errors
 ///
-/// Whatever is wrong, in words for the operator.
+/// Whatever is wrong, in words for the operator; never a password.
 pub fn run(
     arguments: &UsersArguments,
+    input: &mut dyn Read,
     out: &mut dyn Write,
     now: Moment,
     store_of: StoreOf<'_>,
 ) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        UsersCommand::Create(arguments) => create(arguments, out, now, store_of)?,
+        UsersCommand::Create(arguments) => create(arguments, input, out, now, store_of)?,
+        UsersCommand::SetPassword(arguments) => set_password(arguments, input, out, now, store_of)?,
         UsersCommand::List(arguments) => list(arguments, out, store_of)?,
         UsersCommand::Disable(arguments) => {
             change(arguments, ("disabled", |writer, id| writer.disable_user(id)), out, now, store_of)?;
@@ -109,8 +130,24 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn create(arguments: &CreateArguments, out: &mut dyn Write, now: Moment, store_of: StoreOf<'_>) -> anyhow::Result<()> {
-    let store = Store::make(store_of(&arguments.configured.config)?)?;
+fn create(
+    arguments: &CreateArguments,
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+    now: Moment,
+    store_of: StoreOf<'_>,
+) -> anyhow::Result<()> {
+    let settings = store_of(&arguments.configured.config)?;
+    if let known @ [_, ..] = settings.roles.as_slice() {
+        let right = arguments.roles.iter().all(|role| known.contains(role));
+        ensure!(right, "`--role` must be one of {}", known.join(", "));
+    } else {
+        ensure!(arguments.roles.is_empty(), "`--role` has nothing to name: the configuration has no `roles`");
+    }
+    // Before there is a user: one without the password that was meant would be no use.
+    let password = if arguments.password_stdin { Some(read_password(input)?) } else { None };
+    let hash = password.map(|password| password::hash(&password)).transpose()?;
+    let store = Store::make(settings)?;
     let user = NewUser {
         id: arguments.id.clone().map_or_else(|| random_id_of("user"), Ok)?,
         login: arguments.login.clone(),
@@ -120,7 +157,13 @@ fn create(arguments: &CreateArguments, out: &mut dyn Write, now: Moment, store_o
         roles: arguments.roles.clone(),
         ..NewUser::default()
     };
-    let (user, in_force) = store.write(now, move |writer| writer.create_user(user))?;
+    let (user, in_force) = store.write(now, move |writer| {
+        let user = writer.create_user(user)?;
+        match hash {
+            Some(hash) => with_password(writer, &user.id, &hash),
+            None => Ok(user),
+        }
+    })?;
     if arguments.json {
         writeln!(out, "{}", json!(user))?;
     } else {
@@ -130,18 +173,39 @@ fn create(arguments: &CreateArguments, out: &mut dyn Write, now: Moment, store_o
     in_force.check()
 }
 
+fn set_password(
+    arguments: &PasswordArguments,
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+    now: Moment,
+    store_of: StoreOf<'_>,
+) -> anyhow::Result<()> {
+    let OneArguments { user, configured, json } = &arguments.one;
+    let store = Store::open(&configured.config, store_of)?;
+    let hash = password::hash(&read_password(input)?)?;
+    let user = user.clone();
+    let (user, in_force) = store.write(now, move |writer| {
+        let id = writer.user_by_id_or_login(&user)?.id;
+        with_password(writer, &id, &hash)
+    })?;
+    if *json {
+        writeln!(out, "{}", json!(user))?;
+    } else {
+        writeln!(out, "The user {} has a new password. All logins of the user are ended.", user.login)?;
+    }
+    out.flush()?;
+    in_force.check()
+}
+
+/// Sets the password of a user, and returns what the user is then.
+fn with_password(writer: &Writer<'_>, id: &str, hash: &str) -> Result<UserRecord, DatabaseError> {
+    writer.set_password_hash(id, Some(hash))?;
+    writer.user(id)
+}
+
 fn list(arguments: &ListArguments, out: &mut dyn Write, store_of: StoreOf<'_>) -> anyhow::Result<()> {
     let store = Store::open(&arguments.configured.config, store_of)?;
-    let mut users = Vec::new();
-    let mut page = Page::first(Page::LIMIT_MAX);
-    loop {
-        let (more, next) = store.read(move |reader| reader.users(&UserFilter::default(), page))?;
-        users.extend(more);
-        if next.is_none() {
-            break;
-        }
-        page.cursor = next;
-    }
+    let users = store.read_all(|reader, page| reader.users(&UserFilter::default(), page))?;
     if arguments.json {
         writeln!(out, "{:#}", json!(users))?;
         return Ok(());
@@ -193,13 +257,17 @@ fn deleted(writer: &Writer<'_>, id: &str) -> Result<UserRecord, DatabaseError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use clap::Parser;
     use serde_json::Value;
+    use zeroize::Zeroizing;
 
     use super::super::keys::{self, KeysArguments};
     use super::super::store::store_of;
     use super::*;
+    use crate::identity::Passwords;
+    use crate::keys::database::Database;
 
     #[derive(Debug, Parser)]
     enum Program {
@@ -211,11 +279,15 @@ mod tests {
     const NOW: Moment = Moment { unix_ns: 1_795_305_600_000_000_000, monotonic_ns: 0 };
 
     fn try_run(config: &str, words: &str) -> anyhow::Result<String> {
+        try_run_with(config, words, "")
+    }
+
+    fn try_run_with(config: &str, words: &str, input: &str) -> anyhow::Result<String> {
         let words = format!("keygate {words} --config {config}");
         let mut out = Vec::new();
         let store_of: StoreOf<'_> = &|config| store_of(config, &|_| None);
         match Program::try_parse_from(words.split(' '))? {
-            Program::Users(arguments) => run(&arguments, &mut out, NOW, store_of)?,
+            Program::Users(arguments) => run(&arguments, &mut input.as_bytes(), &mut out, NOW, store_of)?,
             Program::Keys(arguments) => keys::run(&arguments, &mut &b""[..], &mut out, NOW, store_of)?,
         };
         Ok(String::from_utf8(out)?)
@@ -224,7 +296,8 @@ mod tests {
     fn with_store() -> (tempfile::TempDir, String) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keygate.yaml");
-        fs::write(&path, "keys: {database: k.db}\n").unwrap();
+        let roles = "roles: [{name: admin, permissions: ['*']}, {name: auditor, permissions: ['*:read']}]";
+        fs::write(&path, format!("keys: {{database: k.db}}\n{roles}\n")).unwrap();
         let path = path.to_str().unwrap().to_owned();
         (directory, path)
     }
@@ -260,8 +333,9 @@ mod tests {
 
     #[test]
     fn only_making_a_user_makes_a_store() {
+        const SET_PASSWORD: &str = "users set-password a --password-stdin";
         let (directory, config) = with_store();
-        for words in ["users list", "users disable a", "users enable a", "users delete a"] {
+        for words in ["users list", "users disable a", "users enable a", "users delete a", SET_PASSWORD] {
             let error = try_run(&config, words).unwrap_err().to_string();
             assert_eq!(error, format!("there is no store at {}", directory.path().join("k.db").display()), "{words}");
         }
@@ -278,9 +352,58 @@ mod tests {
             ("users create --login Alice", "another user has the same id or login"),
             ("users create --login \u{e9}", "login: must be 1 to 128 visible ASCII characters without spaces"),
             ("users disable bob", "there is no such user"),
+            ("users create --login bob --role admin --role adimn", "`--role` must be one of admin, auditor"),
         ] {
             assert_eq!(try_run(&config, words).unwrap_err().to_string(), expected, "{words}");
         }
         assert!(try_run(&config, "users create").is_err());
+        fs::write(&config, "keys: {database: k.db}\n").unwrap();
+        let error = try_run(&config, "users create --login bob --role admin").unwrap_err().to_string();
+        assert_eq!(error, "`--role` has nothing to name: the configuration has no `roles`");
+        try_run(&config, "users create --login bob").unwrap();
+    }
+
+    /// What is stored of the password of alice.
+    fn stored(config: &str) -> Option<String> {
+        let store = Database::open_existing(&Path::new(config).with_file_name("k.db")).unwrap();
+        store.read_blocking(|store| store.user_and_hash_by_login("alice")).unwrap().unwrap().1
+    }
+
+    async fn is_good(password: &str, stored: Option<String>) -> bool {
+        let passwords = Passwords::start().unwrap();
+        passwords.verify(Zeroizing::new(password.to_owned()), stored).await.unwrap().good
+    }
+
+    #[tokio::test]
+    async fn a_password_comes_in_on_standard_input_and_is_stored_as_a_hash() {
+        let (_directory, config) = with_store();
+        let made =
+            try_run_with(&config, "users create --login alice --password-stdin --json", "first secret\n").unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&made).unwrap()["has_password"], true);
+        assert!(!made.contains("secret") && !made.contains("argon2"), "{made}");
+        assert!(is_good("first secret", stored(&config)).await);
+        let set = try_run_with(&config, "users set-password alice --password-stdin", "second secret").unwrap();
+        assert_eq!(set, "The user alice has a new password. All logins of the user are ended.\n");
+        assert!(is_good("second secret", stored(&config)).await);
+        assert!(!is_good("first secret", stored(&config)).await);
+    }
+
+    #[test]
+    fn a_password_that_is_refused_changes_nothing() {
+        let (directory, config) = with_store();
+        let short = "the password must have at least 8 characters";
+        let create = "users create --login alice --password-stdin";
+        let set = "users set-password alice --password-stdin";
+        for (input, expected) in [("", "there is no password on standard input"), ("1234567\n", short)] {
+            assert_eq!(try_run_with(&config, create, input).unwrap_err().to_string(), expected);
+            assert!(!directory.path().join("k.db").exists());
+        }
+        try_run(&config, "users create --login alice").unwrap();
+        assert_eq!(try_run_with(&config, set, "1234567\n").unwrap_err().to_string(), short);
+        assert_eq!(stored(&config), None);
+        let nobody = "users set-password bob --password-stdin";
+        assert_eq!(try_run_with(&config, nobody, "long enough").unwrap_err().to_string(), "there is no such user");
+        let without = try_run_with(&config, "users set-password alice", "long enough").unwrap_err().to_string();
+        assert!(without.contains("--password-stdin"), "{without}");
     }
 }

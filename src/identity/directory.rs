@@ -239,3 +239,142 @@ where
         map.remove(name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::super::user::Written;
+    use super::*;
+
+    fn user(id: &str, enabled: bool) -> User {
+        User::new(Written { id: id.to_owned(), enabled, ..Written::default() }).unwrap()
+    }
+
+    fn login(id: &str, expires_s: u64) -> Login {
+        Login { id: id.into(), user: "u1".into(), expires_s }
+    }
+
+    /// A session whose token is its id.
+    fn session(id: &str, expires_s: u64) -> (Digest, Session) {
+        let written = WrittenSession { id: id.to_owned(), customer: "c".to_owned(), expires_s, ..Default::default() };
+        (Digest::of(id.as_bytes()), Session::new(written).unwrap())
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment { unix_ns: seconds * 1_000_000_000, monotonic_ns: 0 }
+    }
+
+    /// Which of these are found.
+    fn found(directory: &Directory, names: [&str; 6]) -> [bool; 6] {
+        let [u1, u2, l1, l2, s1, s2] = names;
+        [
+            directory.user(u1).is_some(),
+            directory.user(u2).is_some(),
+            directory.login(l1).is_some(),
+            directory.login(l2).is_some(),
+            directory.session(&Digest::of(s1.as_bytes())).is_some(),
+            directory.session(&Digest::of(s2.as_bytes())).is_some(),
+        ]
+    }
+
+    const NAMES: [&str; 6] = ["u1", "u2", "l1", "l2", "s1", "s2"];
+
+    fn filled() -> Directory {
+        let directory = Directory::new();
+        directory.change(Update {
+            users: vec![user("u1", true), user("u2", true)],
+            logins: vec![login("l1", 100), login("l2", 200)],
+            sessions: vec![session("s1", 100), session("s2", 200)],
+            ..Update::default()
+        });
+        directory
+    }
+
+    #[test]
+    fn what_is_put_in_is_found_until_it_is_gone() {
+        let directory = filled();
+        assert_eq!(found(&directory, NAMES), [true; 6]);
+        directory.change(Update {
+            users: vec![user("u2", false)],
+            users_gone: vec!["u1".to_owned()],
+            logins: vec![login("l2", 300)],
+            logins_gone: vec!["l1".to_owned(), "none".to_owned()],
+            sessions_gone: vec![Digest::of(b"s1")],
+            ..Update::default()
+        });
+        assert_eq!(found(&directory, NAMES), [false, true, false, true, false, true]);
+        assert!(!directory.user("u2").unwrap().enabled);
+        assert_eq!(directory.login("l2").unwrap().expires_s, 300);
+        assert_eq!(directory.population(), Population { users: 1, logins: 1, sessions: 1 });
+    }
+
+    #[test]
+    fn a_whole_update_leaves_nothing_else() {
+        let directory = filled();
+        directory.change(Update { whole: true, users: vec![user("u2", true)], ..Update::default() });
+        assert_eq!(found(&directory, NAMES), [false, true, false, false, false, false]);
+    }
+
+    #[test]
+    fn what_is_over_is_swept_and_can_be_told_before() {
+        let directory = filled();
+        let over = |now| {
+            [directory.login("l1").unwrap().is_over(now), directory.session(&Digest::of(b"s1")).unwrap().is_over(now)]
+        };
+        assert_eq!((over(at(99)), over(at(100))), ([false; 2], [true; 2]));
+        assert_eq!(directory.sweep(at(99)), 0);
+        assert_eq!(directory.sweep(at(100)), 2);
+        assert_eq!(found(&directory, NAMES), [true, true, false, true, false, true]);
+    }
+
+    #[test]
+    fn nobody_is_missing_while_everybody_is_changed() {
+        let directory = filled();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut looks = 0;
+                while !done.load(Ordering::Relaxed) || looks == 0 {
+                    assert_eq!(found(&directory, NAMES), [true; 6]);
+                    looks += 1;
+                }
+                looks
+            });
+            for round in 0..500_u64 {
+                directory.change(Update {
+                    whole: round % 2 == 0,
+                    users: vec![user("u1", round % 3 == 0), user("u2", true)],
+                    logins: vec![login("l1", round), login("l2", round)],
+                    sessions: vec![session("s1", round), session("s2", round)],
+                    ..Update::default()
+                });
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(reader.join().unwrap() > 0);
+        });
+    }
+
+    #[test]
+    fn a_session_carries_the_values_of_its_fields() {
+        let written = WrittenSession {
+            id: "s1".to_owned(),
+            tenant: Some("acme".to_owned()),
+            environment: Some("live".to_owned()),
+            customer: "cust 1".to_owned(),
+            expires_s: 7,
+        };
+        let session = Session::new(written.clone()).unwrap();
+        assert_eq!(session.tenant_value.unwrap(), "acme");
+        assert_eq!(session.environment_value.unwrap(), "live");
+        assert_eq!(session.customer_value, "cust 1");
+        for (wrong, what) in [
+            (WrittenSession { customer: String::new(), ..written.clone() }, "the customer"),
+            (WrittenSession { tenant: Some("a\r\nb".to_owned()), ..written.clone() }, "the tenant"),
+            (WrittenSession { environment: Some(String::new()), ..written }, "the environment"),
+        ] {
+            assert_eq!(Session::new(wrong), Err(NotAField(what)));
+        }
+    }
+}

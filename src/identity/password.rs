@@ -31,8 +31,8 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Characters a password may have.
 pub const PASSWORD_CHARS_MAX: usize = 256;
 
-/// Bytes a password may have in UTF-8.
-pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Bytes a password may have: no character has more than four in UTF-8 (RFC 3629, section 3).
+pub const PASSWORD_BYTES_MAX: usize = 4 * PASSWORD_CHARS_MAX;
 
 /// Passwords that may wait for a thread. The last of them waits for about a second.
 pub const WAITING_MAX: usize = 32;
@@ -78,9 +78,6 @@ pub enum Unfit {
     /// It has more characters than [`PASSWORD_CHARS_MAX`].
     #[error("must have at most {PASSWORD_CHARS_MAX} characters")]
     Long,
-    /// It has more bytes than [`PASSWORD_BYTES_MAX`].
-    #[error("must have at most {PASSWORD_BYTES_MAX} bytes in UTF-8")]
-    Large,
     /// It has a line end, or something else that nobody types.
     #[error("must have no line ends or other control characters")]
     Control,
@@ -91,7 +88,7 @@ pub enum Unfit {
 pub enum HashError {
     /// The text shall not be a password.
     #[error("the password {0}")]
-    Unfit(#[from] Unfit),
+    Unfit(Unfit),
     /// Too many wait.
     #[error(transparent)]
     Busy(#[from] Busy),
@@ -101,6 +98,12 @@ pub enum HashError {
     /// There is no memory for it, or the thread broke off.
     #[error("the password cannot be hashed")]
     Failed,
+}
+
+impl From<Unfit> for HashError {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
 }
 
 /// Says whether a text may be a password. There is no rule about kinds of characters: they make passwords worse (NIST
@@ -115,8 +118,6 @@ pub fn check(password: &str) -> Result<(), Unfit> {
         Err(Unfit::Short)
     } else if chars > PASSWORD_CHARS_MAX {
         Err(Unfit::Long)
-    } else if password.len() > PASSWORD_BYTES_MAX {
-        Err(Unfit::Large)
     } else if password.chars().any(char::is_control) {
         Err(Unfit::Control)
     } else {
@@ -399,4 +400,218 @@ impl Stored {
 /// The parameters of new hashes.
 fn ours() -> Option<Params> {
     Params::new(MEMORY_KIB, PASSES, LANES, Some(OUTPUT_BYTES)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn text(password: &str) -> Zeroizing<String> {
+        Zeroizing::new(password.to_owned())
+    }
+
+    /// A hash of `password` with parameters of its own: kibibytes, passes, lanes.
+    fn hash_with(password: &str, (m, t, p): (u32, u32, u32)) -> String {
+        let params = Params::new(m, t, p, Some(OUTPUT_BYTES)).unwrap();
+        let mut output = [0; OUTPUT_BYTES];
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+        argon2.hash_password_into(password.as_bytes(), b"some salt", &mut output).unwrap();
+        let hash = PasswordHash {
+            algorithm: ARGON2ID_IDENT,
+            version: Some(Version::V0x13.into()),
+            params: ParamsString::try_from(&params).unwrap(),
+            salt: Some(Salt::new(b"some salt").unwrap()),
+            hash: Some(Output::new(&output).unwrap()),
+        };
+        hash.to_string()
+    }
+
+    async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+        let start = Instant::now();
+        let value = work.await;
+        (value, start.elapsed())
+    }
+
+    #[test]
+    fn a_password_has_bounds_and_no_other_rules() {
+        let bears = "\u{1f43b}".repeat(256);
+        for (password, expected) in [
+            ("1234567", Err(Unfit::Short)),
+            ("", Err(Unfit::Short)),
+            ("12345678", Ok(())),
+            ("pässwört mit Leerzeichen ", Ok(())),
+            (&"x".repeat(256), Ok(())),
+            (&"x".repeat(257), Err(Unfit::Long)),
+            (&bears, Ok(())),
+            (&format!("{bears}x"), Err(Unfit::Long)),
+            ("two\nlines", Err(Unfit::Control)),
+            ("nul\0nul\0", Err(Unfit::Control)),
+        ] {
+            assert_eq!(check(password), expected, "{password:?}");
+        }
+        assert_eq!(HashError::from(Unfit::Short).to_string(), "the password must have at least 8 characters");
+    }
+
+    #[tokio::test]
+    async fn a_password_is_checked_against_its_hash() {
+        let passwords = Passwords::with_threads(1).unwrap();
+        let stored = passwords.hash(text("correct horse")).await.unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        assert_ne!(stored, hash("correct horse").unwrap(), "a salt of its own");
+        for (password, stored, good) in [
+            ("correct horse", Some(stored.clone()), true),
+            ("correct horsf", Some(stored.clone()), false),
+            ("", Some(stored.clone()), false),
+            ("correct horse", None, false),
+            ("correct horse", Some("correct horse".to_owned()), false),
+            ("correct horse", Some(stored.replace("argon2id", "argon2i")), false),
+            ("correct horse", Some(stored.replace("v=19", "v=16")), false),
+            ("correct horse", Some(NOBODY.to_owned()), false),
+        ] {
+            let checked = passwords.verify(text(password), stored.clone()).await.unwrap();
+            assert_eq!(checked, Checked { good, outdated: false }, "{password} {stored:?}");
+        }
+        assert_eq!(
+            passwords.hash(text("short")).await.unwrap_err().to_string(),
+            HashError::from(Unfit::Short).to_string()
+        );
+    }
+
+    /// Of the tests of the reference implementation; RFC 9106, section 5.3, has none without a secret.
+    #[test]
+    fn hashes_of_others_are_understood() {
+        let theirs = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        let checked = Memory::default().verify("password", Some(theirs));
+        assert_eq!(checked, Checked { good: true, outdated: false });
+    }
+
+    #[test]
+    fn a_hash_with_parameters_below_ours_is_outdated() {
+        let mut memory = Memory::default();
+        for (params, outdated) in [
+            ((MEMORY_KIB, PASSES, LANES), false),
+            ((MEMORY_KIB + 1, PASSES + 1, LANES + 1), false),
+            ((MEMORY_KIB - 1, PASSES, LANES), true),
+            ((MEMORY_KIB, PASSES - 1, LANES), true),
+        ] {
+            let stored = hash_with("correct horse", params);
+            let checked = memory.verify("correct horse", Some(&stored));
+            assert_eq!(checked, Checked { good: true, outdated }, "{params:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_that_asks_for_too_much_is_not_worked_on() {
+        let ours = hash_with("correct horse", (MEMORY_KIB, PASSES, LANES));
+        for (from, to) in [("m=19456", "m=65537"), ("m=19456", "m=4294967295"), ("t=2", "t=9"), ("p=1", "p=17")] {
+            assert!(Stored::read(&ours.replace(from, to)).is_none(), "{to}");
+        }
+        assert!(Stored::read(&ours).is_some());
+    }
+
+    #[test]
+    fn nobody_has_our_parameters() {
+        let nobody = Stored::read(NOBODY).unwrap();
+        let ours = ours().unwrap();
+        assert_eq!(
+            (nobody.params.m_cost(), nobody.params.t_cost(), nobody.params.p_cost(), nobody.output.len()),
+            (ours.m_cost(), ours.t_cost(), ours.p_cost(), OUTPUT_BYTES)
+        );
+    }
+
+    /// Whether somebody is there must not be told by the clock. The fastest of several, and a wide margin: the machine has
+    /// other things to do.
+    #[tokio::test]
+    async fn nobody_takes_as_long_as_somebody() {
+        let passwords = Passwords::with_threads(1).unwrap();
+        let somebody = passwords.hash(text("correct horse")).await.unwrap();
+        let mut fastest = Vec::new();
+        for stored in [Some(somebody), None, Some("not a hash".to_owned())] {
+            let mut best = Duration::MAX;
+            for _ in 0..5 {
+                best = best.min(timed(passwords.verify(text("a guess"), stored.clone())).await.1);
+            }
+            fastest.push(best);
+        }
+        for other in &fastest[1..] {
+            assert!(*other * 2 > fastest[0] && *other < fastest[0] * 2, "{fastest:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_than_may_wait_are_sent_away() {
+        // Without a thread nothing is taken off the queue.
+        let passwords = Arc::new(Passwords::with_threads(0).unwrap());
+        let waiting: Vec<_> = (0..WAITING_MAX)
+            .map(|_| {
+                let passwords = Arc::clone(&passwords);
+                tokio::spawn(async move { passwords.verify(text("a guess"), None).await })
+            })
+            .collect();
+        while passwords.desk.queue().jobs.len() < WAITING_MAX {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(passwords.verify(text("a guess"), None).await, Err(Busy));
+        assert!(matches!(passwords.hash(text("long enough")).await, Err(HashError::Busy(Busy))));
+
+        // One of them leaves, and has left a place.
+        let leaver = &waiting[7];
+        leaver.abort();
+        while !leaver.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let next = passwords.verify(text("a guess"), None);
+        assert!(tokio::time::timeout(Duration::from_millis(50), next).await.is_err(), "waits");
+        for one in waiting {
+            one.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_done_for_whoever_has_left() {
+        let passwords = Passwords::with_threads(0).unwrap();
+        for _ in 0..WAITING_MAX {
+            let left = passwords.verify(text("a guess"), None);
+            assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err());
+        }
+        let desk = Arc::clone(&passwords.desk);
+        let last = passwords.verify(text("a guess"), Some("the last".to_owned()));
+        let taken = async {
+            tokio::task::yield_now().await;
+            let job = desk.take(&mut Memory::default()).unwrap();
+            matches!(job.task, Task::Verify(Some(stored), _) if stored == "the last")
+        };
+        let (last, is_the_last) = tokio::join!(last, taken);
+        assert!(is_the_last);
+        assert_eq!(last, Err(Busy), "whose thread breaks off is not left waiting");
+        assert!(desk.queue().jobs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_service() {
+        let passwords = Passwords::with_threads(2).unwrap();
+        passwords.verify(text("a guess"), None).await.unwrap();
+        let desk = Arc::clone(&passwords.desk);
+        drop(passwords);
+        let end = Instant::now() + Duration::from_secs(10);
+        while Arc::strong_count(&desk) > 1 {
+            assert!(Instant::now() < end, "a thread lives on");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn stepping_back_is_for_one_thread_alone() {
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        let before = priority();
+        let after = thread::spawn(move || {
+            step_back();
+            priority()
+        });
+        assert_eq!(after.join().unwrap(), 19);
+        assert_eq!(priority(), before);
+    }
 }

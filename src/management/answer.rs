@@ -1,4 +1,4 @@
-//! What is answered: keys, users and lists of them as the document describes them.
+//! What is answered: keys, users, logins, sessions and lists of them as the document describes them.
 //!
 //! Never in this file: a digest. A secret stands in two answers alone, which are given once: [`KeyWithSecret`] and
 //! [`RotatedKey`].
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::kind;
 use crate::keys::State;
-use crate::keys::database::{AuditRecord, Cursor, DayUsage, KeyRecord, UserRecord};
+use crate::keys::database::{AuditRecord, Cursor, DayUsage, KeyRecord, LoginRecord, SessionRecord, UserRecord};
 use crate::moment::Moment;
 use crate::secret::Secret;
 
@@ -233,6 +233,54 @@ impl From<UserRecord> for User {
     }
 }
 
+/// A login of a user.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Login {
+    /// The public name for machines; unique.
+    #[schema(example = "login_4mV0cYwYB8sJtq2RkZ1e")]
+    id: String,
+    /// The id of the user.
+    user: String,
+    /// When the user gave the password.
+    created: Timestamp,
+    /// When it was last renewed.
+    refreshed: Option<Timestamp>,
+    /// The first instant at which it is over, unless it is renewed before.
+    expires: Timestamp,
+}
+
+impl From<LoginRecord> for Login {
+    fn from(record: LoginRecord) -> Self {
+        let LoginRecord { id, user, created, refreshed, expires, revision: _ } = record;
+        Self { id, user, created, refreshed, expires }
+    }
+}
+
+/// A session of a customer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Session {
+    /// The public name for machines; unique.
+    #[schema(example = "session_4mV0cYwYB8sJtq2RkZ1e")]
+    id: String,
+    /// The tenant it acts in.
+    tenant: Option<String>,
+    /// The environment it is bound to.
+    environment: Option<String>,
+    /// The customer it is for, by the name that the API has for it.
+    customer: String,
+    /// When it was made.
+    created: Timestamp,
+    /// The first instant at which it is over.
+    expires: Timestamp,
+}
+
+impl From<SessionRecord> for Session {
+    fn from(record: SessionRecord) -> Self {
+        let SessionRecord { id, tenant, environment, customer, created, expires, revision: _ } = record;
+        Self { id, tenant, environment, customer, created, expires }
+    }
+}
+
 /// What a key did.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Usage {
@@ -276,13 +324,13 @@ pub(super) struct AuditLine {
     at: Timestamp,
     /// Who.
     actor: String,
-    /// By which way: `cli` or `api`.
+    /// By which way: `cli`, `api` or `gateway`.
     channel: String,
     /// What, such as `create` or `revoke`.
     action: String,
-    /// To what: `key` or `user`.
+    /// To what: `key`, `user`, `login` or `session`.
     kind: String,
-    /// The id of the key or the user.
+    /// Its id.
     subject: String,
     /// More about it; never a secret.
     #[schema(value_type = Object)]

@@ -30,7 +30,7 @@ pub(super) fn opening() -> OpenApi {
         .title("keygate management API")
         .version("1")
         .description(Some(
-            "Keys and users of a keygate: made, listed, changed and ended. Every write is durable, and in force on the \
+            "Keys and users of a keygate: made, listed, changed and ended; logins and sessions: listed and ended. Every write is durable, and in force on the \
              next request, before it is answered. A secret is shown once. Refusals are problem documents (RFC 9457) with \
              a stable `code`; what is refused changes nothing.",
         ))
@@ -43,6 +43,8 @@ pub(super) fn opening() -> OpenApi {
         .tags(Some([
             tag("keys", "API keys"),
             tag("users", "Users, for whom keys stand"),
+            tag("logins", "Logins of users"),
+            tag("sessions", "Sessions of customers"),
             tag("audit", "Who did what, and when"),
             tag("document", "This document"),
         ]))
@@ -61,7 +63,9 @@ pub(super) fn opening() -> OpenApi {
 /// Adds what holds for all operations, and the document itself.
 pub(super) fn complete(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
-        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+        {
             complete_operation(path, operation);
         }
     }
@@ -74,7 +78,7 @@ fn complete_operation(path: &str, operation: &mut Operation) {
     let asked = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
     let parameters = operation.parameters.get_or_insert_default();
     if named {
-        parameters.insert(0, RefOr::T(parameter("id", ParameterIn::Path, Kind::Word, "The id of the key or the user")));
+        parameters.insert(0, RefOr::T(parameter("id", ParameterIn::Path, Kind::Word, "Its id")));
     }
     if operation.operation_id.as_deref() == Some("create_key") {
         let about = "Any text that is another one for each key that shall be made, such as a random UUID";
@@ -88,13 +92,13 @@ fn complete_operation(path: &str, operation: &mut Operation) {
     for (status, about, there) in [
         ("400", "The request cannot be read, or its query is wrong", told || asked),
         ("401", "There is no credential, or a wrong one", true),
-        ("404", "There is no key or user with this id", named),
+        ("404", "There is nothing of this id", named),
         ("413", "The content has more than 64 KiB", told),
         ("415", "The content is not `application/json`", told),
         ("422", "The content is not as this document says, or carries what looks like a secret", told),
         ("429", "There were too many wrong credentials; wait", true),
         ("500", "The store cannot be used", true),
-        ("503", "The store is busy; try again", true),
+        ("503", "The store is busy, or too many passwords are being hashed; try again", true),
     ] {
         if there {
             operation.responses.responses.insert(status.to_owned(), RefOr::T(Response::new(about)));

@@ -14,6 +14,7 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
 
+use crate::identity::password::{self, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
 use crate::keys::entry::{METADATA_MAX, NAME_BYTES_MAX, NETWORKS_MAX, RATE_LIMIT_MAX, TEXT_CHARS_MAX};
 use crate::keys::plain::carries_a_plain_key;
 
@@ -40,6 +41,8 @@ pub(super) enum Kind {
     Line,
     /// A value of the metadata.
     Note,
+    /// What somebody logs in with.
+    Password,
     /// A part of a name, to look for.
     Part,
     /// An instant (RFC 3339).
@@ -122,6 +125,7 @@ impl Kind {
             | Self::Permission
             | Self::Line
             | Self::Note
+            | Self::Password
             | Self::Part
             | Self::Instant
             | Self::Network
@@ -141,6 +145,7 @@ impl Kind {
             Self::Permission => is_word(text, PERMISSION_CHARS_MAX),
             Self::Line => (1..=TEXT_CHARS_MAX).contains(&chars()) && !text.chars().any(char::is_control),
             Self::Note => chars() <= TEXT_CHARS_MAX && !text.contains('\0'),
+            Self::Password => password::check(text).is_ok(),
             Self::Part => (1..=NAME_BYTES_MAX).contains(&chars()) && !text.chars().any(char::is_control),
             Self::Instant => instant_of(text).is_some(),
             Self::Network => network_of(text).is_some(),
@@ -160,6 +165,11 @@ impl Kind {
             Self::Permission => format!("1 to {PERMISSION_CHARS_MAX} visible ASCII characters without spaces"),
             Self::Line => format!("1 to {TEXT_CHARS_MAX} characters on one line"),
             Self::Note => format!("a text of at most {TEXT_CHARS_MAX} characters, without NUL"),
+            Self::Password => {
+                format!(
+                    "{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters, without line ends or other control characters"
+                )
+            }
             Self::Part => format!("1 to {NAME_BYTES_MAX} characters on one line"),
             Self::Instant => "an instant of the years 2000 to 8999 like 2027-01-31T00:00:00Z (RFC 3339)".to_owned(),
             Self::Network => "a network like 192.0.2.0/24 or 2001:db8::/32".to_owned(),
@@ -184,6 +194,14 @@ impl Kind {
             Self::Permission => text(1, PERMISSION_CHARS_MAX, "^[!-~]+$").into(),
             Self::Line => text(1, TEXT_CHARS_MAX, ONE_LINE).into(),
             Self::Note => string().max_length(Some(TEXT_CHARS_MAX)).pattern(Some("^[^\\u0000]*$")).build().into(),
+            Self::Password => string()
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
+                .write_only(true)
+                .min_length(Some(PASSWORD_CHARS_MIN))
+                .max_length(Some(PASSWORD_CHARS_MAX))
+                .pattern(Some(ONE_LINE))
+                .build()
+                .into(),
             Self::Part => text(1, NAME_BYTES_MAX, ONE_LINE).into(),
             Self::Instant => string()
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
@@ -411,6 +429,12 @@ mod tests {
         check(Kind::Permission, &[&word[..63]], &["", &word[..64]]);
         check(Kind::Line, &[" ", &line], &["", "a\tb", "\u{7f}", "\u{85}", &format!("{line}x")]);
         check(Kind::Note, &["", "a\r\nb", &line], &["\0", &format!("{line}x")]);
+        let password = "\u{1f43b}".repeat(PASSWORD_CHARS_MAX);
+        check(
+            Kind::Password,
+            &["eight ch", &password],
+            &["", "seven c", "two\nlines", "\u{85}2345678", &format!("{password}x")],
+        );
         check(Kind::Choice(&["a", "b"]), &["a", "b"], &["", "A", "ab"]);
     }
 

@@ -1,4 +1,4 @@
-//! The management API: keys and users made, listed, changed and ended over HTTP, at the admin door.
+//! The management API: keys, users, logins and sessions made, listed, changed and ended over HTTP, at the admin door.
 //!
 //! ```text
 //! request -> Gate (credential) -> path, query, content: checked against their shapes
@@ -18,6 +18,8 @@ mod request;
 
 mod keys;
 mod users;
+mod logins;
+mod sessions;
 mod audit;
 mod told;
 mod answer;
@@ -91,7 +93,7 @@ impl Management {
     }
 }
 
-/// `/api/v1`: keys, users, the audit trail, and the document that describes them.
+/// `/api/v1`: keys, users, logins, sessions, the audit trail, and the document that describes them.
 pub fn router(management: Management) -> Router {
     let gate = Arc::new(Gate::new(management.credential));
     let (routes, mut described) = OpenApiRouter::with_openapi(document::opening())
@@ -122,8 +124,13 @@ fn operations() -> OpenApiRouter<Management> {
         .routes(routes!(keys::get_key_usage))
         .routes(routes!(users::list_users, users::create_user))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))
+        .routes(routes!(users::set_password))
         .routes(routes!(users::enable_user))
         .routes(routes!(users::disable_user))
+        .routes(routes!(logins::list_logins))
+        .routes(routes!(logins::end_login))
+        .routes(routes!(sessions::list_sessions))
+        .routes(routes!(sessions::revoke_session))
         .routes(routes!(audit::list_audit))
         .fallback(no_path);
     let described = operations.to_openapi();

@@ -42,6 +42,10 @@ pub(super) enum Code {
     NoKey,
     /// There is no user with this id.
     NoUser,
+    /// There is no login with this id, or it has ended.
+    NoLogin,
+    /// There is no session with this id, or it is revoked.
+    NoSession,
     /// The path has other methods.
     MethodNotAllowed,
     /// Another key has this id.
@@ -72,6 +76,8 @@ pub(super) enum Code {
     StoreFailed,
     /// The store has too much to do.
     StoreBusy,
+    /// Too many passwords are being hashed.
+    PasswordsBusy,
 }
 
 impl Code {
@@ -86,6 +92,8 @@ impl Code {
             Self::NoPath => (StatusCode::NOT_FOUND, "Nothing is at this path"),
             Self::NoKey => (StatusCode::NOT_FOUND, "There is no such key"),
             Self::NoUser => (StatusCode::NOT_FOUND, "There is no such user"),
+            Self::NoLogin => (StatusCode::NOT_FOUND, "There is no such login"),
+            Self::NoSession => (StatusCode::NOT_FOUND, "There is no such session"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "This path has other methods"),
             Self::IdTaken => (StatusCode::CONFLICT, "The id is taken"),
             Self::LoginTaken => (StatusCode::CONFLICT, "The id or the login is taken"),
@@ -101,6 +109,7 @@ impl Code {
             Self::TooManyFailures => (StatusCode::TOO_MANY_REQUESTS, "Too many wrong credentials"),
             Self::StoreFailed => (StatusCode::INTERNAL_SERVER_ERROR, "The store cannot be used"),
             Self::StoreBusy => (StatusCode::SERVICE_UNAVAILABLE, "The store is busy"),
+            Self::PasswordsBusy => (StatusCode::SERVICE_UNAVAILABLE, "Too many passwords are being hashed"),
         }
     }
 }
@@ -203,6 +212,8 @@ impl From<DatabaseError> for Problem {
             DatabaseError::Invalid(faults) => Self::of_faults(faults),
             DatabaseError::NoKey => Self::new(Code::NoKey, "List the keys to find its id."),
             DatabaseError::NoUser => Self::new(Code::NoUser, "List the users to find the id."),
+            DatabaseError::NoLogin => Self::new(Code::NoLogin, "List the logins to find its id."),
+            DatabaseError::NoSession => Self::new(Code::NoSession, "List the sessions to find its id."),
             DatabaseError::IdTaken => Self::new(Code::IdTaken, "Choose another id, or leave `id` out."),
             DatabaseError::LoginTaken => Self::new(Code::LoginTaken, "Choose another id and login."),
             DatabaseError::Revoked => Self::new(Code::KeyRevoked, "This is final. Make a new key."),
@@ -228,8 +239,6 @@ impl From<DatabaseError> for Problem {
             | DatabaseError::SecretTaken
             | DatabaseError::UserDisabled
             | DatabaseError::PasswordChanged
-            | DatabaseError::NoLogin
-            | DatabaseError::NoSession
             | DatabaseError::TooManySessions => {
                 tracing::error!(%error, "The management API cannot use the store");
                 Self::new(Code::StoreFailed, "Look into the log of keygate.")
@@ -252,7 +261,7 @@ impl IntoResponse for Problem {
             Code::WrongCredential => {
                 drop(fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\"")));
             }
-            Code::TooManyFailures | Code::StoreBusy => {
+            Code::TooManyFailures | Code::StoreBusy | Code::PasswordsBusy => {
                 drop(fields.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S)));
             }
             Code::NotJson
@@ -261,6 +270,8 @@ impl IntoResponse for Problem {
             | Code::NoPath
             | Code::NoKey
             | Code::NoUser
+            | Code::NoLogin
+            | Code::NoSession
             | Code::MethodNotAllowed
             | Code::IdTaken
             | Code::LoginTaken

@@ -3,6 +3,7 @@
 //! Each struct has its table of members above all; what the table lets through, the struct can be made of.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
+use zeroize::Zeroizing;
 
 use super::kind::{Kind, NETWORKS, PERMISSIONS, RATE_LIMIT, ROLES};
 use super::shape::{self, Member, Shaped, some};
@@ -40,8 +42,8 @@ macro_rules! query {
     )*};
 }
 
-content!(NewKey, KeyChange, KeyRotation, NewUser, UserChange);
-query!(KeyQuery, UsageQuery, UserQuery, AuditQuery);
+content!(NewKey, KeyChange, KeyRotation, NewUser, UserChange, NewPassword);
+query!(KeyQuery, UsageQuery, UserQuery, LoginQuery, SessionQuery, AuditQuery);
 
 /// Which keys, and which page of them.
 #[derive(Debug, Deserialize)]
@@ -223,6 +225,7 @@ impl Shaped for UsageQuery {
 pub(super) struct NewUser {
     pub(super) id: Option<String>,
     pub(super) login: String,
+    pub(super) password: Option<Password>,
     pub(super) name: Option<String>,
     pub(super) tenant: Option<String>,
     #[serde(default)]
@@ -233,8 +236,25 @@ pub(super) struct NewUser {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
+/// A password that was sent. Overwritten in memory when dropped; prints nothing of itself.
+#[derive(Deserialize)]
+#[serde(from = "String")]
+pub(super) struct Password(pub(super) Zeroizing<String>);
+
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
 impl Shaped for NewUser {
-    const ABOUT: &'static str = "A user to be made, enabled and without a password";
+    const ABOUT: &'static str = "A user to be made, who is enabled";
     const EXAMPLE: &'static str = r#"{"login": "alice@example.com", "name": "Alice", "roles": ["operator"]}"#;
     const MEMBERS: &'static [Member] = &[
         Member::optional(
@@ -243,6 +263,7 @@ impl Shaped for NewUser {
             "The public name for machines, unique among all users; random if it is left out",
         ),
         Member::required("login", Kind::Word, "The name to log in with; unique, letters of either case being the same"),
+        Member::nullable("password", Kind::Password, "What to log in with; without one the user cannot log in"),
         Member::nullable("name", Kind::Line, "The name for people"),
         Member::nullable("tenant", Kind::Word, "The tenant"),
         Member::optional("permissions", PERMISSIONS, "What the user may do, such as `orders:read`"),
@@ -277,6 +298,19 @@ impl Shaped for UserChange {
     ];
 }
 
+/// Another password of a user.
+#[derive(Debug, Deserialize)]
+pub(super) struct NewPassword {
+    pub(super) password: Password,
+}
+
+impl Shaped for NewPassword {
+    const ABOUT: &'static str = "Another password of a user";
+    const EXAMPLE: &'static str = r#"{"password": "violins under the bridge"}"#;
+    const MEMBERS: &'static [Member] =
+        &[Member::required("password", Kind::Password, "What to log in with from now on")];
+}
+
 /// Which users, and which page of them.
 #[derive(Debug, Deserialize)]
 pub(super) struct UserQuery {
@@ -293,6 +327,41 @@ impl Shaped for UserQuery {
         Member::optional("enabled", Kind::Truth, "Users who are enabled, or those who are not"),
         Member::optional("tenant", Kind::Word, "Users of exactly this tenant"),
         Member::optional("text", Kind::Part, "Users whose id, login or name has this in it, in letters of any case"),
+        LIMIT,
+        CURSOR,
+    ];
+}
+
+/// Which logins, and which page of them.
+#[derive(Debug, Deserialize)]
+pub(super) struct LoginQuery {
+    pub(super) user: Option<String>,
+    pub(super) limit: Option<u32>,
+    pub(super) cursor: Option<String>,
+}
+
+impl Shaped for LoginQuery {
+    const ABOUT: &'static str = "Which logins";
+    const MEMBERS: &'static [Member] =
+        &[Member::optional("user", Kind::Word, "Logins of exactly this user, by id"), LIMIT, CURSOR];
+}
+
+/// Which sessions, and which page of them.
+#[derive(Debug, Deserialize)]
+pub(super) struct SessionQuery {
+    pub(super) tenant: Option<String>,
+    pub(super) environment: Option<String>,
+    pub(super) customer: Option<String>,
+    pub(super) limit: Option<u32>,
+    pub(super) cursor: Option<String>,
+}
+
+impl Shaped for SessionQuery {
+    const ABOUT: &'static str = "Which sessions";
+    const MEMBERS: &'static [Member] = &[
+        Member::optional("tenant", Kind::Word, "Sessions of exactly this tenant"),
+        Member::optional("environment", Kind::Word, "Sessions of exactly this environment"),
+        Member::optional("customer", Kind::Word, "Sessions of exactly this customer"),
         LIMIT,
         CURSOR,
     ];
@@ -316,8 +385,12 @@ impl Shaped for AuditQuery {
     const MEMBERS: &'static [Member] = &[
         Member::optional("actor", Kind::Part, "What exactly this actor did"),
         Member::optional("action", Kind::Word, "Exactly this action, such as `revoke`"),
-        Member::optional("kind", Kind::Choice(&["key", "user"]), "What was done to keys, or to users"),
-        Member::optional("subject", Kind::Word, "What was done to exactly this key or user, by id"),
+        Member::optional(
+            "kind",
+            Kind::Choice(&["key", "user", "login", "session"]),
+            "What was done to things of one kind",
+        ),
+        Member::optional("subject", Kind::Word, "What was done to exactly this key, user, login or session, by id"),
         Member::optional("since", Kind::Instant, "Not before this instant"),
         Member::optional("until", Kind::Instant, "Before this instant"),
         LIMIT,

@@ -8,10 +8,11 @@ use axum::response::Response;
 use super::Management;
 use super::answer::{Page, User, created};
 use super::keys::no_randomness;
-use super::refusal::Problem;
+use super::refusal::{Code, Problem};
 use super::request::{Content, Id, Query};
-use super::told::{NewUser, UserChange, UserQuery, page_of};
-use crate::keys::database::{self, UserFilter, UserPatch};
+use super::told::{NewPassword, NewUser, Password, UserChange, UserQuery, page_of};
+use crate::identity::HashError;
+use crate::keys::database::{self, DatabaseError, UserFilter, UserPatch, UserRecord, Writer};
 use crate::moment::Moment;
 use crate::secret::random_id_of;
 
@@ -29,7 +30,7 @@ pub(super) async fn list_users(
     Ok(Json(Page::new(records.into_iter().map(User::from).collect(), next)))
 }
 
-/// Makes a user, enabled and without a password.
+/// Makes a user, who is enabled.
 #[utoipa::path(post, path = "/users", tag = "users", request_body = NewUser,
     responses(
         (status = 201, description = "The user", body = User),
@@ -39,10 +40,21 @@ pub(super) async fn create_user(
     State(management): State<Management>,
     Content { told, .. }: Content<NewUser>,
 ) -> Result<Response, Problem> {
-    let NewUser { id, login, name, tenant, permissions, roles, metadata } = told;
+    let NewUser { id, login, password, name, tenant, permissions, roles, metadata } = told;
+    let hash = match password {
+        Some(password) => Some(hashed(&management, password).await?),
+        None => None,
+    };
     let id = id.map_or_else(|| random_id_of("user"), Ok).map_err(|error| no_randomness(&error))?;
     let user = database::NewUser { id, login, name, tenant, permissions, roles, metadata };
-    let user = User::from(management.write(Moment::now(), move |store| store.create_user(user)).await?);
+    let made = management.write(Moment::now(), move |store| {
+        let user = store.create_user(user)?;
+        match hash {
+            Some(hash) => with_password(store, &user.id, &hash),
+            None => Ok(user),
+        }
+    });
+    let user = User::from(made.await?);
     let location = user.location();
     Ok(created(&location, user))
 }
@@ -70,9 +82,21 @@ pub(super) async fn update_user(
     Ok(Json(management.write(Moment::now(), move |store| store.update_user(&id, patch)).await?.into()))
 }
 
-/// Deletes a user, and revokes all keys of the user.
+/// Sets the password of a user, and ends all logins of the user.
+#[utoipa::path(put, path = "/users/{id}/password", tag = "users", request_body = NewPassword,
+    responses((status = 200, description = "The user as it is now", body = User)))]
+pub(super) async fn set_password(
+    State(management): State<Management>,
+    Id(id): Id,
+    Content { told, .. }: Content<NewPassword>,
+) -> Result<Json<User>, Problem> {
+    let hash = hashed(&management, told.password).await?;
+    Ok(Json(management.write(Moment::now(), move |store| with_password(store, &id, &hash)).await?.into()))
+}
+
+/// Deletes a user, revokes all keys of the user and ends all logins.
 #[utoipa::path(delete, path = "/users/{id}", tag = "users",
-    responses((status = 204, description = "The user is gone, and the keys are revoked")))]
+    responses((status = 204, description = "The user is gone, the keys are revoked, and the logins have ended")))]
 pub(super) async fn delete_user(State(management): State<Management>, Id(id): Id) -> Result<StatusCode, Problem> {
     management.write(Moment::now(), move |store| store.delete_user(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -86,8 +110,28 @@ pub(super) async fn enable_user(State(management): State<Management>, Id(id): Id
 }
 
 /// Switches a user off, and all keys of the user as long as that lasts.
+///
+/// Logins of the user end for good.
 #[utoipa::path(post, path = "/users/{id}/disable", tag = "users",
     responses((status = 200, description = "The user as it is now", body = User)))]
 pub(super) async fn disable_user(State(management): State<Management>, Id(id): Id) -> Result<Json<User>, Problem> {
     Ok(Json(management.write(Moment::now(), move |store| store.disable_user(&id)).await?.into()))
+}
+
+/// The hash of a password that is allowed to be one.
+async fn hashed(management: &Management, Password(password): Password) -> Result<String, Problem> {
+    management.passwords.hash(password).await.map_err(|error| match error {
+        HashError::Busy(_) => Problem::new(Code::PasswordsBusy, "Try again."),
+        HashError::NoRandomness(error) => no_randomness(&error),
+        HashError::Unfit(_) | HashError::Failed => {
+            tracing::error!(%error, "The management API cannot hash a password");
+            Problem::new(Code::StoreFailed, "Look into the log of keygate.")
+        }
+    })
+}
+
+/// Sets the password of a user, and returns what the user is then.
+fn with_password(store: &Writer<'_>, id: &str, hash: &str) -> Result<UserRecord, DatabaseError> {
+    store.set_password_hash(id, Some(hash))?;
+    store.user(id)
 }

@@ -10,7 +10,7 @@ use crate::key::key;
 use crate::upstream::Upstream;
 
 /// Runs keygate in a directory, with something on its standard input.
-fn keygate(directory: &Path, arguments: &[&str], input: &str) -> Output {
+pub(crate) fn keygate(directory: &Path, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
         .args(arguments)
         .current_dir(directory)
@@ -23,7 +23,7 @@ fn keygate(directory: &Path, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

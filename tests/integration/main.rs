@@ -30,3 +30,4 @@ mod policy;
 mod programs;
 mod reload;
 mod transport;
+mod users;

@@ -11,7 +11,7 @@ use crate::upstream::Upstream;
 const TOKEN: &str = "a-token-of-the-admin-with-forty-characters";
 
 /// A gateway with a store and the management API.
-fn managed(upstream: &Upstream) -> Setup {
+pub(crate) fn managed(upstream: &Upstream) -> Setup {
     let setup = gate(upstream)
         .with("keys: { database: keygate.db }\nadmin: { listen: \"127.0.0.1:0\", token_file: admin.token }")
         .secret(TOKEN);
@@ -20,7 +20,7 @@ fn managed(upstream: &Upstream) -> Setup {
 }
 
 #[track_caller]
-fn ask(gate: &Gate, method: &str, path: &str, body: Option<&Value>) -> Response {
+pub(crate) fn ask(gate: &Gate, method: &str, path: &str, body: Option<&Value>) -> Response {
     let bearer = format!("Bearer {TOKEN}");
     let content = body.map(ToString::to_string).unwrap_or_default();
     let mut fields = vec![("Authorization", bearer.as_str())];

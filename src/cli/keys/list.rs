@@ -10,7 +10,7 @@ use super::super::table::write_table;
 use super::change::records_as_json;
 use super::shown::{COLUMNS, key_as_json, key_as_row, record_as_row};
 use crate::keys::Sources;
-use crate::keys::database::{KeyFilter, KeyRecord, Page};
+use crate::keys::database::KeyFilter;
 use crate::moment::Moment;
 
 /// Which keys.
@@ -39,7 +39,8 @@ pub(super) fn list(
 ) -> anyhow::Result<()> {
     let (values, rows) = match &arguments.config {
         Some(config) => {
-            let records = every_record(&Store::open(config, store_of)?)?;
+            let store = Store::open(config, store_of)?;
+            let records = store.read_all(|reader, page| reader.keys(&KeyFilter::default(), page))?;
             (records_as_json(&records, now), records.iter().map(|record| record_as_row(record, now)).collect())
         }
         None => {
@@ -55,18 +56,4 @@ pub(super) fn list(
         write_table(out, &rows)?;
     }
     Ok(())
-}
-
-/// All keys of the store, a page at a time.
-fn every_record(store: &Store) -> anyhow::Result<Vec<KeyRecord>> {
-    let mut records = Vec::new();
-    let mut page = Page::first(Page::LIMIT_MAX);
-    loop {
-        let (more, next) = store.read(move |reader| reader.keys(&KeyFilter::default(), page))?;
-        records.extend(more);
-        match next {
-            Some(_) => page.cursor = next,
-            None => return Ok(records),
-        }
-    }
 }

@@ -468,6 +468,7 @@ mod tests {
             database: directory.path().join("k.db"),
             format: crate::keys::SecretFormat::default(),
             environments: vec!["production".into(), "sandbox".into()],
+            roles: Vec::new(),
         };
         for (environment, good) in [(Some("production"), true), (Some("prod"), false), (None, false)] {
             let mut arguments = vec!["keys", "create", "--config", &config];

@@ -24,13 +24,14 @@ pub struct AuditRecord {
     pub revision: Revision,
     /// Who.
     pub actor: String,
-    /// By which way: `cli` or `api`.
+    /// By which way: `cli`, `api` or `gateway`.
     pub channel: String,
-    /// What: `create`, `update`, `revoke`, `activate`, `deactivate`, `rotate`, `delete`, `enable`, `disable`, `password`.
+    /// What: `create`, `update`, `revoke`, `activate`, `deactivate`, `rotate`, `delete`, `enable`, `disable`, `password`,
+    /// `end`, `reuse` (of a refresh token, which has ended the login).
     pub action: String,
-    /// To what: `key` or `user`.
+    /// To what: `key`, `user`, `login` or `session`.
     pub kind: String,
-    /// The id of the key or the user.
+    /// Its id.
     pub subject: String,
     /// More about it; never a secret or a digest.
     pub details: Value,
@@ -43,9 +44,9 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     /// Exactly this action.
     pub action: Option<String>,
-    /// `key` or `user`.
+    /// `key`, `user`, `login` or `session`.
     pub kind: Option<String>,
-    /// Exactly this id of a key or user.
+    /// Exactly this id.
     pub subject: Option<String>,
     /// Not before this instant.
     pub since: Option<Timestamp>,

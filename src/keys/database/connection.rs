@@ -71,7 +71,7 @@ impl Database {
     }
 
     /// Reads all keys of the store at `path` without a change to it: neither makes it nor brings it to another schema.
-    /// None if it is not there, or holds nothing yet. Blocks.
+    /// `None` if it is not there, or holds nothing yet. Blocks.
     ///
     /// # Errors
     ///

@@ -42,7 +42,8 @@ pub(super) fn open_existing(path: &Path) -> Result<(Connection, Inode), Database
     connect(path, &STEPS)
 }
 
-/// Opens the store at `path` for reading, as it is; nothing if it is not there or not yet of the newest schema.
+/// Opens the store at `path` for reading, as it is; nothing if it is not there or empty. The tables of keys are the same in
+/// every version so far, so that keys can be read of an older one, too.
 pub(super) fn open_unchanged(path: &Path) -> Result<Option<Connection>, DatabaseError> {
     match is_there(path) {
         Ok(()) => {}
@@ -54,7 +55,7 @@ pub(super) fn open_unchanged(path: &Path) -> Result<Option<Connection>, Database
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     let found = check(&connection, path, STEPS.len())?;
-    Ok((usize::try_from(found) == Ok(STEPS.len())).then_some(connection))
+    Ok((found > 0).then_some(connection))
 }
 
 /// The name by which SQLite reads the file at `path`. Where no write-ahead log is beside it, nobody has it open, and it is
@@ -263,27 +264,65 @@ mod tests {
     #[test]
     fn a_newer_store_is_refused_with_both_versions() {
         let (_directory, path) = place();
-        open_with(&path, &[STEPS[0], "CREATE TABLE later (x INTEGER)"]).unwrap();
+        open_with(&path, &[STEPS[0], STEPS[1], "CREATE TABLE later (x INTEGER)"]).unwrap();
         assert_eq!(
             refused(&path),
-            "k.db: was written by a newer keygate (its schema is 2, this one knows 1); use the newer one"
+            "k.db: was written by a newer keygate (its schema is 3, this one knows 2); use the newer one"
         );
     }
 
     #[test]
-    fn a_store_of_version_1_is_brought_forward_and_keeps_what_it_has() {
+    fn a_store_is_brought_forward_once_and_keeps_what_it_has() {
         let (_directory, path) = place();
-        let (connection, _) = open_with(&path, &STEPS[..1]).unwrap();
+        let (connection, _) = open(&path).unwrap();
         connection.execute_batch("UPDATE counter SET revision = 7").unwrap();
         drop(connection);
-        let more = [STEPS[0], "ALTER TABLE users ADD COLUMN a TEXT", "ALTER TABLE users ADD COLUMN b TEXT"];
+        let more = [STEPS[0], STEPS[1], "ALTER TABLE users ADD COLUMN a TEXT", "ALTER TABLE users ADD COLUMN b TEXT"];
         for _ in 0..2 {
             let (connection, _) = open_with(&path, &more).unwrap();
-            assert_eq!(version(&connection), 3);
+            assert_eq!(version(&connection), 4);
             connection.prepare("SELECT a, b FROM users").unwrap();
             let revision: i64 = connection.query_row("SELECT revision FROM counter", [], |row| row.get(0)).unwrap();
             assert_eq!(revision, 7);
         }
+    }
+
+    /// As a keygate wrote it that knew version 1 only.
+    #[test]
+    fn users_of_version_1_are_changed_no_later_than_anything_else() {
+        let (_directory, path) = place();
+        let (connection, _) = open_with(&path, &STEPS[..1]).unwrap();
+        assert_eq!(version(&connection), 1);
+        connection
+            .execute_batch(
+                "INSERT INTO users VALUES (1, 'u1', 'alice', NULL, NULL, '[]', '[]', '{}', 1, '$argon2id$', 5, 5), \
+                 (2, 'u2', 'bob', 'Bob', 'acme', '[\"a:b\"]', '[\"admin\"]', '{}', 0, NULL, 6, 7); \
+                 UPDATE counter SET revision = 9, forgotten = 3;",
+            )
+            .unwrap();
+        drop(connection);
+        let (connection, _) = open(&path).unwrap();
+        assert_eq!(version(&connection), 2);
+        let row = |row: &rusqlite::Row<'_>| {
+            let (id, hash): (String, Option<String>) = (row.get("id")?, row.get("password_hash")?);
+            Ok((id, hash, row.get::<_, i64>("updated_us")?, row.get::<_, i64>("revision")?))
+        };
+        let mut statement = connection.prepare("SELECT * FROM users ORDER BY id").unwrap();
+        let users: Vec<_> = statement.query_map([], row).unwrap().map(Result::unwrap).collect();
+        assert_eq!(users, [("u1".into(), Some("$argon2id$".into()), 5, 9), ("u2".into(), None, 7, 9)]);
+        let counter = connection.query_row("SELECT revision, forgotten FROM counter", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        });
+        assert_eq!(counter.unwrap(), (9, 3));
+    }
+
+    #[test]
+    fn keys_are_read_of_a_file_of_version_1_without_a_change_to_it() {
+        let (_directory, path) = place();
+        drop(open_with(&path, &STEPS[..1]).unwrap());
+        let connection = open_unchanged(&path).unwrap().unwrap();
+        connection.prepare(&format!("{} WHERE k.id = ?1", super::super::row::SELECT)).unwrap();
+        assert_eq!(version(&connection), 1);
     }
 
     #[test]
@@ -292,7 +331,7 @@ mod tests {
         drop(open_with(&path, &STEPS[..1]).unwrap());
         let broken = [STEPS[0], "ALTER TABLE users ADD COLUMN a TEXT", "ALTER TABLE nothing ADD COLUMN b TEXT"];
         assert!(open_with(&path, &broken).is_err());
-        let (connection, _) = open(&path).unwrap();
+        let (connection, _) = open_with(&path, &STEPS[..1]).unwrap();
         assert_eq!(version(&connection), 1);
         assert!(connection.prepare("SELECT a FROM users").is_err());
     }
@@ -301,7 +340,11 @@ mod tests {
     #[test]
     fn a_step_that_was_shipped_is_never_edited() {
         let digests = STEPS.map(|step| Digest::of(step.as_bytes()).to_hex());
-        assert_eq!([&digests[0]], ["9c99347fbfc0a0983b38b6321115b1722f07a91efd126cc96b3446689792e7ae"]);
+        let shipped = [
+            "9c99347fbfc0a0983b38b6321115b1722f07a91efd126cc96b3446689792e7ae",
+            "87c88551c765d0e046c0d9b0989bff49147b5feda75799c7c7501506e959d2da",
+        ];
+        assert_eq!(digests, shipped);
     }
 
     #[test]
@@ -314,7 +357,7 @@ mod tests {
                     opener.join().unwrap().unwrap();
                 }
             });
-            assert_eq!(version(&open(&path).unwrap().0), 1);
+            assert_eq!(version(&open(&path).unwrap().0), i64::try_from(STEPS.len()).unwrap());
         }
     }
 }

@@ -19,12 +19,16 @@ async fn it_names_every_operation() {
     names.sort();
     let expected = [
         "delete /api/v1/keys/{id}",
+        "delete /api/v1/logins/{id}",
+        "delete /api/v1/sessions/{id}",
         "delete /api/v1/users/{id}",
         "get /api/v1/audit",
         "get /api/v1/keys",
         "get /api/v1/keys/{id}",
         "get /api/v1/keys/{id}/usage",
+        "get /api/v1/logins",
         "get /api/v1/openapi.json",
+        "get /api/v1/sessions",
         "get /api/v1/users",
         "get /api/v1/users/{id}",
         "patch /api/v1/keys/{id}",
@@ -37,6 +41,7 @@ async fn it_names_every_operation() {
         "post /api/v1/users",
         "post /api/v1/users/{id}/disable",
         "post /api/v1/users/{id}/enable",
+        "put /api/v1/users/{id}/password",
     ];
     assert_eq!(names, expected);
 }
@@ -65,7 +70,7 @@ async fn every_operation_but_one_needs_the_token_and_says_how_it_refuses() {
 async fn what_is_sent_has_bounds() {
     let api = Api::start().await;
     let schemas = &api.document["components"]["schemas"];
-    for name in ["NewKey", "KeyChange", "KeyRotation", "NewUser", "UserChange"] {
+    for name in ["NewKey", "KeyChange", "KeyRotation", "NewUser", "UserChange", "NewPassword"] {
         assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
         for (member, schema) in schemas[name]["properties"].as_object().expect("members") {
             bounded(&format!("{name}.{member}"), schema);
@@ -112,5 +117,7 @@ async fn its_examples_are_right() {
     api.json("PATCH", &format!("/keys/{id}"), &example("KeyChange")).await.expect(200);
     api.json("POST", &format!("/keys/{id}/rotate"), &example("KeyRotation")).await.expect(201);
     let user = api.json("POST", "/users", &example("NewUser")).await.expect(201);
-    api.json("PATCH", &format!("/users/{}", text(&user["id"])), &example("UserChange")).await.expect(200);
+    let user = format!("/users/{}", text(&user["id"]));
+    api.json("PATCH", &user, &example("UserChange")).await.expect(200);
+    api.json("PUT", &format!("{user}/password"), &example("NewPassword")).await.expect(200);
 }

@@ -114,9 +114,9 @@ async fn a_rotated_key_and_its_successor_are_good_side_by_side() {
 
     let path = format!("/keys/{}/rotate", text(&rotated["id"]));
     let last = api.json("POST", &path, &json!({"overlap_seconds": 0})).await.expect(201);
-    assert_eq!(last["predecessor"]["standing"], "expired");
+    assert_eq!(last["predecessor"]["standing"], "revoked");
     let later = now.plus(Duration::from_secs(5));
-    assert_eq!(api.in_force(&new).expect("in force").standing(later).name(), "expired", "at once");
+    assert_eq!(api.in_force(&new).expect("in force").standing(later).name(), "revoked", "at once");
     assert_eq!(api.in_force(&text(&last["secret"])).expect("in force").standing(later).name(), "active");
     api.ask("POST", &path).await.refused(409, "not_rotatable");
 }

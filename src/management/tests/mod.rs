@@ -5,6 +5,7 @@
 mod credential;
 mod document;
 mod keys;
+mod logins;
 mod refusals;
 mod users;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::keys::database::{AuditFilter, Created, Cursor, KeyFilter, KeyPatch, KeyUsage, Page};
+use crate::keys::database::{AuditFilter, Created, Cursor, KeyFilter, KeyPatch, KeyUsage, NewUser, Page, Rotation};
 use crate::keys::entry::State;
 
 fn full(id: &str) -> Entry {
@@ -273,4 +273,48 @@ fn a_request_that_was_refused_may_come_again() {
     store.refused(0, move |store| store.create_key_once(bad, "token", &request));
     let good = store.write(0, move |store| store.create_key_once(entry("key_1"), "token", &request));
     assert!(matches!(good, Created::Now(_)));
+}
+
+/// The key that somebody sees who asks for "my key".
+#[test]
+fn the_current_key_of_a_user_is_the_newest_that_is_good_and_not_rotated() {
+    let store = Fixture::new();
+    let current = |environment: Option<&'static str>, seconds| {
+        let found = move |store: &Reader| store.current_key_of_user("user_1", environment, at(seconds));
+        store.database.read_blocking(found).unwrap().map(|key| key.id)
+    };
+    let of = |id: &str, environment: Option<&str>| Entry {
+        user: Some("user_1".into()),
+        environment: environment.map(Into::into),
+        ..entry(id)
+    };
+    assert_eq!(current(None, 0), None);
+    store.create(of("anywhere", None));
+    store.create(of("live_1", Some("live")));
+    store.create(Entry { expires: Some(time(50)), ..of("live_2", Some("live")) });
+    store.create(Entry { not_before: Some(time(90)), ..of("later", Some("live")) });
+    store.create(of("test", Some("test")));
+    store.create(Entry { user: Some("user_2".into()), ..entry("other") });
+    for (environment, seconds, expected) in [
+        (None, 0, "test"),
+        (Some("test"), 0, "test"),
+        (Some("live"), 0, "live_2"),
+        (Some("live"), 50, "live_1"),
+        (Some("live"), 90, "later"),
+        (Some("elsewhere"), 0, "anywhere"),
+    ] {
+        assert_eq!(current(environment, seconds).as_deref(), Some(expected), "{environment:?} at {seconds}");
+    }
+    let overlap = std::time::Duration::from_secs(10);
+    let next = Rotation { id: "test_2".into(), digest: digest("test_2"), prefix: None, overlap, expires: None };
+    store.write(0, |store| store.rotate_key("test", next));
+    assert_eq!(current(Some("test"), 0).as_deref(), Some("test_2"), "not the one that retires");
+    store.write(0, |store| store.deactivate_key("test_2"));
+    assert_eq!(current(Some("test"), 0).as_deref(), Some("anywhere"));
+
+    let alice = NewUser { id: "user_1".into(), login: "alice".into(), ..NewUser::default() };
+    store.write(0, |store| store.create_user(alice));
+    assert!(current(None, 0).is_some());
+    store.write(0, |store| store.disable_user("user_1"));
+    assert_eq!(current(None, 0), None, "switched off with the user");
 }

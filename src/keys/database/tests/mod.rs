@@ -1,9 +1,13 @@
 //! What the store promises, seen from outside.
 
 mod durability;
+mod following;
 mod history;
 mod keys;
+mod live;
+mod logins;
 mod rotation;
+mod sessions;
 mod users;
 
 use std::path::Path;

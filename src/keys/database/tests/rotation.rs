@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::keys::Standing;
-use crate::keys::database::{KeyFilter, KeyPatch, Rotation};
+use crate::keys::State;
+use crate::keys::database::{AuditFilter, KeyFilter, KeyPatch, Page, Rotation};
 
 const DAY: u64 = 86_400;
 
@@ -67,7 +68,7 @@ fn a_predecessor_never_lives_longer_than_it_would_have() {
     let longer = Rotation { expires: Some(time(90 * DAY)), ..rotation("key_3", 0) };
     let (successor, predecessor) = store.write(100, |store| store.rotate_key("key_2", longer));
     assert_eq!(successor.expires, Some(time(90 * DAY)));
-    assert_eq!(predecessor.standing(at(100)), Standing::Expired, "no overlap: dead at once");
+    assert_eq!(predecessor.standing(at(100)), Standing::Revoked, "no overlap: dead at once, and for good");
 
     let extend = |expires| KeyPatch { expires: Some(expires), ..KeyPatch::default() };
     for expires in [None, Some(time(501))] {
@@ -137,4 +138,23 @@ fn without_its_successor_a_key_can_be_rotated_again() {
     assert!(key.revision > before, "readers hear of it");
     let (_, predecessor) = store.write(2, |store| store.rotate_key("key_1", rotation("key_3", 2 * DAY)));
     assert_eq!(predecessor.expires, Some(time(DAY)), "the first end stays the end");
+}
+
+/// No overlap is no rotation with a short one: the old secret is known to be out.
+#[test]
+fn without_an_overlap_the_predecessor_is_revoked_in_the_same_step() {
+    let store = Fixture::new();
+    store.create(entry("key_1"));
+    let (successor, predecessor) = store.write(100, |store| store.rotate_key("key_1", rotation("key_2", 0)));
+    assert_eq!((predecessor.state, predecessor.retires), (State::Revoked, Some(time(100))));
+    assert_eq!((successor.state, successor.lineage.as_str()), (State::Active, "key_1"));
+    assert_eq!(predecessor.revision, successor.revision);
+    assert_eq!(store.refused(100, |store| store.activate_key("key_1")), "the key is revoked, which is final");
+    let road = store.database.read_blocking(Reader::snapshot).unwrap().keys;
+    let standings: Vec<_> = road.iter().map(|(_, key)| key.standing(at(100))).collect();
+    assert_eq!(standings, [Standing::Revoked, Standing::Good]);
+    assert_eq!(road[0].1.lineage_hash, road[1].1.lineage_hash, "what was spent stays spent");
+    let trail = store.database.read_blocking(|store| store.audit(&AuditFilter::default(), Page::default())).unwrap().0;
+    let trail: Vec<_> = trail.iter().map(|line| format!("{} {}", line.action, line.subject)).collect();
+    assert_eq!(trail, ["create key_1", "rotate key_1", "revoke key_1"]);
 }

@@ -133,3 +133,31 @@ fn the_hash_of_a_password_is_kept_and_not_shown() {
     assert!(!store.database.read_blocking(|store| store.user("user_1")).unwrap().has_password);
     assert_eq!(store.refused(0, |store| store.set_password_hash("user_2", None)), "there is no such user");
 }
+
+#[test]
+fn a_user_and_the_hash_are_read_by_login_in_one_look() {
+    let store = Fixture::new();
+    let found =
+        |login: &'static str| store.database.read_blocking(move |store| store.user_and_hash_by_login(login)).unwrap();
+    assert_eq!(found("alice"), None);
+    store.write(0, |store| store.create_user(user("user_1", "alice")));
+    assert_eq!(found("ALICE").unwrap().1, None);
+    store.write(0, |store| store.set_password_hash("user_1", Some("hash")));
+    let (alice, hash) = found("Alice").unwrap();
+    assert_eq!((alice.id.as_str(), alice.has_password, hash.as_deref()), ("user_1", true, Some("hash")));
+}
+
+/// A better hash of the same password is no other password, and must not bring an old one back.
+#[test]
+fn a_hash_is_renewed_only_while_it_is_the_one_that_was_checked() {
+    let store = Fixture::new();
+    store.write(0, |store| store.create_user(user("user_1", "alice")));
+    store.write(0, |store| store.set_password_hash("user_1", Some("old")));
+    let before = store.database.read_blocking(Reader::revision).unwrap();
+    assert!(store.write(0, |store| store.renew_password_hash("user_1", "old", "better")));
+    assert_eq!(store.database.read_blocking(Reader::revision).unwrap(), before, "nobody has to hear of it");
+    store.write(0, |store| store.set_password_hash("user_1", Some("another")));
+    assert!(!store.write(0, |store| store.renew_password_hash("user_1", "better", "best")));
+    let hash = store.database.read_blocking(|store| store.password_hash("user_1")).unwrap();
+    assert_eq!(hash.as_deref(), Some("another"));
+}
