@@ -153,7 +153,7 @@ fn a_file_that_cannot_be_read_says_so() {
 const EXAMPLE: &str = include_str!("../config.example.yaml");
 
 /// The lists that are empty by default.
-const LISTS: [&str; 5] = ["environments: []", "routes: []", "roles: []", "  each: []", "limits: []"];
+const LISTS: [&str; 6] = ["environments: []", "routes: []", "roles: []", "  each: []", "  schemes: []", "limits: []"];
 
 /// The example with every field that is absent by default taken out of its comment.
 fn example_with_everything() -> String {
