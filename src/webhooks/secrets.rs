@@ -381,7 +381,7 @@ mod tests {
         let many = ["0123456789abcdef"; SECRETS_MAX + 1].join(", ");
         refused(
             &format!("- {{provider: plain, secrets: [{many}]}}\n"),
-            &["1:31: [0].secrets: must have at most 4 items"],
+            &["1:21: [0].secrets: must have at most 4 items"],
         );
         refused(
             "- {provider: plain, provider: list, secrets: [0123456789abcdef]}\n",
