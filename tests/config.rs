@@ -7,12 +7,17 @@
 #![expect(clippy::expect_used, reason = "what is not there ends a test, wherever in it")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use keygate::config::{Config, schema};
 use keygate::gateway::permission::Permission;
 use keygate::gateway::route::Access;
 use keygate::gateway::upstream::Endpoint;
 use keygate::keys::Sources;
+use keygate::moment::Moment;
+use keygate::webhooks::{Replays, Schemes, SecretsFile, SignatureError, Verified, Webhooks};
 use serde_json::Value;
 
 /// The environment of every configuration in these folders.
@@ -136,6 +141,13 @@ fn what_is_accepted_means_what_is_written() {
     let cors = accepted("cors-any.yaml").cors.expect("it is there");
     assert!(cors.origins.is_none() && !cors.credentials && !cors.preflight);
 
+    let webhooks = accepted("webhooks.yaml").webhooks;
+    assert!(webhooks.secrets.is_none(), "a variable may say `off`");
+    assert_eq!((webhooks.tolerance.as_secs(), webhooks.content_bytes_max), (60, 65_536));
+    assert_eq!(webhooks.schemes.names().collect::<Vec<_>>(), ["versioned", "semicolons", "public", "both"]);
+    let secrets = accepted("webhook-secrets.yaml").webhooks.secrets.expect("a file");
+    assert_eq!(secrets.path(), folder("accepted").join("hooks/secrets.yaml"), "relative to the configuration file");
+
     let config = accepted("upstream-unverified.yaml");
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));
@@ -153,7 +165,7 @@ fn a_file_that_cannot_be_read_says_so() {
 const EXAMPLE: &str = include_str!("../config.example.yaml");
 
 /// The lists that are empty by default.
-const LISTS: [&str; 5] = ["environments: []", "routes: []", "roles: []", "  each: []", "limits: []"];
+const LISTS: [&str; 6] = ["environments: []", "routes: []", "roles: []", "  each: []", "  schemes: []", "limits: []"];
 
 /// The example with every field that is absent by default taken out of its comment.
 fn example_with_everything() -> String {
@@ -197,6 +209,71 @@ fn the_example_holds_every_field() {
     let count = compare(&schema, &schema, &everything, "", &mut missing);
     assert!(missing.is_empty(), "not in config.example.yaml: {missing:?}");
     assert!(count > 90, "only {count} fields were compared");
+}
+
+/// Providers tell how they sign by an example; the schemes that we tell operators to write must take it.
+#[test]
+fn the_schemes_of_the_example_take_what_their_providers_sign() {
+    let mut webhooks =
+        serde_yaml::from_str::<Value>(&example_with_everything()).expect("it is YAML")["webhooks"].take();
+    webhooks["secrets"] = "off".into();
+    let minimal = "listen: 127.0.0.1:8080\nupstream: http://127.0.0.1:9000\nkeys: { file: keys.yaml }\n";
+    let text = format!("{minimal}webhooks: {webhooks}\n");
+    let config = Config::parse("example.yaml", text, Path::new(""), &|_| None).expect("it is good");
+    assert_eq!(config.webhooks.schemes.names().count(), 4);
+
+    // Published by Standard Webhooks (in its libraries' tests) and in GitHub's documentation. The others are Python's:
+    // `hmac.new(b"whsec_new_0123456789abcdef", b'1767225600.{"amount":1250,"id":"evt_1"}', sha256).hexdigest()`, and of
+    // `b'{"amount":1250,"id":"evt_1"}'` alone with `b"plain-secret-0123456789"`.
+    let standard = [
+        ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+        ("webhook-timestamp", "1614265330"),
+        ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+    ];
+    let stripe = "t=1767225600,v1=fffdfa1995c5b294e55192288cf7837cc3ad041f80747455e5560953e5531a05,v0=0123";
+    let github = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    let plain = "c9b46094d70fba974127e83d02b79c35d42e5db53bbc3f24177f91f5b73e0816";
+    let event = r#"{"amount":1250,"id":"evt_1"}"#;
+    let schemes = &config.webhooks.schemes;
+    let check = |scheme: &str, secret: &str, lines: &[(&str, &str)], body: &str, sent: u64| {
+        passes(schemes, scheme, secret, lines, body, sent);
+    };
+    check("standard", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &standard, r#"{"test": 2432232314}"#, 1_614_265_330);
+    check("stripe", "whsec_new_0123456789abcdef", &[("Stripe-Signature", stripe)], event, 1_767_225_600);
+    check("github", "It's a Secret to Everybody", &[("X-Hub-Signature-256", github)], "Hello, World!", 0);
+    check("plain", "plain-secret-0123456789", &[("X-Signature", plain)], event, 0);
+
+    // Published in Slack's documentation.
+    let config = output(&folder("accepted").join("webhooks.yaml")).expect("it is good");
+    let lines = [
+        ("X-Versioned-Signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
+        ("X-Versioned-Request-Timestamp", "1531420618"),
+    ];
+    let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V\
+                &channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=\
+                &response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F\
+                96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+    let schemes = &config.webhooks.schemes;
+    passes(schemes, "versioned", "8f742231b10e8888abcd99yyyzzz85a5", &lines, body, 1_531_420_618);
+}
+
+/// Holds that a delivery passes, and one byte more of it does not.
+#[track_caller]
+fn passes(schemes: &Schemes, scheme: &str, secret: &str, lines: &[(&str, &str)], body: &str, sent_s: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = SecretsFile::new(folder.path().join("secrets.yaml"));
+    let text = format!("- {{ provider: {scheme}, secrets: [\"{secret}\"] }}\n");
+    std::fs::write(file.path(), text).expect("the file can be written");
+    let secrets = file.read(schemes).expect("it is good");
+    let webhooks = Webhooks::new(schemes.clone(), Duration::from_secs(300), secrets, Arc::new(Replays::new()));
+    let line = |(name, value): &(&str, &str)| {
+        (HeaderName::try_from(*name).expect("a name"), HeaderValue::try_from(*value).expect("a value"))
+    };
+    let fields: HeaderMap = lines.iter().map(line).collect();
+    let now = Moment { unix_ns: sent_s * 1_000_000_000, monotonic_ns: 0 };
+    let verify = |body: &str| webhooks.verify(scheme, "", "", &fields, body.as_bytes(), now).map(Verified::keep);
+    assert_eq!(verify(&format!("{body} ")), Err(SignatureError::Mismatch), "{scheme}");
+    assert_eq!(verify(body), Ok(()), "{scheme}");
 }
 
 /// Says which fields of the schema are not in the example, and how many are.

@@ -134,3 +134,135 @@ fn is_id(text: &str) -> bool {
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::super::description::Description;
+    use super::super::tests::{list, plain, standard};
+    use super::*;
+
+    const SIGNATURE: &str = "c9b46094d70fba974127e83d02b79c35d42e5db53bbc3f24177f91f5b73e0816";
+    const BASE64: &str = "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+
+    const MISSING: SignatureError = SignatureError::Missing(Part::Signature);
+    const MALFORMED: SignatureError = SignatureError::Malformed(Part::Signature);
+    const NO_TIME: SignatureError = SignatureError::Missing(Part::Timestamp);
+    const BAD_TIME: SignatureError = SignatureError::Malformed(Part::Timestamp);
+    const NO_ID: SignatureError = SignatureError::Missing(Part::Id);
+    const BAD_ID: SignatureError = SignatureError::Malformed(Part::Id);
+
+    fn fields(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            fields.append(HeaderName::try_from(*name).unwrap(), value);
+        }
+        fields
+    }
+
+    #[track_caller]
+    fn refused(description: Description, lines: &[(&str, &str)], expected: SignatureError) {
+        let scheme = Scheme::new(description).unwrap();
+        assert_eq!(read(&scheme, &fields(lines)).unwrap_err(), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn what_a_delivery_says_is_read() {
+        let scheme = Scheme::new(list()).unwrap();
+        let lines = fields(&[("x-signature", &format!("v1={SIGNATURE},v0=zz,t=17,v1={SIGNATURE},x="))]);
+        let told = read(&scheme, &lines).unwrap();
+        assert_eq!((told.timestamp, told.id), (Some(("17", 17)), None));
+        assert_eq!(told.signatures[0].len(), 2);
+        assert_eq!(told.signatures[0][0][..2], [0xc9, 0xb4]);
+
+        let scheme = Scheme::new(standard()).unwrap();
+        let longest = "x".repeat(ID_CHARS_MAX);
+        let lines =
+            [("webhook-signature", &*format!("v1,{BASE64}")), ("webhook-id", &longest), ("webhook-timestamp", "0")];
+        let lines = fields(&lines);
+        let told = read(&scheme, &lines).unwrap();
+        assert_eq!((told.timestamp, told.id), (Some(("0", 0)), Some(&*longest)));
+        assert_eq!((told.signatures[0].len(), told.signatures[1].len()), (1, 0));
+    }
+
+    #[test]
+    fn a_field_of_signatures_that_can_be_read_in_two_ways_is_refused() {
+        let check = |value: &str, expected| refused(list(), &[("x-signature", value)], expected);
+        check("", MALFORMED);
+        check("t=17", MISSING);
+        check(&format!("t=17,v2={SIGNATURE}"), MISSING);
+        check(&format!("t=17,v1={}", &SIGNATURE[1..]), MALFORMED);
+        check(&format!("t=17,v1={SIGNATURE}0"), MALFORMED);
+        check("t=17,v1=", MALFORMED);
+        check("t=17,v1", MALFORMED);
+        check(&format!("t=17,v1={SIGNATURE},"), MALFORMED);
+        check(&format!(",t=17,v1={SIGNATURE}"), MALFORMED);
+        check(&format!("t=17,={SIGNATURE},v1={SIGNATURE}"), MALFORMED);
+        check(&format!("t=17, v1={SIGNATURE}"), MALFORMED);
+        check(&format!("t=17,v1= {SIGNATURE}"), MALFORMED);
+        check(&format!("t=17\tv1={SIGNATURE}"), MALFORMED);
+        check(&format!("t=17,v1={SIGNATURE},x=\u{e9}"), MALFORMED);
+        // A good one does not make up for one that is none.
+        check(&format!("t=17,v1={SIGNATURE},v1=zz"), MALFORMED);
+        check(&format!("t=17,t=17,v1={SIGNATURE}"), BAD_TIME);
+        check(&format!("t=,v1={SIGNATURE}"), BAD_TIME);
+        check(&format!("v1={SIGNATURE}"), NO_TIME);
+
+        refused(plain(), &[], MISSING);
+        refused(plain(), &[("x-signature", SIGNATURE), ("X-Signature", SIGNATURE)], MALFORMED);
+        refused(plain(), &[("x-signature", &format!("sha256={SIGNATURE}"))], MALFORMED);
+        refused(plain(), &[("x-signature", &format!("{SIGNATURE},{SIGNATURE}"))], MALFORMED);
+        refused(plain(), &[("x-signature", BASE64)], MALFORMED);
+    }
+
+    #[test]
+    fn a_time_is_decimal_digits_and_nothing_else() {
+        for wrong in
+            ["", "+17", "-17", "017", "00", "1.7e9", "17.0", "0x11", "17 ", "1_7", "\u{661}", "1234567890123", "now"]
+        {
+            let lines =
+                [("webhook-signature", &*format!("v1,{BASE64}")), ("webhook-id", "i"), ("webhook-timestamp", wrong)];
+            refused(standard(), &lines, BAD_TIME);
+        }
+        assert_eq!(seconds("999999999999"), Some(999_999_999_999));
+    }
+
+    #[test]
+    fn fields_of_their_own_must_be_there_once() {
+        let (id, time, signature) =
+            (("webhook-id", "i"), ("webhook-timestamp", "17"), ("webhook-signature", &*format!("v1,{BASE64}")));
+        refused(standard(), &[id, signature], NO_TIME);
+        refused(standard(), &[time, signature], NO_ID);
+        refused(standard(), &[id, time], MISSING);
+        refused(standard(), &[id, time, time, signature], BAD_TIME);
+        refused(standard(), &[id, id, time, signature], BAD_ID);
+        refused(standard(), &[id, time, signature, signature], MALFORMED);
+        for wrong in ["", "a.b", "a b", "\u{e9}", &"x".repeat(ID_CHARS_MAX + 1)] {
+            refused(standard(), &[("webhook-id", wrong), time, signature], BAD_ID);
+        }
+    }
+
+    #[test]
+    fn what_is_looked_at_is_bounded() {
+        let many = |count: usize| format!("t=17{}", format!(",v1={SIGNATURE}").repeat(count));
+        let read_of = |value: &str| read(&Scheme::new(list()).unwrap(), &fields(&[("x-signature", value)])).map(drop);
+        assert_eq!(read_of(&many(SIGNATURES_MAX)), Ok(()));
+        assert_eq!(read_of(&many(SIGNATURES_MAX + 1)), Err(MALFORMED));
+        let others = |count: usize| format!("{}{}", many(1), ",x=".repeat(count));
+        assert_eq!(read_of(&others(MEMBERS_MAX - 2)), Ok(()));
+        assert_eq!(read_of(&others(MEMBERS_MAX - 1)), Err(MALFORMED));
+        let padded = |bytes: usize| format!("{},x={}", many(1), "y".repeat(bytes - many(1).len() - 3));
+        assert_eq!(read_of(&padded(FIELD_BYTES_MAX)), Ok(()));
+        assert_eq!(read_of(&padded(FIELD_BYTES_MAX + 1)), Err(MALFORMED));
+        // Of all kinds together.
+        let public = "A".repeat(86);
+        let mixed = format!("{}v1a,{public}==", format!("v1,{BASE64} ").repeat(SIGNATURES_MAX));
+        refused(
+            standard(),
+            &[("webhook-id", "i"), ("webhook-timestamp", "17"), ("webhook-signature", &mixed)],
+            MALFORMED,
+        );
+    }
+}

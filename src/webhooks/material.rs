@@ -184,3 +184,61 @@ pub(super) fn any_has_signed(
     }
     good
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(algorithm: Algorithm, bytes: &[u8]) -> Option<MaterialError> {
+        Material::new(algorithm, bytes).err()
+    }
+
+    #[test]
+    fn a_secret_has_a_length_that_protects() {
+        for algorithm in [Algorithm::HmacSha256, Algorithm::HmacSha512] {
+            assert_eq!(refused(algorithm, &[7; SECRET_BYTES_MIN - 1]), Some(MaterialError::TooShort));
+            assert_eq!(refused(algorithm, &[7; SECRET_BYTES_MIN]), None);
+            assert_eq!(refused(algorithm, &[7; SECRET_BYTES_MAX]), None);
+            assert_eq!(refused(algorithm, &[7; SECRET_BYTES_MAX + 1]), Some(MaterialError::TooLong));
+        }
+        for length in [0, 31, 33, 64] {
+            assert_eq!(refused(Algorithm::Ed25519, &vec![7; length]), Some(MaterialError::NoPublicKey), "{length}");
+        }
+    }
+
+    /// With all zeros as key, R of small order and S = 0, one signature in a few fits any message.
+    #[test]
+    fn a_public_key_under_which_anybody_can_sign_is_refused() {
+        for mut point in SMALL_ORDER {
+            assert_eq!(refused(Algorithm::Ed25519, &point), Some(MaterialError::Weak));
+            point[31] |= 0x80;
+            assert_eq!(refused(Algorithm::Ed25519, &point), Some(MaterialError::Weak), "the other sign");
+        }
+        let forged = |key: Material| {
+            let mut signature = vec![0; 64];
+            signature[0] = 1;
+            (0..64_u8).any(|message| key.has_signed(&Content::new(vec![&[message]]), std::slice::from_ref(&signature)))
+        };
+        assert!(forged(Material::Ed25519(SMALL_ORDER[0])), "if this fails, the table is not needed any more");
+        assert!(!forged(Material::Ed25519(DECOY_POINT)));
+    }
+
+    #[test]
+    fn what_a_decoy_says_does_not_count() {
+        let kinds = [Algorithm::HmacSha256, Algorithm::HmacSha512].map(|algorithm| Kind {
+            label: None,
+            algorithm,
+            encoding: super::super::Encoding::Hex,
+            secrets: super::super::SecretForm { prefix: String::new(), written: super::super::Written::Text },
+        });
+        let content = Content::new(vec![b"a", b"b"]);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[0; SECRET_BYTES_MIN]);
+        let of_decoy = vec![hmac::sign(&key, b"ab").as_ref().to_vec()];
+        assert!(Material::decoy(Algorithm::HmacSha256).has_signed(&content, &of_decoy));
+        let signatures = [of_decoy, Vec::new()];
+        assert!(!any_has_signed(&kinds, None, &signatures, &content));
+        assert!(!any_has_signed(&kinds, Some(&vec![Vec::new(), Vec::new()]), &signatures, &content));
+        let own = Material::new(Algorithm::HmacSha256, &[0; SECRET_BYTES_MIN]).unwrap();
+        assert!(any_has_signed(&kinds, Some(&vec![vec![own], Vec::new()]), &signatures, &content));
+    }
+}

@@ -191,3 +191,6 @@ fn digest_of(parts: &[&[u8]]) -> Digest {
     }
     Digest::from_bytes(hash.finalize().into())
 }
+
+#[cfg(test)]
+mod tests;

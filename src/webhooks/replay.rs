@@ -192,3 +192,125 @@ impl fmt::Debug for Claim {
         formatter.write_str("Claim")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Duration = Duration::from_secs(300);
+    /// How long a delivery is remembered.
+    const REMEMBERED: Duration = Duration::from_secs(660);
+
+    const START: Moment = Moment { unix_ns: 1_767_225_600_000_000_000, monotonic_ns: 5_000_000_000 };
+
+    /// A digest that costs nothing: the tests need half a million.
+    fn digest(owner: u8, number: usize) -> Digest {
+        let mut bytes = [owner; Digest::BYTES];
+        bytes[..8].copy_from_slice(&(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        bytes[Digest::BYTES - 1] = bytes[0];
+        Digest::from_bytes(bytes)
+    }
+
+    /// Claims the delivery of this number for an owner.
+    fn claim(replays: &Arc<Replays>, owner: u8, number: usize, now: Moment) -> Result<Claim, SignatureError> {
+        replays.claim(digest(owner, usize::MAX), digest(owner, number), TOLERANCE, now)
+    }
+
+    /// Remembers so many deliveries of an owner.
+    fn fill(replays: &Arc<Replays>, owner: u8, amount: usize, now: Moment) {
+        for number in 0..amount {
+            claim(replays, owner, number, now).unwrap().keep();
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_remembered_until_it_would_be_too_old() {
+        let replays = Arc::new(Replays::new());
+        claim(&replays, b'a', 1, START).unwrap().keep();
+        // Sent as far in the future as was allowed, it is good for twice the tolerance.
+        for later in [0, 1, 600, 659] {
+            let now = START.plus(Duration::from_secs(later));
+            assert_eq!(claim(&replays, b'a', 1, now).unwrap_err(), SignatureError::Replayed, "{later}");
+        }
+        assert_eq!(replays.len(), 1);
+        claim(&replays, b'a', 1, START.plus(REMEMBERED)).unwrap().keep();
+        assert_eq!((replays.len(), replays.sweep(START.plus(REMEMBERED))), (1, 0));
+        assert_eq!(replays.sweep(START.plus(REMEMBERED * 2)), 1);
+        assert!(replays.is_empty() && replays.owners.is_empty());
+    }
+
+    #[test]
+    fn what_was_dropped_is_forgotten_at_once() {
+        let replays = Arc::new(Replays::new());
+        for _ in 0..3 {
+            let first = claim(&replays, b'a', 1, START).unwrap();
+            assert_eq!(claim(&replays, b'a', 1, START).unwrap_err(), SignatureError::Replayed);
+            drop(first);
+        }
+        assert!(replays.is_empty() && replays.owners.is_empty());
+    }
+
+    /// However slow the upstream is: while a delivery is on its way, the same one does not pass.
+    #[test]
+    fn what_is_on_its_way_is_not_forgotten_by_the_clock() {
+        let replays = Arc::new(Replays::new());
+        let slow = claim(&replays, b'a', 1, START).unwrap();
+        let much_later = START.plus(REMEMBERED * 10);
+        assert_eq!(replays.sweep(much_later), 0);
+        assert_eq!(claim(&replays, b'a', 1, much_later).unwrap_err(), SignatureError::Replayed);
+        slow.keep();
+        assert!(claim(&replays, b'a', 1, much_later).is_ok(), "too old by now");
+    }
+
+    #[test]
+    fn a_memory_that_is_full_refuses_and_forgets_nothing() {
+        let replays = Arc::new(Replays::new());
+        fill(&replays, b'a', ENTRIES_OF_ONE_MAX, START);
+        assert_eq!(claim(&replays, b'a', ENTRIES_OF_ONE_MAX, START).unwrap_err(), SignatureError::Crowded);
+        for number in [0, ENTRIES_OF_ONE_MAX / 2, ENTRIES_OF_ONE_MAX - 1] {
+            let again = claim(&replays, b'a', number, START).unwrap_err();
+            assert_eq!(again, SignatureError::Replayed, "{number}");
+        }
+        // Others have room, until all of it is taken.
+        let later = START.plus(Duration::from_secs(60));
+        for owner in [b'b', b'c', b'd'] {
+            fill(&replays, owner, ENTRIES_OF_ONE_MAX, later);
+        }
+        assert_eq!(replays.len(), ENTRIES_MAX);
+        assert_eq!(claim(&replays, b'e', 1, later).unwrap_err(), SignatureError::Crowded);
+        assert_eq!(claim(&replays, b'b', 0, later).unwrap_err(), SignatureError::Replayed);
+        // What is due makes room without anybody sweeping.
+        fill(&replays, b'e', ENTRIES_OF_ONE_MAX, START.plus(REMEMBERED));
+        assert_eq!((replays.len(), replays.owners.len()), (ENTRIES_MAX, 4));
+    }
+
+    #[test]
+    fn claims_from_many_threads_are_counted_right() {
+        let replays = Arc::new(Replays::new());
+        let passed: usize = std::thread::scope(|scope| {
+            let race = |thread: usize| {
+                let replays = Arc::clone(&replays);
+                move || {
+                    let mut passed = 0;
+                    for round in 0..2000 {
+                        if let Ok(claim) = claim(&replays, [1, 2, 3][round % 3], round, START) {
+                            // Every thread keeps what others drop.
+                            if round % 4 == thread {
+                                claim.keep();
+                                passed += 1;
+                            }
+                        }
+                    }
+                    passed
+                }
+            };
+            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(race(thread))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert!(passed > 0 && passed <= 2000);
+        assert_eq!(replays.len(), passed);
+        assert_eq!(replays.owners.iter().map(|entry| *entry.value()).sum::<usize>(), passed);
+        assert_eq!(replays.sweep(START.plus(REMEMBERED)), passed);
+        assert!(replays.is_empty() && replays.owners.is_empty());
+    }
+}

@@ -266,3 +266,147 @@ impl Faults {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::super::description::Algorithm;
+    use super::super::tests::{kind, list, plain, standard};
+    use super::*;
+
+    fn name(text: &'static str) -> HeaderName {
+        HeaderName::from_static(text)
+    }
+
+    /// Each fault as `field: the beginning of its message`.
+    #[track_caller]
+    fn refused(description: Description, expected: &[&str]) {
+        let shown = format!("{description:?}");
+        let faults = Scheme::new(description).expect_err(&shown);
+        let faults: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
+        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+        for (fault, expected) in faults.iter().zip(expected) {
+            assert!(fault.starts_with(expected), "{fault}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_recognised_by_what_there_is() {
+        let replay = |description| Scheme::new(description).unwrap().replay;
+        assert_eq!(replay(standard()), Replay::Id);
+        assert_eq!(replay(list()), Replay::Content);
+        assert_eq!(replay(plain()), Replay::Off);
+        assert_eq!(replay(Description { replay: Some(Replay::Content), ..standard() }), Replay::Content);
+        assert_eq!(replay(Description { replay: Some(Replay::Off), ..list() }), Replay::Off);
+        refused(Description { replay: Some(Replay::Id), ..list() }, &["replay: cannot be `id`"]);
+        refused(Description { replay: Some(Replay::Content), ..plain() }, &["replay: cannot be `content`"]);
+    }
+
+    #[test]
+    fn a_name_fits_into_a_path() {
+        for wrong in ["", "A", "a b", "a/b", "a.b", "\u{e9}", &"x".repeat(NAME_CHARS_MAX + 1)] {
+            refused(Description { name: wrong.into(), ..plain() }, &["name: must be 1 to 64"]);
+        }
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let kinds = |kinds: Vec<Kind>| Description { kinds, ..plain() };
+        refused(kinds(vec![]), &["signature.kinds: must have 1 to 8"]);
+        let nine: Vec<_> = (0..=KINDS_MAX).map(|index| kind(Some(&format!("v{index}")))).collect();
+        refused(kinds(nine), &["signature.kinds: must have 1 to 8"]);
+        refused(kinds(vec![kind(Some("v1")), kind(None)]), &["signature.kinds[1].label: is missing"]);
+        refused(kinds(vec![kind(Some("v1")), kind(Some("v1"))]), &["signature.kinds[1].label: is the label of"]);
+        for wrong in ["", "a=b", "a b", "a,b", &"x".repeat(LABEL_CHARS_MAX + 1)] {
+            refused(kinds(vec![kind(Some(wrong))]), &["signature.kinds[0].label: must be 1 to 32"]);
+        }
+    }
+
+    #[test]
+    fn members_of_a_field_are_told_apart() {
+        let member = |label: &str| Some(Place::Member(label.into()));
+        refused(
+            Description { label_end: LabelEnd::Comma, ..list() },
+            &["signature.label_end: must be another character"],
+        );
+        refused(
+            Description { separator: None, ..list() },
+            &["timestamp.member: stands in the field of the signatures"],
+        );
+        refused(
+            Description { kinds: vec![kind(None)], ..list() },
+            &["timestamp.member: cannot be told from signatures without labels"],
+        );
+        refused(Description { timestamp: member("v1"), ..list() }, &["timestamp.member: is a label that"]);
+        refused(Description { timestamp: member("t="), ..list() }, &["timestamp.member: must be 1 to 32"]);
+        let signed = "{id}.{timestamp}.{body}".to_owned();
+        refused(Description { id: member("t"), signed, ..list() }, &["id.member: is a label that"]);
+        // Without labels there is nothing that a label could end with.
+        let description = Description { separator: Some(Separator::Comma), label_end: LabelEnd::Comma, ..plain() };
+        assert!(Scheme::new(description).is_ok());
+    }
+
+    #[test]
+    fn fields_are_told_apart() {
+        let field = |text| Some(Place::Field(name(text)));
+        let signature = Description { timestamp: field("webhook-signature"), ..standard() };
+        refused(signature, &["timestamp.field: is the field of something else"]);
+        refused(
+            Description { id: field("webhook-timestamp"), ..standard() },
+            &["id.field: is the field of something else"],
+        );
+    }
+
+    #[test]
+    fn what_is_told_is_signed_and_what_is_signed_is_told() {
+        let signed = |signed: &str| Description { signed: signed.into(), ..standard() };
+        refused(signed("{timestamp}.{body}"), &["id: is not signed"]);
+        refused(signed("{body}"), &["timestamp: is not signed", "id: is not signed"]);
+        refused(signed("{id}.{timestamp}"), &["signed: must have `{body}`"]);
+        refused(Description { signed: "{id}.{body}".into(), ..plain() }, &["signed: has `{id}` in it, and"]);
+    }
+
+    /// Everybody may know a public key, and with it could make an HMAC.
+    #[test]
+    fn a_public_key_is_never_taken_for_a_secret() {
+        let of = |first: SecretForm, second: SecretForm| {
+            let mut description = standard();
+            description.kinds[0].secrets = first;
+            description.kinds[1].secrets = second;
+            description
+        };
+        let form = |prefix: &str, written| SecretForm { prefix: prefix.into(), written };
+        let apart = "signature.kinds[1].secret_prefix: does not tell these secrets from those of `signature.kinds[0]`";
+        for (first, second) in [("", ""), ("", "whpk_"), ("whsec_", ""), ("wh", "whpk_"), ("whpk_", "wh"), ("k_", "k_")]
+        {
+            refused(of(form(first, Written::Base64), form(second, Written::Base64)), &[apart]);
+        }
+        refused(of(form("", Written::Text), form("whpk_", Written::Base64)), &[apart]);
+        assert!(Scheme::new(of(form("a_", Written::Hex), form("b_", Written::Base64))).is_ok());
+
+        let two = |first: Kind, second: Kind| Description { kinds: vec![first, second], ..plain() };
+        let sha512 = Kind { algorithm: Algorithm::HmacSha512, ..kind(Some("v2")) };
+        assert!(Scheme::new(two(kind(Some("v1")), sha512.clone())).is_ok(), "the same secrets for both");
+        let hex = Kind { secrets: form("", Written::Hex), ..sha512 };
+        refused(two(kind(Some("v1")), hex), &[apart]);
+    }
+
+    #[test]
+    fn a_secret_can_be_read_as_it_is_described() {
+        let with = |secrets, algorithm| {
+            let kinds = vec![Kind { secrets, algorithm, ..kind(None) }];
+            Description { kinds, ..plain() }
+        };
+        let form = |prefix: &str, written| SecretForm { prefix: prefix.into(), written };
+        let prefix = "signature.kinds[0].secret_prefix";
+        let text = with(form("whsec_", Written::Text), Algorithm::HmacSha256);
+        refused(text, &[&format!("{prefix}: has no effect where secrets are text")]);
+        let public = with(form("", Written::Text), Algorithm::Ed25519);
+        refused(public, &["signature.kinds[0].secrets: must be `base64` or `hex`"]);
+        for wrong in ["a b", "\u{e9}", &"x".repeat(LABEL_CHARS_MAX + 1)] {
+            let description = with(form(wrong, Written::Hex), Algorithm::HmacSha256);
+            refused(description, &[&format!("{prefix}: must have at most 32")]);
+        }
+    }
+}

@@ -288,3 +288,212 @@ impl fmt::Debug for Secrets {
         formatter.debug_struct("Secrets").field("entries", &self.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::description::{Algorithm, Description, SecretForm};
+    use super::super::encoding::Written as Spelling;
+    use super::super::tests::{kind, list, plain, standard};
+    use super::*;
+
+    fn schemes() -> Schemes {
+        let hex = Kind { secrets: SecretForm { prefix: String::new(), written: Spelling::Hex }, ..kind(None) };
+        let public = Kind { algorithm: Algorithm::Ed25519, ..hex.clone() };
+        let descriptions = [
+            plain(),
+            list(),
+            standard(),
+            Description { name: "hex".into(), kinds: vec![hex], ..plain() },
+            Description { name: "public".into(), kinds: vec![public], ..plain() },
+        ];
+        Schemes::new(descriptions.map(|description| Scheme::new(description).unwrap()).into())
+    }
+
+    /// What is said of a text, with the file's name cut off.
+    fn problems(text: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets.yaml");
+        fs::write(&path, text).unwrap();
+        let Err(problems) = SecretsFile::new(path).read(&schemes()) else { return Vec::new() };
+        let folder = format!("{}/secrets.yaml:", folder.path().display());
+        problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
+    }
+
+    #[track_caller]
+    fn refused(text: &str, expected: &[&str]) {
+        let problems = problems(text);
+        assert_eq!(problems, expected, "{text}");
+        let said = problems.concat();
+        for secret in ["hunter2", "whsk_MfKQ", "0123456789", "MfKQ9r8", "AAAAAA"] {
+            assert!(!said.contains(secret), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = "
+- { provider: plain, tenant: acme, environment: live, secrets: [0123456789abcdef, 'another one, with spaces: #'] }
+- { provider: plain, tenant: acme, secrets: [0123456789abcdef] }
+- { provider: plain, environment: live, secrets: [0123456789abcdef] }
+- { provider: list, tenant: acme, environment: live, secrets: [0123456789abcdef] }
+- { provider: standard, secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo] }
+";
+        assert_eq!(problems(text), Vec::<String>::new());
+        let secrets = super::super::tests::parse(&schemes(), text).unwrap();
+        assert_eq!(secrets.len(), 5);
+        let counts = |provider: &str, tenant: &str, environment: &str| {
+            let candidates = secrets.of(&owner(provider, tenant, environment)).unwrap();
+            candidates.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(counts("plain", "acme", "live"), [2]);
+        assert_eq!(counts("standard", "", ""), [1, 1], "each for the kind that its prefix names");
+        assert!(secrets.of(&owner("plain", "", "")).is_none());
+        assert!(super::super::tests::parse(&schemes(), "[]").unwrap().is_empty(), "no secrets, as it was written");
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_is_refused() {
+        refused("", &["1:1: the document is empty"]);
+        refused("# - provider: plain\n", &["1:1: the document is empty"]);
+        refused("plain\n", &["1:1: expected a list, found text"]);
+        refused("secrets: []\n", &["1:1: expected a list, found a mapping; begin each item with `- `"]);
+    }
+
+    #[test]
+    fn a_wrong_structure_is_refused_with_its_place() {
+        refused(
+            "- provider: plain\n  tennant: acme\n  secrets: hunter2\n- tenant: acme\n- {provider: plain, secrets: []}\n",
+            &[
+                "2:3: [0].tennant: unknown field; did you mean `tenant`?",
+                "3:12: [0].secrets: expected a list, found text",
+                "4:3: [1].provider: is missing, and has no default",
+                "4:3: [1].secrets: is missing, and has no default",
+                "5:21: [2].secrets: is an empty list; write at least one item",
+            ],
+        );
+        refused(
+            "- provider: plain\n  secrets: [01234567890123456, {a: b}, null]\n",
+            &[
+                "2:33: [0].secrets[1]: expected text, found a mapping",
+                "2:40: [0].secrets[2]: has no value; write one, or leave the field out",
+            ],
+        );
+        let many = ["0123456789abcdef"; SECRETS_MAX + 1].join(", ");
+        refused(
+            &format!("- {{provider: plain, secrets: [{many}]}}\n"),
+            &["1:21: [0].secrets: must have at most 4 items"],
+        );
+        refused(
+            "- {provider: plain, provider: list, secrets: [0123456789abcdef]}\n",
+            &["1:21: [0].provider: occurs twice; the first is at line 1"],
+        );
+    }
+
+    #[test]
+    fn a_provider_that_nobody_described_is_refused() {
+        let text = |provider: &str| format!("- {{provider: {provider}, secrets: [0123456789abcdef]}}\n");
+        let no_scheme = "1:14: [0].provider: is the name of no scheme under `webhooks.schemes`";
+        refused(&text("pain"), &[&format!("{no_scheme}; did you mean `plain`?")]);
+        refused(&text("elsewhere"), &[no_scheme]);
+    }
+
+    #[test]
+    fn a_tenant_and_environment_stand_there_once() {
+        refused(
+            "- {provider: plain, tenant: a, secrets: [0123456789abcdef]}\n- {provider: list, tenant: a, secrets: [0123456789abcdef]}\n\
+             - {provider: plain, tenant: a, secrets: [0123456789abcdef]}\n",
+            &["3:4: [2]: is for the same tenant and environment as the one at line 1; put both lists into one"],
+        );
+        let word = "must be 1 to 128 visible ASCII characters without spaces";
+        refused(
+            "- {provider: plain, tenant: a b, environment: '', secrets: [0123456789abcdef]}\n",
+            &[&format!("1:29: [0].tenant: {word}"), &format!("1:47: [0].environment: {word}")],
+        );
+    }
+
+    #[test]
+    fn a_secret_that_its_provider_could_not_sign_with_is_refused() {
+        let check = |provider: &str, secret: &str, expected: &str| {
+            let text = format!("- provider: {provider}\n  secrets:\n    - {secret}\n");
+            refused(&text, &[&format!("3:7: [0].secrets[0]: {expected}")]);
+        };
+        let short = "is too short: an HMAC needs at least 16 bytes of secret";
+        check("plain", "0123456789hunt", short);
+        check("plain", "''", short);
+        check(
+            "plain",
+            "' 0123456789abcdef'",
+            "has spaces or line ends around it, or other characters that cannot be seen",
+        );
+        check(
+            "plain",
+            "\"0123456789abcdef\\n\"",
+            "has spaces or line ends around it, or other characters that cannot be seen",
+        );
+        check("plain", &"x".repeat(513), "is too long: at most 512 bytes of secret are used");
+        check("hex", "0123456789abcdef0123456789abcdeg", "is not hexadecimal digits");
+        check("hex", "0123456789abcdef", short);
+        check(
+            "standard",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "must begin with `whsec_` or `whpk_`, as the scheme says",
+        );
+        check(
+            "standard",
+            "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "must begin with `whsec_` or `whpk_`, as the scheme says",
+        );
+        check("standard", "whsec_MfKQ9r8G*YqrTwjUPD8ILPZIo2LaLaSw", "is not base64 behind `whsec_`");
+        check("standard", "whsec_MfKQ9r8G", short);
+        check("standard", "whpk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "is no public key: those of Ed25519 have 32 bytes");
+        let placeholder = format!("whpk_{}=", "A".repeat(43));
+        check("standard", &placeholder, "is a public key under which anybody can sign; is it a placeholder?");
+        check("public", &"0".repeat(64), "is a public key under which anybody can sign; is it a placeholder?");
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        refused(
+            "- {provider: plain, tenant: a, secrets: [hunter2]}\n- {provider: lits, secrets: [0123456789abcdef]}\n\
+             - {provider: plain, tennant: a, secrets: [hunter2, whsec_hunter2]}\n",
+            &[
+                "1:42: [0].secrets[0]: is too short: an HMAC needs at least 16 bytes of secret",
+                "2:14: [1].provider: is the name of no scheme under `webhooks.schemes`; did you mean `list`?",
+                "3:21: [2].tennant: unknown field; did you mean `tenant`?",
+                "3:43: [2].secrets[0]: is too short: an HMAC needs at least 16 bytes of secret",
+                "3:52: [2].secrets[1]: is too short: an HMAC needs at least 16 bytes of secret",
+            ],
+        );
+    }
+
+    #[test]
+    fn equal_fingerprints_mean_that_nothing_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SecretsFile::new(folder.path().join("secrets.yaml"));
+        let fingerprint = |text: &str| {
+            fs::write(file.path(), text).unwrap();
+            file.load().unwrap().fingerprint()
+        };
+        let first = fingerprint("[]");
+        assert!(first == fingerprint("[]") && first != fingerprint("[] "));
+        assert_eq!(file.watched_directory(), folder.path());
+        assert_eq!(SecretsFile::new("secrets.yaml".into()).watched_directory(), FilePath::new("."));
+        assert_eq!(format!("{:?} {first:?}", file.load().unwrap()).matches("[]").count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |path: &FilePath, expected: &str| {
+            let problems = SecretsFile::new(path.to_owned()).load().unwrap_err().to_string();
+            assert_eq!(problems, format!("{}: {expected}", path.display()));
+        };
+        check(&folder.path().join("none.yaml"), "cannot be opened: No such file or directory (os error 2)");
+        check(folder.path(), "is not a regular file");
+        let path = folder.path().join("secrets.yaml");
+        fs::write(&path, b"\xff").unwrap();
+        check(&path, "is not UTF-8 text");
+        File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+        check(&path, "is larger than 8MiB, the most that is read");
+    }
+}
