@@ -16,6 +16,7 @@ mod control;
 mod demo;
 mod meters;
 mod outcomes;
+mod renewal;
 mod state;
 mod trust;
 mod vault;

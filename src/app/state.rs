@@ -22,7 +22,7 @@ use crate::gateway::rejection::Reason;
 use crate::identity::FileProblem;
 use crate::keys::{Clash, Fingerprint, KeyStore, Origin, SecretFormat, Sources};
 use crate::limits::Limits;
-use crate::listener::{HandshakeFailure, Refusal, Settings, TlsStore};
+use crate::listener::{HandshakeFailure, Refusal, Settings};
 use crate::moment::Moment;
 use crate::secret::Digest;
 use crate::telemetry::access_log::{self, AccessLog};
@@ -33,8 +33,8 @@ use crate::webhooks::SecretsFile;
 
 /// Everything that outlives a reload.
 pub(super) struct State {
-    path: PathBuf,
-    log: LogControl,
+    pub(super) path: PathBuf,
+    pub(super) log: LogControl,
     /// Number of workers.
     pub(super) workers: usize,
     /// The listening addresses.
@@ -70,16 +70,16 @@ pub(super) struct State {
 }
 
 /// What the present state was loaded from.
-struct Current {
-    text: Vec<u8>,
-    upstreams: Upstreams,
-    sources: Sources,
-    keys: Fingerprint,
-    shutdown: Shutdown,
+pub(super) struct Current {
+    pub(super) text: Vec<u8>,
+    pub(super) upstreams: Upstreams,
+    pub(super) sources: Sources,
+    pub(super) keys: Fingerprint,
+    pub(super) shutdown: Shutdown,
     /// The last text that could not be put in force.
-    faulty: Option<Vec<u8>>,
-    access_log: Option<access_log::Options>,
-    log_format: log::Format,
+    pub(super) faulty: Option<Vec<u8>>,
+    pub(super) access_log: Option<access_log::Options>,
+    pub(super) log_format: log::Format,
 }
 
 /// Whether a reload has changed anything.
@@ -182,180 +182,6 @@ impl State {
         files
     }
 
-    /// Reads everything that may have changed; `forced` reads the configuration even if its text is the same.
-    pub(super) fn reload(&self, forced: bool) -> Applied {
-        let configuration = self.reload_configuration(forced);
-        let keys = self.reload_keys();
-        let certificates = self.doors.iter().filter_map(|door| door.tls.as_deref()).map(|tls| self.reload_tls(tls));
-        // Every store is asked, whatever the first says.
-        let certificates = certificates.filter(|changed| *changed).count() > 0;
-        let webhooks = self.trust().reload(&self.reloads.webhooks);
-        if forced && let Some(access_log) = &self.access_log {
-            access_log.reopen();
-        }
-        Applied { changed: configuration || keys || certificates || webhooks }
-    }
-
-    fn reload_configuration(&self, forced: bool) -> bool {
-        let text = std::fs::read(&self.path).unwrap_or_default();
-        let outdated = self.upstreams().iter().any(|upstream| upstream.is_outdated());
-        if !forced && !outdated && text == self.current().text {
-            // The good text is there again; what else it names may still be faulty.
-            if self.current().faulty.as_ref().is_some_and(|faulty| *faulty != text) {
-                self.reloads.configuration.nothing_new();
-            }
-            return false;
-        }
-        match Assembly::load(&self.path) {
-            Ok(assembly) => {
-                self.put_in_force(assembly);
-                self.reloads.configuration.succeeded();
-                tracing::info!(file = %self.path.display(), "the configuration was reloaded");
-                true
-            }
-            Err(problems) => {
-                self.reloads.configuration.failed("configuration", &problems);
-                self.current().faulty = Some(text);
-                false
-            }
-        }
-    }
-
-    /// Puts a configuration in force that was loaded and checked whole.
-    fn put_in_force(&self, mut assembly: Assembly) {
-        let mut current = self.current();
-        assembly.upstreams.succeed(&current.upstreams);
-        let mut trust = self.trust();
-        if let Err(problems) = trust.take_on(&mut assembly) {
-            tracing::error!("tokens and webhooks stay as they were: {}", unusable(&problems));
-        }
-        let policy = assembly.policy(&assembly.upstreams, &self.limits, &self.metrics, &trust);
-        self.policy.store(Arc::new(policy));
-        drop(trust);
-        self.limits.retain(&assembly.limit_names());
-        self.log.set_level(assembly.config.log_level);
-        if let Err(clashes) = self.keys.apply_from(Origin::File, assembly.keys) {
-            tracing::error!("the key files stay as they were: {}", clashing(&clashes));
-        }
-        warn_of(&assembly.config.warnings);
-        for problem in self.replace_doors(&assembly.doors) {
-            tracing::warn!("{problem}");
-        }
-        self.format.store(Arc::new(assembly.config.secret_format.clone()));
-        if assembly.workers != self.workers
-            || assembly.config.admin != self.admin
-            || assembly.credential != self.credential
-        {
-            tracing::warn!("`workers` and `admin` take effect at the next start");
-        }
-        if assembly.config.database.as_deref() != self.vault.as_ref().map(|vault| vault.path()) {
-            tracing::warn!("`keys.database` takes effect at the next start; commands already work on the new one");
-        }
-        if assembly.config.access_log != current.access_log || assembly.config.log_format != current.log_format {
-            tracing::warn!("`log.access` and `log.format` take effect at the next start");
-        }
-        *current = Current {
-            text: assembly.text,
-            faulty: None,
-            upstreams: assembly.upstreams,
-            sources: assembly.config.key_sources,
-            keys: assembly.fingerprint,
-            shutdown: assembly.config.shutdown,
-            access_log: current.access_log.clone(),
-            log_format: current.log_format,
-        };
-    }
-
-    /// Gives the open doors their new settings; says what has to wait for the next start.
-    fn replace_doors(&self, planned: &[(Settings, Option<Tls>)]) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut unopened = planned.len();
-        for door in &self.doors {
-            let address = door.settings.load().address;
-            let Some((settings, tls)) = planned.iter().find(|(settings, _)| settings.address == address) else {
-                problems.push(format!("{address} stays open until the next start"));
-                continue;
-            };
-            unopened -= 1;
-            door.settings.store(Arc::new(settings.clone()));
-            match (&door.tls, tls) {
-                (Some(store), Some(tls)) => {
-                    if let Err(failed) = store.apply(&tls.settings) {
-                        problems.extend(failed.iter().map(ToString::to_string));
-                    }
-                }
-                (None, None) => {}
-                _ => problems.push(format!("{address}: TLS is switched at the next start")),
-            }
-        }
-        if unopened > 0 {
-            problems.push(format!("{unopened} new listening addresses are opened at the next start"));
-        }
-        problems
-    }
-
-    fn reload_keys(&self) -> bool {
-        // Not held while files are read and parsed: the metrics ask for it too.
-        let (sources, in_force) = {
-            let current = self.current();
-            (current.sources.clone(), current.keys)
-        };
-        let contents = match sources.load() {
-            Ok(contents) if contents.fingerprint() == in_force => {
-                self.reloads.keys.nothing_new();
-                return false;
-            }
-            Ok(contents) => contents,
-            Err(problems) => {
-                self.reloads.keys.failed("keys", &problems);
-                return false;
-            }
-        };
-        match contents.parse() {
-            Ok(keys) => {
-                let difference = match self.keys.apply_from(Origin::File, keys) {
-                    Ok(difference) => difference,
-                    Err(clashes) => {
-                        self.reloads.keys.failed("keys", &clashing(&clashes));
-                        return false;
-                    }
-                };
-                self.current().keys = contents.fingerprint();
-                self.reloads.keys.succeeded();
-                tracing::info!(
-                    added = difference.added,
-                    changed = difference.changed,
-                    removed = difference.removed,
-                    "the keys were reloaded"
-                );
-                true
-            }
-            Err(problems) => {
-                self.reloads.keys.failed("keys", &problems);
-                false
-            }
-        }
-    }
-
-    fn reload_tls(&self, tls: &TlsStore) -> bool {
-        match tls.reload() {
-            Ok(false) => {
-                self.reloads.certificates.nothing_new();
-                false
-            }
-            Ok(true) => {
-                self.reloads.certificates.succeeded();
-                tracing::info!("the certificates were reloaded");
-                true
-            }
-            Err(problems) => {
-                let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                self.reloads.certificates.failed("certificates", &text.join("; "));
-                false
-            }
-        }
-    }
-
     /// Makes and deletes signing keys as time goes by, and forgets what is over. Blocks.
     pub(super) fn keep_house(&self) {
         let now = Moment::now();
@@ -371,35 +197,35 @@ impl State {
     }
 
     /// As [`State::current`].
-    fn trust(&self) -> MutexGuard<'_, Trust> {
+    pub(super) fn trust(&self) -> MutexGuard<'_, Trust> {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic while it was changed leaves either the old or the new value whole.
-    fn current(&self) -> MutexGuard<'_, Current> {
+    pub(super) fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A door as the workers serve it.
-fn open((settings, tls): (Settings, Option<Tls>)) -> Door {
+pub(super) fn open((settings, tls): (Settings, Option<Tls>)) -> Door {
     Door { settings: Arc::new(ArcSwap::from_pointee(settings)), tls: tls.map(|tls| Arc::new(tls.store)) }
 }
 
 /// Files that tokens cannot do without.
-fn unusable(problems: &[FileProblem]) -> anyhow::Error {
+pub(super) fn unusable(problems: &[FileProblem]) -> anyhow::Error {
     let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
     anyhow::anyhow!("{}", each.join("; "))
 }
 
 /// Keys of files and of the store that are not to be told apart.
-fn clashing(clashes: &[Clash]) -> anyhow::Error {
+pub(super) fn clashing(clashes: &[Clash]) -> anyhow::Error {
     let each: Vec<_> = clashes.iter().map(ToString::to_string).collect();
     anyhow::anyhow!("{}", each.join("; "))
 }
 
 /// Says what is allowed but worth a thought.
-fn warn_of(warnings: &[Problem]) {
+pub(super) fn warn_of(warnings: &[Problem]) {
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -24,7 +24,6 @@ use crate::gateway::rate_limit::RateLimitFields;
 use crate::gateway::refusal::Refusals;
 use crate::gateway::route::{Access, Counts};
 use crate::gateway::upstream;
-use crate::identity::{IssuerSettings, TokenSettings};
 use crate::keys::{SecretFormat, Sources};
 use crate::limits::Allowance;
 use crate::listener::{self, TlsSettings};
@@ -57,10 +56,6 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// How refusals look.
     pub refusals: Refusals,
-    /// How our own tokens are made, if they are.
-    pub tokens: Option<TokenSettings>,
-    /// Whose tokens are believed beside our own.
-    pub issuers: Vec<IssuerSettings>,
     /// How deliveries of webhooks prove whom they come from.
     pub webhooks: WebhookSettings,
     /// The limits, in the order of the file; their names are unique.

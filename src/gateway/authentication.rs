@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderValue};
 use super::credentials::{Credentials, CredentialsError};
 use super::environment::Environment;
 use super::parameter::Word;
-use super::pattern::Pattern;
+use super::permission::Permission;
 use super::rejection::Rejection;
-use super::route::{Accepted, Access, Signed};
+use super::route::{Accepted, Access, Route, Signed};
 use crate::identity::{Directory, Issuer, Session, TokenError, Tokens, User};
 use crate::keys::{Key, KeyStore, SecretFormat, Standing};
 use crate::moment::Moment;
@@ -39,8 +39,13 @@ pub enum AuthenticationError {
     #[error("key {0} is revoked")]
     Revoked(Arc<str>),
     /// The key is good, and keys are not accepted here.
-    #[error("key {0} is good, but keys are not accepted here")]
-    KeyNotAccepted(Arc<str>),
+    #[error("key {key} is good, but keys are not accepted here")]
+    KeyNotAccepted {
+        /// Its id.
+        key: Arc<str>,
+        /// The permission that would be needed besides.
+        permission: Option<Permission>,
+    },
     /// A token was offered where none is accepted.
     #[error("tokens are not accepted here")]
     TokenNotAccepted,
@@ -67,7 +72,7 @@ impl AuthenticationError {
             | Self::NotYetValid(id)
             | Self::Inactive(id)
             | Self::Revoked(id)
-            | Self::KeyNotAccepted(id) => Some(id),
+            | Self::KeyNotAccepted { key: id, .. } => Some(id),
             Self::Unknown
             | Self::TokenNotAccepted
             | Self::Token(_)
@@ -186,8 +191,8 @@ impl Delivery {
 /// What was asked, as far as signatures need it.
 #[derive(Clone, Copy)]
 pub struct Asked<'r> {
-    /// The patterns of its route, one of which fits the path.
-    pub patterns: &'r [Pattern],
+    /// The route.
+    pub route: &'r Route,
     /// The path in its one spelling.
     pub path: &'r str,
     /// The fields.
@@ -210,14 +215,14 @@ pub fn authenticate(
 ) -> Result<Principal, Rejection> {
     let who = match access {
         Access::Public => Who::Anonymous,
-        Access::Credentials(accepted) => whom(credentials, *accepted, known)?,
+        Access::Credentials(accepted) => whom(credentials, *accepted, asked, known)?,
         Access::Signature(signed) => Who::Delivery(Arc::new(delivery(signed, asked, known)?)),
     };
     Ok(Principal(who))
 }
 
 /// The holder of credentials of a kind that is accepted.
-fn whom(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Result<Who, Rejection> {
+fn whom(credentials: &Credentials, accepted: Accepted, asked: Asked<'_>, known: Known<'_>) -> Result<Who, Rejection> {
     let key = if accepted.api_key { credentials.key()? } else { None };
     let token = if accepted.token { credentials.token()? } else { None };
     let session = if accepted.session { credentials.session()? } else { None };
@@ -225,19 +230,22 @@ fn whom(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Resu
         (Some(secret), None, None) => Ok(Who::Key(good_key(secret, known)?)),
         (None, Some(token), None) => good_token(token, known),
         (None, None, Some(token)) => Ok(Who::Session(good_session(token, known)?)),
-        (None, None, None) => Err(none_accepted(credentials, accepted, known)),
+        (None, None, None) => Err(none_accepted(credentials, accepted, asked, known)),
         _ => Err(CredentialsError::Conflict.into()),
     }
 }
 
 /// Why there are no credentials of a kind that is accepted: there are none at all, or others.
-fn none_accepted(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Rejection {
+fn none_accepted(credentials: &Credentials, accepted: Accepted, asked: Asked<'_>, known: Known<'_>) -> Rejection {
     if !accepted.api_key
         && let Ok(Some(secret)) = credentials.key()
     {
         // Only who has a good key learns that it is the wrong kind.
         return match good_key(secret, known) {
-            Ok(key) => AuthenticationError::KeyNotAccepted(Arc::clone(&key.id)).into(),
+            Ok(key) => {
+                let permission = asked.route.permission.clone();
+                AuthenticationError::KeyNotAccepted { key: Arc::clone(&key.id), permission }.into()
+            }
             Err(rejection) => rejection,
         };
     }
@@ -292,7 +300,7 @@ fn good_session(token: &[u8], known: Known<'_>) -> Result<Arc<Session>, Rejectio
 }
 
 fn delivery(signed: &Signed, asked: Asked<'_>, known: Known<'_>) -> Result<Delivery, AuthenticationError> {
-    let word = |word: &Word| word.of(asked.patterns, asked.path).into_owned();
+    let word = |word: &Word| word.of(&asked.route.patterns, asked.path).into_owned();
     let (scheme, tenant, environment) = (word(&signed.scheme), word(&signed.tenant), word(&signed.environment));
     let refused = AuthenticationError::Signature;
     let webhooks = known.webhooks.ok_or(refused(SignatureError::NoSecret))?.load();

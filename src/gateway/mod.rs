@@ -161,7 +161,7 @@ impl Gateway {
         let request = read_whole(request, route, policy).await?;
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
         let asked = Asked {
-            patterns: &route.patterns,
+            route,
             path: target.path_and_query.path(),
             fields: request.headers(),
             content: whole(&request).map(Bytes::as_ref),

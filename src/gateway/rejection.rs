@@ -16,6 +16,7 @@ use super::credentials::CredentialsError;
 use super::environment::Misdirected;
 use super::message::{HeadTooLarge, MalformedMessage};
 use super::operation::error::OperationError;
+use super::permission::Permission;
 use super::rate_limit::RateLimited;
 pub use super::reason::Reason;
 use super::route::NoRoute;
@@ -85,14 +86,29 @@ pub struct Row {
 }
 
 impl Rejection {
-    /// The permission that was missing.
+    /// The permission that was missing, or would be needed besides.
     #[must_use]
     pub fn missing_permission(&self) -> Option<&str> {
-        if let Self::Authorization(AuthorizationError::PermissionMissing(permission)) = self {
-            Some(permission.as_str())
-        } else {
-            None
-        }
+        let permission = match self {
+            Self::Authorization(AuthorizationError::PermissionMissing(permission)) => Some(permission),
+            Self::Authentication(AuthenticationError::KeyNotAccepted { permission, .. })
+            | Self::Operation(OperationError::Tenant(permission)) => permission.as_ref(),
+            Self::Message(_)
+            | Self::Head(_)
+            | Self::Address(_)
+            | Self::Environment(_)
+            | Self::Route(_)
+            | Self::Credentials(_)
+            | Self::Authentication(_)
+            | Self::Authorization(_)
+            | Self::RateLimited(_)
+            | Self::ContentTooLarge { .. }
+            | Self::ContentStalled
+            | Self::ContentBroken
+            | Self::Upstream(_)
+            | Self::Operation(_) => None,
+        };
+        permission.map(Permission::as_str)
     }
 
     /// The seconds that the client is asked to wait.
@@ -241,7 +257,7 @@ const fn authentication_row(error: &AuthenticationError) -> Row {
         AuthenticationError::Revoked(_) => {
             row(Reason::KeyRevoked, StatusCode::UNAUTHORIZED, "The API key has been revoked")
         }
-        AuthenticationError::KeyNotAccepted(_) => {
+        AuthenticationError::KeyNotAccepted { .. } => {
             row(Reason::KeyNotAccepted, StatusCode::FORBIDDEN, "API keys are not accepted here")
         }
         AuthenticationError::TokenNotAccepted => {
@@ -309,7 +325,7 @@ const fn operation_row(error: &OperationError) -> Row {
         OperationError::TokenReused => {
             row(Reason::TokenReused, StatusCode::UNAUTHORIZED, "The token was used before, and its login has ended")
         }
-        OperationError::Tenant => {
+        OperationError::Tenant(_) => {
             row(Reason::TenantNotAllowed, StatusCode::FORBIDDEN, "The credentials are for another tenant")
         }
         OperationError::NoKey => row(Reason::KeyNotFound, StatusCode::NOT_FOUND, "There is no such key"),

@@ -85,8 +85,6 @@ impl Checker<'_> {
             roles,
             cors,
             refusals: refusals?,
-            tokens: None,
-            issuers: Vec::new(),
             webhooks,
             limits,
             rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),

@@ -61,12 +61,6 @@ pub(super) struct File {
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub(super) environments: Vec<Environment>,
-    /// TEMP
-    #[serde(default)]
-    pub(super) tokens: Option<serde_json::Value>,
-    /// TEMP
-    #[serde(default)]
-    pub(super) issuers: Vec<serde_json::Value>,
     /// The ways that requests may take. Absent: one called `default`, for everything, for whoever has a good key.
     #[serde(default)]
     #[schemars(length(max = 100_000))]

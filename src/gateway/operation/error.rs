@@ -1,5 +1,6 @@
 //! Why an operation was not done. Nothing was changed then.
 
+use crate::gateway::permission::Permission;
 use crate::identity::{Busy, IssueError};
 use crate::keys::database::DatabaseError;
 use crate::secret::NoRandomness;
@@ -25,9 +26,9 @@ pub enum OperationError {
     /// The refresh token was used before. The login has been ended.
     #[error("the refresh token was used before; its login has been ended")]
     TokenReused,
-    /// The tenant is none of the caller's.
+    /// The tenant is none of the caller's, whatever permission the route demands.
     #[error("the caller may not act in this tenant")]
-    Tenant,
+    Tenant(Option<Permission>),
     /// The caller has no key of this id; or none at all.
     #[error("there is no such key")]
     NoKey,

@@ -125,7 +125,11 @@ impl CreateKey {
         let route = call.admission.permit().route();
         let named = word.of(&route.patterns, call.path()).into_owned();
         let everywhere = caller.tenant.is_none() && caller.principal.user().is_some();
-        if everywhere || caller.tenant.as_ref() == Some(&named) { Ok(Some(named)) } else { Err(OperationError::Tenant) }
+        if everywhere || caller.tenant.as_ref() == Some(&named) {
+            Ok(Some(named))
+        } else {
+            Err(OperationError::Tenant(route.permission.clone()))
+        }
     }
 
     fn entry(
