@@ -22,6 +22,7 @@ use crate::gateway::rate_limit::RateLimitFields;
 use crate::gateway::refusal::Refusals;
 use crate::gateway::route::{Access, Counts};
 use crate::gateway::upstream;
+use crate::identity::{IssuerSettings, TokenSettings};
 use crate::keys::{SecretFormat, Sources};
 use crate::limits::Allowance;
 use crate::listener::{self, TlsSettings};
@@ -43,6 +44,10 @@ pub struct Config {
     pub secret_format: SecretFormat,
     /// Where API keys travel; at least one place, none that anything else uses.
     pub api_key_fields: ApiKeyFields,
+    /// The tokens that are made, if any are.
+    pub tokens: Option<TokenSettings>,
+    /// The issuers whose tokens are believed; no name twice, and not ours.
+    pub issuers: Vec<IssuerSettings>,
     /// The environments; at least one.
     pub environments: Vec<EnvironmentSettings>,
     /// The routes, in the order of the file; at least one.

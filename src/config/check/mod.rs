@@ -10,6 +10,7 @@ mod limits;
 mod policy;
 mod refusals;
 mod listen;
+mod tokens;
 mod upstream;
 
 use std::path::PathBuf;
@@ -65,6 +66,8 @@ impl Checker<'_> {
         let refusals = self.refusals(file);
         let forwarding = self.forwarding(file);
         let shutdown = self.shutdown(file);
+        let tokens = self.tokens(file);
+        let issuers = self.issuers(file);
         let access_log = self.access_log(&file.log, &key_sources);
 
         let upstream = upstream?;
@@ -76,6 +79,8 @@ impl Checker<'_> {
             database,
             secret_format,
             api_key_fields,
+            tokens,
+            issuers,
             environments,
             routes,
             roles,
