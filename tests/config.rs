@@ -15,6 +15,7 @@ use keygate::config::{Config, schema};
 use keygate::gateway::permission::Permission;
 use keygate::gateway::route::Access;
 use keygate::gateway::upstream::Endpoint;
+use keygate::identity::{Algorithm, JwksSource};
 use keygate::keys::Sources;
 use keygate::moment::Moment;
 use keygate::webhooks::{Replays, Schemes, SecretsFile, SignatureError, Verified, Webhooks};
@@ -148,6 +149,24 @@ fn what_is_accepted_means_what_is_written() {
     let secrets = accepted("webhook-secrets.yaml").webhooks.secrets.expect("a file");
     assert_eq!(secrets.path(), folder("accepted").join("hooks/secrets.yaml"), "relative to the configuration file");
 
+    let config = accepted("tokens.yaml");
+    let tokens = config.tokens.expect("they are there");
+    assert_eq!((tokens.algorithm, tokens.keys), (Algorithm::Es256, folder("accepted").join("token-keys")));
+    assert_eq!((tokens.refresh_lifetime.as_secs(), tokens.leeway.as_secs()), (30 * 24 * 3600, 0));
+    let [url, file] = &config.issuers[..] else { panic!("two issuers") };
+    assert!(matches!(&url.jwks, JwksSource::Url(url) if url.as_str() == "https://id.example.com/keys?tenant=1"));
+    assert_eq!((url.types.names.as_slice(), url.types.absent), (&["at+jwt".to_owned()][..], false));
+    assert_eq!(url.algorithms, [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256]);
+    assert_eq!(file.jwks, JwksSource::File(folder("accepted").join("jwks.json")));
+    assert!(file.types.absent && file.types.names == ["at+jwt", "JWT"] && file.leeway.is_zero());
+    let tokens = accepted("tokens-short.yaml").tokens.expect("they are there");
+    assert_eq!((tokens.issuer.as_str(), tokens.audience.as_str()), ("keygate", "keygate"));
+
+    let config = accepted("issuers-without-tls.yaml");
+    assert_eq!(config.issuers[0].leeway.as_secs(), 5, "also where no tokens are made");
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("yaml:7:11: issuers[0].jwks: has no TLS"), "{warnings:?}");
+
     let config = accepted("upstream-unverified.yaml");
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));
@@ -165,7 +184,8 @@ fn a_file_that_cannot_be_read_says_so() {
 const EXAMPLE: &str = include_str!("../config.example.yaml");
 
 /// The lists that are empty by default.
-const LISTS: [&str; 6] = ["environments: []", "routes: []", "roles: []", "  each: []", "  schemes: []", "limits: []"];
+const LISTS: [&str; 7] =
+    ["environments: []", "issuers: []", "routes: []", "roles: []", "  each: []", "  schemes: []", "limits: []"];
 
 /// The example with every field that is absent by default taken out of its comment.
 fn example_with_everything() -> String {

@@ -24,6 +24,7 @@ use crate::gateway::rate_limit::RateLimitFields;
 use crate::gateway::refusal::Refusals;
 use crate::gateway::route::{Access, Counts};
 use crate::gateway::upstream;
+use crate::identity::{IssuerSettings, TokenSettings};
 use crate::keys::{SecretFormat, Sources};
 use crate::limits::Allowance;
 use crate::listener::{self, TlsSettings};
@@ -46,6 +47,10 @@ pub struct Config {
     pub secret_format: SecretFormat,
     /// Where credentials travel; none of the fields is one that anything else uses.
     pub places: Places,
+    /// The tokens that are made, if any are.
+    pub tokens: Option<TokenSettings>,
+    /// The issuers whose tokens are believed; no name twice, and not ours.
+    pub issuers: Vec<IssuerSettings>,
     /// The environments; at least one.
     pub environments: Vec<EnvironmentSettings>,
     /// The routes, in the order of the file; at least one.

@@ -11,6 +11,7 @@ mod operations;
 mod policy;
 mod refusals;
 mod listen;
+mod tokens;
 mod upstream;
 mod webhooks;
 
@@ -69,6 +70,8 @@ impl Checker<'_> {
         let forwarding = self.forwarding(file);
         let webhooks = self.webhooks(file);
         let shutdown = self.shutdown(file);
+        let tokens = self.tokens(file);
+        let issuers = self.issuers(file);
         let access_log = self.access_log(&file.log, &key_sources);
 
         let upstream = upstream?;
@@ -80,6 +83,8 @@ impl Checker<'_> {
             database,
             secret_format,
             places,
+            tokens,
+            issuers,
             environments,
             routes,
             roles,

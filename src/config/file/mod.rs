@@ -13,6 +13,7 @@ pub(super) mod operations;
 mod policy;
 mod road;
 pub(super) mod shapes;
+mod tokens;
 mod upstream;
 mod webhooks;
 
@@ -28,6 +29,7 @@ pub(super) use self::road::{
     Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, Limit, Maxima, Per, RateLimitFields, Reset,
     Timeouts,
 };
+pub(super) use self::tokens::{Claims, Issuer, SignatureAlgorithm, Tokens, leeway};
 pub(super) use self::upstream::{HostField, Protocol, Upstream};
 pub(super) use self::webhooks::{
     WEBHOOK_SECRETS_OFF, WebhookAlgorithm, WebhookEncoding, WebhookKind, WebhookLabelEnd, WebhookPlace, WebhookReplay,
@@ -56,6 +58,13 @@ pub(super) struct File {
     /// Where in a request a credential travels. It is taken out there: the upstream never sees it.
     #[serde(default)]
     pub(super) credentials: Credentials,
+    /// The tokens that users get when they sign in. Absent: none are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tokens: Option<Tokens>,
+    /// Others whose access tokens are believed.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub(super) issuers: Vec<Issuer>,
     /// The worlds behind this gateway, each with its own keys. Absent: there is one, for every host and every key. With
     /// environments, a host that belongs to none is answered with 421.
     #[serde(default)]

@@ -227,6 +227,7 @@ mod tests {
         let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
+            drop(stream.read(&mut [0; 4096]).await);
             drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await);
             while stream.write_all(b" ").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
