@@ -145,12 +145,18 @@ impl Vault {
     }
 
     /// What the management API works with.
-    pub(super) fn management(self: &Arc<Self>, credential: Digest, format: &Arc<ArcSwap<SecretFormat>>) -> Management {
+    pub(super) fn management(
+        self: &Arc<Self>,
+        credential: Digest,
+        format: &Arc<ArcSwap<SecretFormat>>,
+        environments: &Arc<ArcSwap<Vec<String>>>,
+    ) -> Management {
         let vault = Arc::clone(self);
         Management {
             database: self.database.clone(),
             keys: Arc::clone(&self.keys),
             format: Arc::clone(format),
+            environments: Arc::clone(environments),
             credential,
             changed: Arc::new(move || {
                 let taking = Arc::clone(&vault).take_aside();

@@ -66,10 +66,12 @@ pub type Changed = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 pub struct Management {
     /// The store that is read and written.
     pub database: Database,
-    /// What the road reads; asked whether a new key is in force.
+    /// What the road reads; asked whether a new key is in force, and when a key was last used.
     pub keys: Arc<KeyStore>,
     /// How new secrets look; may be exchanged at a reload.
     pub format: Arc<ArcSwap<SecretFormat>>,
+    /// The names of the environments there are; may be exchanged at a reload. Empty: any.
+    pub environments: Arc<ArcSwap<Vec<String>>>,
     /// The SHA-256 of the admin token.
     pub credential: Digest,
     /// Called after each write, and awaited before it is answered.
