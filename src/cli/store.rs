@@ -31,6 +31,8 @@ pub struct StoreSettings {
     pub format: SecretFormat,
     /// The environments there are. Empty: any.
     pub environments: Vec<String>,
+    /// The roles there are.
+    pub roles: Vec<String>,
 }
 
 /// Finds what the configuration at a path says about the store.
@@ -42,6 +44,7 @@ pub type StoreOf<'a> = &'a dyn Fn(&Path) -> anyhow::Result<StoreSettings>;
 struct Shape {
     keys: KeysShape,
     environments: Vec<EnvironmentShape>,
+    roles: Vec<RoleShape>,
 }
 
 #[derive(Default, Deserialize)]
@@ -60,6 +63,12 @@ struct EnvironmentShape {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct RoleShape {
+    name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct FormatShape {
     brand: Option<String>,
     prefixes: BTreeMap<String, String>,
@@ -74,7 +83,8 @@ struct FormatShape {
 pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<StoreSettings> {
     let mut document = Document::read(path, CONFIGURATION_BYTES_MAX).map_err(anyhow::Error::msg)?;
     let problems = document.expand(variable);
-    let Shape { keys: KeysShape { database, format }, environments } = document.decode_rest().unwrap_or_default();
+    let Shape { keys: KeysShape { database, format }, environments, roles } =
+        document.decode_rest().unwrap_or_default();
     let Some(database) = database else {
         if let Some(problem) = problems.iter().find(|problem| problem.field.starts_with("keys")) {
             bail!("{problem}");
@@ -96,7 +106,8 @@ pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyho
         }
     }
     let environments = environments.into_iter().filter_map(|environment| environment.name).collect();
-    Ok(StoreSettings { database: folder.join(database), format: secrets, environments })
+    let roles = roles.into_iter().filter_map(|role| role.name).collect();
+    Ok(StoreSettings { database: folder.join(database), format: secrets, environments, roles })
 }
 
 /// A store that was opened for a command.
@@ -221,6 +232,20 @@ mod tests {
             ("keys: {database: a}\nenvironments: 7", &[]),
         ] {
             assert_eq!(found(text).unwrap().environments, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_roles_are_those_of_the_configuration_that_can_be_read() {
+        for (text, expected) in [
+            ("keys: {database: a}", &[][..]),
+            (
+                "keys: {database: a}\nroles: [{name: clerk, permissions: [a:b]}, {name: [7]}, {name: admin}]",
+                &["clerk", "admin"],
+            ),
+            ("keys: {database: a}\nroles: {}", &[]),
+        ] {
+            assert_eq!(found(text).unwrap().roles, expected, "{text}");
         }
     }
 

@@ -246,9 +246,9 @@ mod tests {
             )
         );
         ran("keys create --id key_1 --user ALICE");
-        ran("keys create --id key_2 --user elsewhere");
+        ran("keys create --id key_2");
         let keys = || -> Value { serde_json::from_str(&ran("keys list --json")).unwrap() };
-        assert_eq!((&keys()[0]["user"], &keys()[1]["user"]), (&Value::from(id), &Value::from("elsewhere")));
+        assert_eq!((&keys()[0]["user"], &keys()[1]["user"]), (&Value::from(id), &Value::Null));
         assert_eq!(ran("users disable alice"), "The user alice is disabled.\n");
         assert_eq!((&keys()[0]["standing"], &keys()[1]["standing"]), (&"inactive".into(), &"active".into()));
         assert_eq!(ran(&format!("users enable {id}")), "The user alice is enabled.\n");
@@ -278,9 +278,14 @@ mod tests {
             ("users create --login Alice", "another user has the same id or login"),
             ("users create --login \u{e9}", "login: must be 1 to 128 visible ASCII characters without spaces"),
             ("users disable bob", "there is no such user"),
+            (
+                "keys create --user bob",
+                "`--user`: no user of the store has this id or login; `keygate users list` shows all",
+            ),
         ] {
             assert_eq!(try_run(&config, words).unwrap_err().to_string(), expected, "{words}");
         }
+        assert_eq!(try_run(&config, "keys list --json").unwrap(), "[]\n", "no key was made");
         assert!(try_run(&config, "users create").is_err());
     }
 }
