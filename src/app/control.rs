@@ -117,7 +117,7 @@ async fn open_admin_door(state: &Arc<State>) -> anyhow::Result<Option<tokio::tas
     tracing::info!(door = "admin", address = %listener.local_addr()?, "listening");
     let mut router = probes::router(Arc::clone(&state.metrics), state.readiness.clone());
     if let (Some(vault), Some(credential)) = (&state.vault, state.credential) {
-        router = router.merge(management::router(vault.management(credential, &state.format)));
+        router = router.merge(management::router(vault.management(credential, &state.format, &state.environments)));
     }
     Ok(Some(tokio::spawn(probes::serve(listener, router, std::future::pending()))))
 }

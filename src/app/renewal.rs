@@ -71,6 +71,7 @@ impl State {
             tracing::warn!("{problem}");
         }
         self.format.store(Arc::new(assembly.config.secret_format.clone()));
+        self.environments.store(Arc::new(assembly.config.environment_names()));
         if assembly.workers != self.workers
             || assembly.config.admin != self.admin
             || assembly.credential != self.credential

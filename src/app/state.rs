@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) credential: Option<Digest>,
     /// How new secrets look.
     pub(super) format: Arc<ArcSwap<SecretFormat>>,
+    /// The names of the environments; none if the configuration names none.
+    pub(super) environments: Arc<ArcSwap<Vec<String>>>,
     /// The policy in force.
     pub(super) policy: Arc<ArcSwap<Policy>>,
     /// The keys in force.
@@ -122,6 +124,7 @@ impl State {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let keys = Arc::new(KeyStore::new());
         let doors = assembly.doors.into_iter().map(open).collect();
+        let environments = assembly.config.environment_names();
         let current = Current {
             text: assembly.text,
             upstreams: assembly.upstreams,
@@ -147,6 +150,7 @@ impl State {
             admin: assembly.config.admin,
             credential: assembly.credential,
             format: Arc::new(ArcSwap::from_pointee(assembly.config.secret_format)),
+            environments: Arc::new(ArcSwap::from_pointee(environments)),
             policy,
             keys,
             vault,

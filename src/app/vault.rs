@@ -198,11 +198,17 @@ impl Vault {
     }
 
     /// What the management API works with.
-    pub(super) fn management(self: &Arc<Self>, credential: Digest, format: &Arc<ArcSwap<SecretFormat>>) -> Management {
+    pub(super) fn management(
+        self: &Arc<Self>,
+        credential: Digest,
+        format: &Arc<ArcSwap<SecretFormat>>,
+        environments: &Arc<ArcSwap<Vec<String>>>,
+    ) -> Management {
         Management {
             live: self.live(),
             keys: Arc::clone(&self.keys),
             format: Arc::clone(format),
+            environments: Arc::clone(environments),
             credential,
             passwords: Arc::clone(&self.passwords),
         }

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::document::Document;
-use crate::keys::SecretFormat;
+use crate::document::{Document, suggestion};
 use crate::keys::database::{AnnounceError, By, Cursor, Database, DatabaseError, Page, Reader, Writer, announce};
+use crate::keys::{Ids, SecretFormat};
 use crate::moment::Moment;
 
 /// Bytes of a configuration that are read.
@@ -33,6 +33,20 @@ pub struct StoreSettings {
     pub environments: Vec<String>,
     /// The roles there are.
     pub roles: Vec<String>,
+}
+
+impl StoreSettings {
+    /// Whether all these roles are there. One that is not grants nothing, and nobody would know why.
+    pub(super) fn check_roles(&self, roles: &[String]) -> anyhow::Result<()> {
+        let Some(unknown) = roles.iter().find(|role| !self.roles.contains(role)) else { return Ok(()) };
+        if self.roles.is_empty() {
+            bail!("`--role` has nothing to name: the configuration has no `roles`");
+        }
+        match suggestion(unknown, self.roles.iter().map(String::as_str)) {
+            Some(near) => bail!("`--role`: the configuration has no such role; did you mean `{near}`?"),
+            None => bail!("`--role` must be one of {}", self.roles.join(", ")),
+        }
+    }
 }
 
 /// Finds what the configuration at a path says about the store.
@@ -73,6 +87,7 @@ struct FormatShape {
     brand: Option<String>,
     prefixes: BTreeMap<String, String>,
     shape: Option<String>,
+    ids: Option<String>,
 }
 
 /// Finds what the configuration at `path` says about the store. `variable` answers for the environment.
@@ -97,6 +112,9 @@ pub fn store_of(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> anyho
         (_, Some(brand)) => SecretFormat::base62(brand)?,
         (_, None) => SecretFormat::default(),
     };
+    if format.ids.as_deref() == Some("uuid") {
+        secrets = secrets.with_ids(Ids::Uuid);
+    }
     for (environment, prefix) in &format.prefixes {
         secrets = secrets.with_prefix(environment, prefix)?;
     }

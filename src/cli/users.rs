@@ -5,7 +5,6 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use anyhow::ensure;
 use serde_json::json;
 
 use super::Configured;
@@ -138,12 +137,7 @@ fn create(
     store_of: StoreOf<'_>,
 ) -> anyhow::Result<()> {
     let settings = store_of(&arguments.configured.config)?;
-    if let known @ [_, ..] = settings.roles.as_slice() {
-        let right = arguments.roles.iter().all(|role| known.contains(role));
-        ensure!(right, "`--role` must be one of {}", known.join(", "));
-    } else {
-        ensure!(arguments.roles.is_empty(), "`--role` has nothing to name: the configuration has no `roles`");
-    }
+    settings.check_roles(&arguments.roles)?;
     // Before there is a user: one without the password that was meant would be no use.
     let password = if arguments.password_stdin { Some(read_password(input)?) } else { None };
     let hash = password.map(|password| password::hash(&password)).transpose()?;
@@ -319,9 +313,9 @@ mod tests {
             )
         );
         ran("keys create --id key_1 --user ALICE");
-        ran("keys create --id key_2 --user elsewhere");
+        ran("keys create --id key_2");
         let keys = || -> Value { serde_json::from_str(&ran("keys list --json")).unwrap() };
-        assert_eq!((&keys()[0]["user"], &keys()[1]["user"]), (&Value::from(id), &Value::from("elsewhere")));
+        assert_eq!((&keys()[0]["user"], &keys()[1]["user"]), (&Value::from(id), &Value::Null));
         assert_eq!(ran("users disable alice"), "The user alice is disabled.\n");
         assert_eq!((&keys()[0]["standing"], &keys()[1]["standing"]), (&"inactive".into(), &"active".into()));
         assert_eq!(ran(&format!("users enable {id}")), "The user alice is enabled.\n");
@@ -352,10 +346,18 @@ mod tests {
             ("users create --login Alice", "another user has the same id or login"),
             ("users create --login \u{e9}", "login: must be 1 to 128 visible ASCII characters without spaces"),
             ("users disable bob", "there is no such user"),
-            ("users create --login bob --role admin --role adimn", "`--role` must be one of admin, auditor"),
+            (
+                "users create --login bob --role admin --role adimn",
+                "`--role`: the configuration has no such role; did you mean `admin`?",
+            ),
+            (
+                "keys create --user bob",
+                "`--user`: no user of the store has this id or login; `keygate users list` shows all",
+            ),
         ] {
             assert_eq!(try_run(&config, words).unwrap_err().to_string(), expected, "{words}");
         }
+        assert_eq!(try_run(&config, "keys list --json").unwrap(), "[]\n", "no key was made");
         assert!(try_run(&config, "users create").is_err());
         fs::write(&config, "keys: {database: k.db}\n").unwrap();
         let error = try_run(&config, "users create --login bob --role admin").unwrap_err().to_string();

@@ -190,6 +190,12 @@ pub struct Shutdown {
 }
 
 impl Config {
+    /// The names of the environments; none if the configuration names none, and then any will do.
+    #[must_use]
+    pub fn environment_names(&self) -> Vec<String> {
+        self.environments.iter().filter_map(|environment| environment.name.clone()).collect()
+    }
+
     /// How large the head of a request may be; the same at every listening address.
     #[must_use]
     pub fn head_maxima(&self) -> HeadMaxima {

@@ -103,7 +103,10 @@ impl KeyStore {
         self.by_digest.get(digest).map(|key| Arc::clone(&key))
     }
 
-    /// Finds the key with this id, whatever its standing. Waits for whoever is changing keys: not for the road.
+    /// Finds the key with this id, whatever its standing and wherever it is from.
+    ///
+    /// For the control plane alone, which makes and shows keys: it waits for whoever changes keys just now, and the road
+    /// waits for nobody.
     #[must_use]
     pub fn find_by_id(&self, id: &str) -> Option<Arc<Key>> {
         self.by_id().get(id).map(|placed| Arc::clone(&placed.key))
@@ -434,6 +437,19 @@ mod tests {
         assert_eq!(store.find(&digest("b")).unwrap().usage.last_used_s(), 5, "last use goes with the id");
         assert_eq!(store.apply(KeySet::new()), difference(0, 0, 2));
         assert!(store.is_empty());
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_id_as_it_is_now() {
+        let store = KeyStore::new();
+        store.apply(set([("1", "a", "x"), ("2", "b", "x")]));
+        store.apply(set([("1", "c", "new")]));
+        let found = store.find_by_id("1").unwrap();
+        assert!(Arc::ptr_eq(&found, &store.find(&digest("c")).unwrap()));
+        assert_eq!(found.name, "new");
+        assert!(store.find_by_id("2").is_none() && store.find_by_id("").is_none());
+        store.remove(&digest("c"));
+        assert!(store.find_by_id("1").is_none());
     }
 
     #[test]

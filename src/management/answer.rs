@@ -95,7 +95,7 @@ pub(super) struct Key {
     allowed_networks: Vec<String>,
     /// Notes.
     metadata: BTreeMap<String, String>,
-    /// When it was last used, as far as was recorded: the last minute may be missing.
+    /// When it was last used. What other gateways with the same store let through in the last minute may be missing.
     last_used: Option<Timestamp>,
 }
 
@@ -286,7 +286,7 @@ impl From<SessionRecord> for Session {
 pub(super) struct Usage {
     /// The id of the key.
     id: String,
-    /// When it was last used, as far as was recorded.
+    /// When it was last used. What other gateways with the same store let through in the last minute may be missing.
     last_used: Option<Timestamp>,
     /// Requests on all these days.
     requests: u64,

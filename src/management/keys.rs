@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::Management;
 use super::answer::{Day, Key, KeyWithSecret, Page, RotatedKey, Shown, Usage, created, replayed};
+use super::kind::Wrong;
 use super::refusal::{Code, Problem};
 use super::request::{Content, Id, Optional, Query, idempotency_key};
 use super::told::{KeyChange, KeyQuery, KeyRotation, NewKey, UsageQuery, page_of};
-use crate::keys::Entry;
 use crate::keys::database::{Created, DatabaseError, KeyFilter, KeyPatch, KeyRecord, Reader, Rotation};
+use crate::keys::{Entry, Origin};
 use crate::moment::Moment;
 use crate::secret::{Digest, NoRandomness, Secret};
 
@@ -33,10 +34,11 @@ pub(super) async fn list_keys(
     let page = page_of(query.limit, query.cursor);
     let KeyQuery { state, environment, tenant, user, lineage, text, .. } = query;
     let states = state.into_iter().collect();
+    known_environment(&management, environment.as_deref()).map_err(|wrong| Problem::of_query(vec![wrong]))?;
     let filter = KeyFilter { states, environment, tenant, without_tenant: false, user, lineage, text };
     let (records, next) = management.read(move |store| store.keys(&filter, page)).await?;
     let now = Moment::now();
-    Ok(Json(Page::new(records.into_iter().map(|record| Key::new(record, now)).collect(), next)))
+    Ok(Json(Page::new(records.into_iter().map(|record| shown(&management, record, now)).collect(), next)))
 }
 
 /// Makes a key. Its secret is in the answer, and nowhere else.
@@ -56,6 +58,10 @@ pub(super) async fn create_key(
 ) -> Result<Response, Problem> {
     let now = Moment::now();
     let token = idempotency_key(&fields)?;
+    known_environment(&management, told.environment.as_deref()).map_err(|wrong| Problem::of_content(vec![wrong]))?;
+    if told.id.as_deref().is_some_and(|id| is_of_a_file(&management, id)) {
+        return Err(taken_by_a_file());
+    }
     let chosen = told.id.is_some();
     let secret = generate(&management, told.environment.as_deref())?;
     let digest = secret.digest();
@@ -72,12 +78,14 @@ pub(super) async fn create_key(
         .await
         .map_err(deleted_since)?;
     match made {
-        Created::Earlier(record) => Ok(replayed(KeyWithSecret { key: Key::new(record, now), secret: Shown(None) })),
+        Created::Earlier(record) => {
+            Ok(replayed(KeyWithSecret { key: shown(&management, record, now), secret: Shown(None) }))
+        }
         Created::Now(record) => {
             if chosen {
                 in_force_or_undone(&management, &record, &digest).await?;
             }
-            let key = Key::new(record, now);
+            let key = shown(&management, record, now);
             let location = key.location();
             Ok(created(&location, KeyWithSecret { key, secret: Shown(Some(secret)) }))
         }
@@ -88,7 +96,7 @@ pub(super) async fn create_key(
 #[utoipa::path(get, path = "/keys/{id}", tag = "keys", responses((status = 200, description = "The key", body = Key)))]
 pub(super) async fn get_key(State(management): State<Management>, Id(id): Id) -> Result<Json<Key>, Problem> {
     let record = management.read(move |store| store.key(&id)).await?;
-    Ok(Json(Key::new(record, Moment::now())))
+    Ok(Json(shown(&management, record, Moment::now())))
 }
 
 /// Changes a key. What is left out stays as it is, and null takes it away.
@@ -106,7 +114,7 @@ pub(super) async fn update_key(
     let patch = KeyPatch { name, permissions, roles, rate_limit, expires, not_before, allowed_networks, metadata };
     let now = Moment::now();
     let record = management.write(now, move |store| store.update_key(&id, patch)).await?;
-    Ok(Json(Key::new(record, now)))
+    Ok(Json(shown(&management, record, now)))
 }
 
 /// Deletes a key with its usage.
@@ -146,7 +154,7 @@ pub(super) async fn rotate_key(
         expires: told.expires,
     };
     let (successor, predecessor) = management.write(now, move |store| store.rotate_key(&id, rotation)).await?;
-    let (key, predecessor) = (Key::new(successor, now), Key::new(predecessor, now));
+    let (key, predecessor) = (shown(&management, successor, now), shown(&management, predecessor, now));
     let location = key.location();
     Ok(created(&location, RotatedKey { key, secret: Shown(Some(secret)), predecessor }))
 }
@@ -157,7 +165,7 @@ pub(super) async fn rotate_key(
 pub(super) async fn revoke_key(State(management): State<Management>, Id(id): Id) -> Result<Json<Key>, Problem> {
     let now = Moment::now();
     let record = management.write(now, move |store| store.revoke_key(&id)).await?;
-    Ok(Json(Key::new(record, now)))
+    Ok(Json(shown(&management, record, now)))
 }
 
 /// Switches a key on.
@@ -169,7 +177,7 @@ pub(super) async fn revoke_key(State(management): State<Management>, Id(id): Id)
 pub(super) async fn activate_key(State(management): State<Management>, Id(id): Id) -> Result<Json<Key>, Problem> {
     let now = Moment::now();
     let record = management.write(now, move |store| store.activate_key(&id)).await?;
-    Ok(Json(Key::new(record, now)))
+    Ok(Json(shown(&management, record, now)))
 }
 
 /// Switches a key off, until it is switched on again.
@@ -181,12 +189,12 @@ pub(super) async fn activate_key(State(management): State<Management>, Id(id): I
 pub(super) async fn deactivate_key(State(management): State<Management>, Id(id): Id) -> Result<Json<Key>, Problem> {
     let now = Moment::now();
     let record = management.write(now, move |store| store.deactivate_key(&id)).await?;
-    Ok(Json(Key::new(record, now)))
+    Ok(Json(shown(&management, record, now)))
 }
 
 /// Says how much a key was used, day by day.
 ///
-/// As far as was recorded: the last minute may be missing.
+/// Of the requests, those of the last minute may be missing.
 #[utoipa::path(get, path = "/keys/{id}/usage", tag = "keys", params(UsageQuery),
     responses((status = 200, description = "What the key did", body = Usage)))]
 pub(super) async fn get_key_usage(
@@ -198,7 +206,43 @@ pub(super) async fn get_key_usage(
     let since = since.unwrap_or_else(|| Timestamp::now().checked_sub(month).unwrap_or(Timestamp::UNIX_EPOCH));
     let (record, days) = management.read(move |store| Ok((store.key(&id)?, store.usage(&id, since)?))).await?;
     let days: Vec<Day> = days.into_iter().map(Day::from).collect();
-    Ok(Json(Usage::new(record.id, record.last_used, days)))
+    let last_used = last_used(&management, &record);
+    Ok(Json(Usage::new(record.id, last_used, days)))
+}
+
+/// A key of the store as it is answered.
+fn shown(management: &Management, record: KeyRecord, now: Moment) -> Key {
+    let last_used = last_used(management, &record);
+    Key::new(KeyRecord { last_used, ..record }, now)
+}
+
+/// When a key was last used: as the store has it, which is written to once a minute, or as the road has noted since.
+fn last_used(management: &Management, record: &KeyRecord) -> Option<Timestamp> {
+    let in_force = management.keys.find_by_id(&record.id).filter(|key| key.origin == Origin::Database);
+    let seconds = in_force.map(|key| key.usage.last_used_s()).filter(|seconds| *seconds > 0);
+    let noted = seconds.and_then(|seconds| Timestamp::from_second(i64::try_from(seconds).ok()?).ok());
+    record.last_used.max(noted)
+}
+
+/// A key of an environment that is not there would open nothing, and nobody would know why.
+fn known_environment(management: &Management, environment: Option<&str>) -> Result<(), Wrong> {
+    let known = management.environments.load();
+    match environment {
+        Some(name) if !known.is_empty() && !known.iter().any(|known| known == name) => {
+            let message = format!("must be an environment of this keygate: {}", known.join(", "));
+            Err(Wrong { place: "/environment".to_owned(), message })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a key file has a key with this id. Those of the store are the store's own business.
+fn is_of_a_file(management: &Management, id: &str) -> bool {
+    management.keys.find_by_id(id).is_some_and(|key| key.origin == Origin::File)
+}
+
+fn taken_by_a_file() -> Problem {
+    Problem::new(Code::IdTaken, "A key from a key file has this id. Choose another one.")
 }
 
 fn entry_of(management: &Management, told: NewKey, secret: &Secret) -> Result<Entry, Problem> {
@@ -254,7 +298,8 @@ fn deleted_since(problem: Problem) -> Problem {
     }
 }
 
-/// A key from a file may have the id that was chosen, and stays in force then: the new key is taken back.
+/// A key file with the id that was chosen may have been loaded in the meantime, and its key stays in force then: the new
+/// key is taken back.
 async fn in_force_or_undone(management: &Management, record: &KeyRecord, digest: &Digest) -> Result<(), Problem> {
     if management.keys.find(digest).is_some_and(|key| *key.id == *record.id) {
         return Ok(());
@@ -265,6 +310,6 @@ async fn in_force_or_undone(management: &Management, record: &KeyRecord, digest:
         // Somebody has deleted it in the meantime: it was there.
         Err(problem) if problem.code() == Code::NoKey => Ok(()),
         Err(problem) => Err(problem),
-        Ok(()) => Err(Problem::new(Code::IdTaken, "A key from a key file has this id. Choose another one.")),
+        Ok(()) => Err(taken_by_a_file()),
     }
 }

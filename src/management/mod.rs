@@ -64,10 +64,12 @@ const ACTOR: &str = "admin";
 pub struct Management {
     /// The store that is read and written; every write is awaited before it is answered.
     pub live: Live,
-    /// What the road reads; asked whether a new key is in force.
+    /// What the road reads; asked whether a new key is in force, and when a key was last used.
     pub keys: Arc<KeyStore>,
     /// How new secrets look; may be exchanged at a reload.
     pub format: Arc<ArcSwap<SecretFormat>>,
+    /// The names of the environments there are; may be exchanged at a reload. Empty: any.
+    pub environments: Arc<ArcSwap<Vec<String>>>,
     /// The SHA-256 of the admin token.
     pub credential: Digest,
     /// Hashes the passwords of users.

@@ -62,7 +62,11 @@ impl Shaped for KeyQuery {
     const ABOUT: &'static str = "Which keys";
     const MEMBERS: &'static [Member] = &[
         Member::optional("state", Kind::Choice(&["active", "inactive", "revoked"]), "Keys of exactly this state"),
-        Member::optional("environment", Kind::Word, "Keys of exactly this environment"),
+        Member::optional(
+            "environment",
+            Kind::Word,
+            "Keys of exactly this environment, which must be one that there is",
+        ),
         Member::optional("tenant", Kind::Word, "Keys of exactly this tenant"),
         Member::optional("user", Kind::Word, "Keys of exactly this user, by id"),
         Member::optional("lineage", Kind::Word, "Keys of exactly this chain of rotations"),
@@ -116,7 +120,11 @@ impl Shaped for NewKey {
             "Its public name for machines, unique among all keys; random if it is left out",
         ),
         Member::nullable("name", Kind::Line, "Its name for people"),
-        Member::nullable("environment", Kind::Word, "The environment it is bound to"),
+        Member::nullable(
+            "environment",
+            Kind::Word,
+            "The environment it is bound to; one that the configuration names, if it names any",
+        ),
         Member::nullable("tenant", Kind::Word, "The tenant it acts in"),
         Member::nullable(
             "user",

@@ -104,3 +104,23 @@ fn a_kill_after_the_answer_loses_nothing() {
         assert!(!gate.wait().success());
     }
 }
+
+/// Which environments there are says the configuration, also after a reload.
+#[test]
+fn a_key_is_made_for_an_environment_that_is_there() {
+    let upstream = Upstream::hello();
+    let configuration = |name: &str| {
+        format!(
+            "keys: {{ database: keygate.db }}\nadmin: {{ listen: \"127.0.0.1:0\", token_file: admin.token }}\n\
+             environments: [{{ name: {name} }}]"
+        )
+    };
+    let setup = managed(&upstream).with(&configuration("live"));
+    let gate = setup.start();
+    let status = |environment: &str| {
+        let body = json!({ "environment": environment });
+        ask(&gate, "POST", "/api/v1/keys", Some(&body)).status
+    };
+    assert_eq!((status("live"), status("test")), (201, 422));
+    assert_eq!(ask(&gate, "GET", "/api/v1/keys?environment=test", None).status, 400);
+}

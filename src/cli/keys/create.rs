@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::super::store::{Store, StoreOf, StoreSettings};
 use super::shown::{Secrets, record_as_json};
+use crate::gateway::permission::Permission;
 use crate::keys::database::DatabaseError;
 use crate::keys::{Entry, SecretFormat, append, json_of, yaml_of};
 use crate::moment::Moment;
@@ -29,13 +30,13 @@ pub(super) struct CreateArguments {
     /// Tenant the key acts in
     #[arg(long)]
     tenant: Option<String>,
-    /// User the key stands for; the id or, of a user of the store, also the login
+    /// User the key stands for; in the store the id or the login of one of its users, in a file any name
     #[arg(long)]
     user: Option<String>,
     /// What the key may do, such as `orders:read`; can be repeated
     #[arg(long = "permission", value_name = "PERMISSION")]
     permissions: Vec<String>,
-    /// Named set of permissions; can be repeated
+    /// Named set of permissions, in the store one of the configuration; can be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
     /// First instant at which the key is no longer good, such as 2027-01-31T00:00:00Z
@@ -73,6 +74,10 @@ pub(super) fn create(
     if let Some(expires) = arguments.expires_at {
         ensure!(expires > created, "`--expires-at` is in the past");
     }
+    for (number, permission) in (1..).zip(&arguments.permissions) {
+        // What was typed is not repeated: it may be anything.
+        Permission::parse(permission).map_err(|error| anyhow::anyhow!("`--permission` (number {number}): {error}"))?;
+    }
     match &arguments.config {
         Some(config) => create_in_store(arguments, store_of(config)?, out, now),
         None => create_for_file(arguments, created, out),
@@ -90,21 +95,23 @@ fn create_in_store(
         let right = arguments.environment.as_ref().is_some_and(|environment| known.contains(environment));
         ensure!(right, "`--environment` must be one of {}", known.join(", "));
     }
+    settings.check_roles(&arguments.roles)?;
     let format = format_of(arguments, &settings.format)?;
     let secret = format.generate(arguments.environment.as_deref())?;
     let entry = entry_of(arguments, &format, &secret)?;
     let store = Store::make(settings)?;
-    let (record, in_force) = store.write(now, move |writer| {
+    let written = store.write(now, move |writer| {
         let mut entry = entry;
-        // A user whom the store does not know is one whom the API keeps elsewhere.
         if let Some(user) = &mut entry.user {
-            match writer.user_by_id_or_login(user) {
-                Ok(known) => *user = known.id,
-                Err(DatabaseError::NoUser) => {}
-                Err(error) => return Err(error),
-            }
+            *user = writer.user_by_id_or_login(user)?.id;
         }
         writer.create_key(entry)
+    });
+    let (record, in_force) = written.map_err(|error| match error.downcast_ref() {
+        Some(DatabaseError::NoUser) => {
+            anyhow::anyhow!("`--user`: no user of the store has this id or login; `keygate users list` shows all")
+        }
+        Some(_) | None => error,
     })?;
     let secrets = Secrets { id: &record.id, secret: &secret };
     if arguments.json {

@@ -360,8 +360,6 @@ mod tests {
             "a:b",
             "--tenant",
             "acme",
-            "--user",
-            "bob",
             "--expires-at",
             "2027-01-31T00:00:00Z",
             "--rate-limit",
@@ -371,7 +369,7 @@ mod tests {
         let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
         assert!(secret.starts_with("pk_test_"), "as the configuration says");
         let expected = serde_json::json!({
-            "id": id, "name": "Orders", "prefix": &secret[..16], "tenant": "acme", "user": "bob", "environment": "sandbox",
+            "id": id, "name": "Orders", "prefix": &secret[..16], "tenant": "acme", "user": null, "environment": "sandbox",
             "permissions": ["a:b"], "roles": [], "state": "active", "standing": "active", "user_disabled": false,
             "created": "2026-11-22T00:00:00Z", "updated": "2026-11-22T00:00:00Z", "expires": "2027-01-31T00:00:00Z",
             "not_before": null, "lineage": id, "successor": null, "retires": null, "rate_limit": 600,
@@ -480,6 +478,40 @@ mod tests {
                 assert_eq!(error.to_string(), "`--environment` must be one of production, sandbox");
             }
         }
+    }
+
+    /// A key that grants nothing because of a slip looks like one that works.
+    #[test]
+    fn what_would_grant_nothing_is_refused() {
+        let (directory, config) = with_store();
+        let roles = "roles: [{name: clerk, permissions: ['a:b']}, {name: auditor, permissions: ['a:c']}]\n";
+        let with_roles = directory.path().join("roles.yaml");
+        fs::write(&with_roles, format!("keys: {{database: k.db}}\n{roles}")).unwrap();
+        let with_roles = with_roles.to_str().unwrap();
+        let permission = "a permission is `resource:action`, `resource:*` or `*`: letters, digits, `_`, `-` and `.`";
+        for (arguments, expected) in [
+            (&["--permission", "orders"][..], format!("`--permission` (number 1): {permission}")),
+            (&["--permission", "a:b", "--permission", "a:b:c"], format!("`--permission` (number 2): {permission}")),
+            (&["--permission", "orders:re*d"], format!("`--permission` (number 1): {permission}")),
+        ] {
+            for place in [&[][..], &["--config", with_roles], &["--to", "never.yaml"]] {
+                assert_eq!(
+                    refused(&[&["create"], arguments, place].concat(), b""),
+                    expected,
+                    "{arguments:?} {place:?}"
+                );
+            }
+        }
+        for (config, role, expected) in [
+            (with_roles, "clrek", "`--role`: the configuration has no such role; did you mean `clerk`?"),
+            (with_roles, "owner", "`--role` must be one of clerk, auditor"),
+            (&config, "clerk", "`--role`: the configuration has no roles; describe them under `roles`"),
+        ] {
+            assert_eq!(refused(&["create", "--role", "clerk", "--role", role, "--config", config], b""), expected);
+        }
+        assert!(!directory.path().join("k.db").exists(), "nothing was made");
+        let made = json(&["create", "--role", "clerk", "--role", "auditor", "--config", with_roles, "--json"]);
+        assert_eq!(made["key"]["roles"], serde_json::json!(["clerk", "auditor"]));
     }
 
     /// A gateway is told of every change, and the command returns when the change is in force there; when it is not, the

@@ -145,22 +145,93 @@ async fn a_revoked_key_stays_revoked() {
     }
 }
 
+/// Puts a key with this id in force, as if it stood in a key file; what its secret is known by.
+fn in_a_file(api: &Api, id: &str) -> Digest {
+    let mut file = KeySet::new();
+    let digest = Digest::of(format!("{id} of the file").as_bytes());
+    file.insert(digest, Key::new(Entry::new(id, digest)).expect("a key")).expect("the first");
+    api.keys.apply_from(Origin::File, file).expect("no clash");
+    digest
+}
+
 /// A key file may have a key with the id that was chosen. It is not in the store, and it stays in force.
 #[tokio::test]
 async fn an_id_belongs_to_one_key() {
     let api = Api::start().await;
     api.key(&json!({"id": "k1"})).await;
     let before = api.changes().await;
-    api.json("POST", "/keys", &json!({"id": "k1"})).await.refused(409, "id_taken");
-    assert_eq!(api.changes().await, before);
-
-    let mut file = KeySet::new();
-    let digest = Digest::of(b"of the file");
-    file.insert(digest, Key::new(Entry::new("k2", digest)).expect("a key")).expect("the first");
-    api.keys.apply_from(Origin::File, file).expect("no clash");
-    api.json("POST", "/keys", &json!({"id": "k2"})).await.refused(409, "id_taken");
+    let digest = in_a_file(&api, "k2");
+    for id in ["k1", "k2"] {
+        api.json("POST", "/keys", &json!({"id": id})).await.refused(409, "id_taken");
+    }
+    assert_eq!(api.changes().await, before, "nothing was written");
     assert_eq!(ids(&api.ask("GET", "/keys").await.expect(200)), ["k1"]);
     assert_eq!(&*api.keys.find(&digest).expect("in force").id, "k2");
+}
+
+/// The file may come while the key is being made.
+#[tokio::test]
+async fn an_id_that_a_file_takes_in_the_meantime_belongs_to_the_file() {
+    let api = Api::start().await;
+    api.hold.store(true, Ordering::SeqCst);
+    let told = json!({"id": "k1"});
+    let meanwhile = async {
+        while api.changes().await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let digest = in_a_file(&api, "k1");
+        api.hold.store(false, Ordering::SeqCst);
+        api.go.notify_one();
+        digest
+    };
+    let (answer, digest) = tokio::join!(api.json("POST", "/keys", &told), meanwhile);
+    answer.refused(409, "id_taken");
+    assert!(ids(&api.ask("GET", "/keys").await.expect(200)).is_empty());
+    assert_eq!(&*api.keys.find(&digest).expect("in force").id, "k1");
+}
+
+/// The store is written to once a minute; what is answered is what the road knows.
+#[tokio::test]
+async fn when_a_key_was_last_used_is_answered_at_once() {
+    use crate::keys::database::{By, KeyUsage};
+    let api = Api::start().await;
+    let (id, secret) = api.key(&json!({})).await;
+    let last_used = async |expected: Value| {
+        let path = format!("/keys/{id}");
+        assert_eq!(api.ask("GET", &path).await.expect(200)["last_used"], expected);
+        assert_eq!(api.ask("GET", "/keys").await.expect(200)["items"][0]["last_used"], expected);
+        assert_eq!(api.json("PATCH", &path, &json!({"name": "b"})).await.expect(200)["last_used"], expected);
+        assert_eq!(api.ask("GET", &format!("{path}/usage")).await.expect(200)["last_used"], expected);
+    };
+    last_used(Value::Null).await;
+    let at = |seconds: u64| crate::moment::Moment { unix_ns: seconds * 1_000_000_000 + 1, monotonic_ns: 0 };
+    api.in_force(&secret).expect("in force").used(at(1_767_225_600));
+    last_used("2026-01-01T00:00:00Z".into()).await;
+    // Another gateway with the same store saw it later.
+    let batch = [KeyUsage { key: id.as_str().into(), last_used_s: 1_767_225_660, requests: 1 }];
+    api.database.write(By::cli("test"), at(0), move |store| store.record_usage(&batch)).await.expect("writes");
+    last_used("2026-01-01T00:01:00Z".into()).await;
+    api.in_force(&secret).expect("in force").used(at(1_767_225_720));
+    last_used("2026-01-01T00:02:00Z".into()).await;
+}
+
+/// Such a key would open nothing. One that names no environment may be good in all of them.
+#[tokio::test]
+async fn an_environment_that_is_not_there_is_refused() {
+    let api = Api::start().await;
+    api.key(&json!({"environment": "anything"})).await;
+    api.environments.store(Arc::new(vec!["live".to_owned(), "test".to_owned()]));
+    let before = api.changes().await;
+    let problem = api.json("POST", "/keys", &json!({"environment": "prod"})).await.refused(422, "invalid");
+    assert_eq!(problem["errors"][0]["pointer"], "#/environment");
+    assert_eq!(problem["errors"][0]["detail"], "must be an environment of this keygate: live, test");
+    let problem = api.ask("GET", "/keys?environment=anything").await.refused(400, "bad_parameter");
+    assert_eq!(problem["errors"][0]["parameter"], "environment");
+    assert_eq!(api.changes().await, before);
+    api.key(&json!({"environment": "live", "id": "k1"})).await;
+    api.key(&json!({"environment": null})).await;
+    assert_eq!(ids(&api.ask("GET", "/keys?environment=live").await.expect(200)), ["k1"]);
+    assert_eq!(ids(&api.ask("GET", "/keys").await.expect(200)).len(), 3, "those of before are still listed");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ struct Api {
     address: SocketAddr,
     database: Database,
     keys: Arc<KeyStore>,
+    environments: Arc<ArcSwap<Vec<String>>>,
     document: Value,
     /// Whether changes wait for `go` before they are in force.
     hold: Arc<AtomicBool>,
@@ -55,6 +56,7 @@ impl Api {
         let directory = tempfile::tempdir().expect("a directory");
         let database = Database::open(&PathBuf::from(directory.path()).join("keygate.db")).expect("a store");
         let keys = Arc::new(KeyStore::new());
+        let environments: Arc<ArcSwap<Vec<String>>> = Arc::default();
         let (hold, go) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let changed: Changed = {
             let (database, keys, hold, go) = (database.clone(), keys.clone(), hold.clone(), go.clone());
@@ -73,13 +75,15 @@ impl Api {
             live: Live::new(database.clone(), changed),
             keys: Arc::clone(&keys),
             format: Arc::new(ArcSwap::from_pointee(SecretFormat::default())),
+            environments: Arc::clone(&environments),
             credential: Digest::of(TOKEN.as_bytes()),
             passwords: Arc::new(Passwords::start().expect("threads")),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(async move { axum::serve(listener, router(management)).await });
-        let mut api = Self { address, database, keys, document: Value::Null, hold, go, _directory: directory };
+        let document = Value::Null;
+        let mut api = Self { address, database, keys, environments, document, hold, go, _directory: directory };
         api.document = api.send(&api.head("GET", "/openapi.json", ""), b"").await.json();
         api
     }
