@@ -11,7 +11,9 @@ pub mod user;
 
 pub mod directory;
 pub mod password;
+pub mod passwords;
 
 pub use directory::{Directory, Login, Population, Session, Update, WrittenSession};
-pub use password::{Busy, Checked, HashError, Passwords, Unfit};
+pub use password::{Busy, Checked, HashError, Unfit};
+pub use passwords::Passwords;
 pub use user::{NotAField, User, Written};
