@@ -9,11 +9,13 @@
 
 pub mod directory;
 pub mod password;
+pub mod passwords;
 pub mod tokens;
 pub mod user;
 
 pub use directory::{Directory, Login, Population, Session, Update, WrittenSession};
-pub use password::{Busy, Checked, HashError, Passwords, Unfit};
+pub use password::{Busy, Checked, HashError, Unfit};
+pub use passwords::Passwords;
 pub use tokens::{
     Algorithm, ClaimName, ClaimNames, FileProblem, Holder, IssueError, Issued, IssuedRefresh, Issuer, IssuerSettings,
     JwksSource, Refresh, TOKEN_BYTES_MAX, TokenError, TokenSettings, TokenTypes, Tokens, Verified, looks_like_token,

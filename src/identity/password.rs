@@ -1,31 +1,20 @@
-//! Passwords: hashed with Argon2id, on threads that everybody else goes before.
+//! A password: what may be one, and what is kept of it.
 //!
 //! Whoever guesses passwords shall pay for each guess, also with the stolen file in hand: a check takes 19 MiB of memory
-//! and some 25 ms of a processor (the second choice of the OWASP Password Storage Cheat Sheet; Argon2 is RFC 9106). That is
-//! a thousand times the work of any other request, so it never happens on the threads that serve those: a few threads of
-//! the lowest priority do it, one password after the other, and a bounded number of requests may wait for them.
+//! and some 25 ms of a processor (Argon2id, RFC 9106, with the second choice of parameters of the OWASP Password Storage
+//! Cheat Sheet). An unknown user costs as much as a known one: the answer tells nobody who is there.
 //!
-//! An unknown user costs as much as a known one: the answer tells nobody who is there.
-//!
-//! Never in this file: a password in a message, or in memory for longer than it takes.
-
-use std::collections::VecDeque;
-use std::fmt;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+//! Never in this file: a password in a message, or in memory for longer than it takes; and whose turn it is
+//! ([`super::passwords`]).
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::oneshot;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::secret::{NoRandomness, random_bytes};
 
-/// Characters a password must have at least (NIST SP 800-63B, section 5.1.1.2).
+/// Characters a password must have at least (NIST SP 800-63B-3, section 5.1.1.2).
 pub const PASSWORD_CHARS_MIN: usize = 8;
 
 /// Characters a password may have.
@@ -33,12 +22,6 @@ pub const PASSWORD_CHARS_MAX: usize = 256;
 
 /// Bytes a password may have: no character has more than four in UTF-8 (RFC 3629, section 3).
 pub const PASSWORD_BYTES_MAX: usize = 4 * PASSWORD_CHARS_MAX;
-
-/// Passwords that may wait for a thread. The last of them waits for about a second.
-pub const WAITING_MAX: usize = 32;
-
-/// How long a thread keeps its memory when there is nothing to do.
-const IDLE: Duration = Duration::from_secs(60);
 
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
@@ -95,7 +78,7 @@ pub enum HashError {
     /// There is no salt.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
-    /// There is no memory for it, or the thread broke off.
+    /// Argon2 has failed, or the thread broke off.
     #[error("the password cannot be hashed")]
     Failed,
 }
@@ -107,7 +90,7 @@ impl From<Unfit> for HashError {
 }
 
 /// Says whether a text may be a password. There is no rule about kinds of characters: they make passwords worse (NIST
-/// SP 800-63B, section 5.1.1.2).
+/// SP 800-63B-3, section 5.1.1.2).
 ///
 /// # Errors
 ///
@@ -136,174 +119,9 @@ pub fn hash(password: &str) -> Result<String, HashError> {
     Memory::default().hash(password)
 }
 
-/// Hashes and checks passwords, on threads of its own. They end when this is dropped.
-pub struct Passwords {
-    desk: Arc<Desk>,
-}
-
-impl Passwords {
-    /// Starts the threads: one for each two processors, at least one.
-    ///
-    /// # Errors
-    ///
-    /// If the operating system gives no thread.
-    pub fn start() -> io::Result<Self> {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self::with_threads((processors / 2).max(1))
-    }
-
-    fn with_threads(threads: usize) -> io::Result<Self> {
-        let service = Self { desk: Arc::default() };
-        for number in 0..threads {
-            let desk = Arc::clone(&service.desk);
-            thread::Builder::new().name(format!("passwords-{number}")).spawn(move || work(&desk))?;
-        }
-        Ok(service)
-    }
-
-    /// Checks a password against what is `stored` of it. `None` is a user who is not there, or has none: that takes as
-    /// long, and the answer is no. So is it for a hash that cannot be understood.
-    ///
-    /// Nothing is done for a future that has been dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`Busy`] if [`WAITING_MAX`] wait already.
-    pub async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Result<Checked, Busy> {
-        let (answer, answered) = oneshot::channel();
-        self.desk.put(Job { password, task: Task::Verify(stored, answer) })?;
-        answered.await.map_err(|_| Busy)
-    }
-
-    /// Hashes a password. The answer is a PHC string, which says itself how it was made.
-    ///
-    /// # Errors
-    ///
-    /// [`HashError`].
-    pub async fn hash(&self, password: Zeroizing<String>) -> Result<String, HashError> {
-        check(&password)?;
-        let (answer, answered) = oneshot::channel();
-        self.desk.put(Job { password, task: Task::Hash(answer) })?;
-        answered.await.unwrap_or(Err(HashError::Failed))
-    }
-}
-
-impl fmt::Debug for Passwords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passwords")
-    }
-}
-
-impl Drop for Passwords {
-    fn drop(&mut self) {
-        self.desk.queue().closed = true;
-        self.desk.something.notify_all();
-    }
-}
-
-/// Where passwords wait for a thread.
-#[derive(Default)]
-struct Desk {
-    queue: Mutex<Queue>,
-    something: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    closed: bool,
-}
-
-struct Job {
-    password: Zeroizing<String>,
-    task: Task,
-}
-
-enum Task {
-    Verify(Option<String>, oneshot::Sender<Checked>),
-    Hash(oneshot::Sender<Result<String, HashError>>),
-}
-
-impl Job {
-    /// Whether anybody waits for the answer.
-    fn is_wanted(&self) -> bool {
-        match &self.task {
-            Task::Verify(_, answer) => !answer.is_closed(),
-            Task::Hash(answer) => !answer.is_closed(),
-        }
-    }
-
-    fn done(self, memory: &mut Memory) {
-        // Whoever waited may have left by now.
-        match self.task {
-            Task::Verify(stored, answer) => drop(answer.send(memory.verify(&self.password, stored.as_deref()))),
-            Task::Hash(answer) => drop(answer.send(memory.hash(&self.password))),
-        }
-    }
-}
-
-impl Desk {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, job: Job) -> Result<(), Busy> {
-        let mut queue = self.queue();
-        if queue.jobs.len() >= WAITING_MAX {
-            queue.jobs.retain(Job::is_wanted);
-        }
-        if queue.jobs.len() >= WAITING_MAX {
-            return Err(Busy);
-        }
-        queue.jobs.push_back(job);
-        drop(queue);
-        self.something.notify_one();
-        Ok(())
-    }
-
-    /// The next job that somebody waits for; `None` at the end. `memory` is given back while there is nothing to do.
-    fn take(&self, memory: &mut Memory) -> Option<Job> {
-        let mut queue = self.queue();
-        loop {
-            while let Some(job) = queue.jobs.pop_front() {
-                if job.is_wanted() {
-                    return Some(job);
-                }
-            }
-            if queue.closed {
-                return None;
-            }
-            let (woken, waited) = self.something.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
-            queue = woken;
-            if waited.timed_out() && !memory.is_empty() {
-                drop(queue);
-                *memory = Memory::default();
-                queue = self.queue();
-            }
-        }
-    }
-}
-
-fn work(desk: &Desk) {
-    step_back();
-    let mut memory = Memory::default();
-    while let Some(job) = desk.take(&mut memory) {
-        // A job that panics is its caller's loss alone, who is told that there is no answer.
-        let _ = catch_unwind(AssertUnwindSafe(|| job.done(&mut memory)));
-    }
-}
-
-/// Lets every other thread go before this one. In Linux a priority is of a thread; elsewhere it would be of the process.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        tracing::warn!("passwords are checked at the same priority as requests: {error}");
-    }
-}
-
 /// What Argon2 works in, kept from one password to the next. Overwritten when it is given back.
 #[derive(Default)]
-struct Memory(Vec<Block>);
+pub(super) struct Memory(Vec<Block>);
 
 impl Drop for Memory {
     fn drop(&mut self) {
@@ -312,11 +130,11 @@ impl Drop for Memory {
 }
 
 impl Memory {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn hash(&mut self, password: &str) -> Result<String, HashError> {
+    pub(super) fn hash(&mut self, password: &str) -> Result<String, HashError> {
         let salt = random_bytes::<SALT_BYTES>()?;
         let hash = self.hash_with(password, &salt);
         hash.map(|hash| hash.to_string()).ok_or(HashError::Failed)
@@ -335,7 +153,7 @@ impl Memory {
         })
     }
 
-    fn verify(&mut self, password: &str, stored: Option<&str>) -> Checked {
+    pub(super) fn verify(&mut self, password: &str, stored: Option<&str>) -> Checked {
         let no = Checked { good: false, outdated: false };
         let understood = stored.and_then(Stored::read);
         if understood.is_none() && stored.is_some() {
@@ -404,13 +222,7 @@ fn ours() -> Option<Params> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-
-    fn text(password: &str) -> Zeroizing<String> {
-        Zeroizing::new(password.to_owned())
-    }
 
     /// A hash of `password` with parameters of its own: kibibytes, passes, lanes.
     fn hash_with(password: &str, (m, t, p): (u32, u32, u32)) -> String {
@@ -426,12 +238,6 @@ mod tests {
             hash: Some(Output::new(&output).unwrap()),
         };
         hash.to_string()
-    }
-
-    async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
-        let start = Instant::now();
-        let value = work.await;
-        (value, start.elapsed())
     }
 
     #[test]
@@ -454,10 +260,10 @@ mod tests {
         assert_eq!(HashError::from(Unfit::Short).to_string(), "the password must have at least 8 characters");
     }
 
-    #[tokio::test]
-    async fn a_password_is_checked_against_its_hash() {
-        let passwords = Passwords::with_threads(1).unwrap();
-        let stored = passwords.hash(text("correct horse")).await.unwrap();
+    #[test]
+    fn a_password_is_checked_against_its_hash() {
+        let mut memory = Memory::default();
+        let stored = hash("correct horse").unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         assert_ne!(stored, hash("correct horse").unwrap(), "a salt of its own");
         for (password, stored, good) in [
@@ -470,13 +276,9 @@ mod tests {
             ("correct horse", Some(stored.replace("v=19", "v=16")), false),
             ("correct horse", Some(NOBODY.to_owned()), false),
         ] {
-            let checked = passwords.verify(text(password), stored.clone()).await.unwrap();
+            let checked = memory.verify(password, stored.as_deref());
             assert_eq!(checked, Checked { good, outdated: false }, "{password} {stored:?}");
         }
-        assert_eq!(
-            passwords.hash(text("short")).await.unwrap_err().to_string(),
-            HashError::from(Unfit::Short).to_string()
-        );
     }
 
     /// Of the tests of the reference implementation; RFC 9106, section 5.3, has none without a secret.
@@ -519,99 +321,5 @@ mod tests {
             (nobody.params.m_cost(), nobody.params.t_cost(), nobody.params.p_cost(), nobody.output.len()),
             (ours.m_cost(), ours.t_cost(), ours.p_cost(), OUTPUT_BYTES)
         );
-    }
-
-    /// Whether somebody is there must not be told by the clock. The fastest of several, and a wide margin: the machine has
-    /// other things to do.
-    #[tokio::test]
-    async fn nobody_takes_as_long_as_somebody() {
-        let passwords = Passwords::with_threads(1).unwrap();
-        let somebody = passwords.hash(text("correct horse")).await.unwrap();
-        let mut fastest = Vec::new();
-        for stored in [Some(somebody), None, Some("not a hash".to_owned())] {
-            let mut best = Duration::MAX;
-            for _ in 0..5 {
-                best = best.min(timed(passwords.verify(text("a guess"), stored.clone())).await.1);
-            }
-            fastest.push(best);
-        }
-        for other in &fastest[1..] {
-            assert!(*other * 2 > fastest[0] && *other < fastest[0] * 2, "{fastest:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn more_than_may_wait_are_sent_away() {
-        // Without a thread nothing is taken off the queue.
-        let passwords = Arc::new(Passwords::with_threads(0).unwrap());
-        let waiting: Vec<_> = (0..WAITING_MAX)
-            .map(|_| {
-                let passwords = Arc::clone(&passwords);
-                tokio::spawn(async move { passwords.verify(text("a guess"), None).await })
-            })
-            .collect();
-        while passwords.desk.queue().jobs.len() < WAITING_MAX {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(passwords.verify(text("a guess"), None).await, Err(Busy));
-        assert!(matches!(passwords.hash(text("long enough")).await, Err(HashError::Busy(Busy))));
-
-        // One of them leaves, and has left a place.
-        let leaver = &waiting[7];
-        leaver.abort();
-        while !leaver.is_finished() {
-            tokio::task::yield_now().await;
-        }
-        let next = passwords.verify(text("a guess"), None);
-        assert!(tokio::time::timeout(Duration::from_millis(50), next).await.is_err(), "waits");
-        for one in waiting {
-            one.abort();
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_is_done_for_whoever_has_left() {
-        let passwords = Passwords::with_threads(0).unwrap();
-        for _ in 0..WAITING_MAX {
-            let left = passwords.verify(text("a guess"), None);
-            assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err());
-        }
-        let desk = Arc::clone(&passwords.desk);
-        let last = passwords.verify(text("a guess"), Some("the last".to_owned()));
-        let taken = async {
-            tokio::task::yield_now().await;
-            let job = desk.take(&mut Memory::default()).unwrap();
-            matches!(job.task, Task::Verify(Some(stored), _) if stored == "the last")
-        };
-        let (last, is_the_last) = tokio::join!(last, taken);
-        assert!(is_the_last);
-        assert_eq!(last, Err(Busy), "whose thread breaks off is not left waiting");
-        assert!(desk.queue().jobs.is_empty());
-    }
-
-    #[tokio::test]
-    async fn the_threads_end_with_the_service() {
-        let passwords = Passwords::with_threads(2).unwrap();
-        passwords.verify(text("a guess"), None).await.unwrap();
-        let desk = Arc::clone(&passwords.desk);
-        drop(passwords);
-        let end = Instant::now() + Duration::from_secs(10);
-        while Arc::strong_count(&desk) > 1 {
-            assert!(Instant::now() < end, "a thread lives on");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn stepping_back_is_for_one_thread_alone() {
-        let priority = || rustix::process::getpriority_process(None).unwrap();
-        let before = priority();
-        let after = thread::spawn(move || {
-            step_back();
-            priority()
-        });
-        assert_eq!(after.join().unwrap(), 19);
-        assert_eq!(priority(), before);
     }
 }

@@ -25,7 +25,7 @@ const JOBS_MAX: usize = 1024;
 
 type Job = Box<dyn FnOnce(&Open) + Send>;
 
-/// The writable store of keys and users: an SQLite file.
+/// The writable store of keys, users, logins and sessions: an SQLite file.
 ///
 /// A handle; all its clones are the same store. The file is closed when the last one is dropped.
 ///
