@@ -24,8 +24,8 @@ pub(in crate::config) struct Tokens {
     /// without being able to make one.
     #[serde(default)]
     pub(in crate::config) algorithm: SignatureAlgorithm,
-    /// The directory of the signing keys, made if it is not there. Several gateways may share it. Keys are `.pem` files
-    /// (PKCS #8), secrets for HS256 `.secret` files; you may put in your own.
+    /// The directory of the signing keys, made if it is not there. Gateways with the same settings may share it. Keys are
+    /// `.pem` files (PKCS #8), secrets for HS256 `.secret` files; you may put in your own.
     #[schemars(schema_with = "shapes::path")]
     pub(in crate::config) keys: PathBuf,
     /// How long a key signs before its successor does; at least an hour. The successor is published a day earlier, or a

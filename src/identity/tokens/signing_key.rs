@@ -1,7 +1,7 @@
 //! Keys that sign: made, written as files, read from them, parsed once.
 //!
 //! Private keys are PKCS #8 (RFC 5958) in PEM (RFC 7468), as `openssl genpkey` writes them. Secrets for HS256 are text:
-//! the octets of the file are the octets of the key, less the end of its line.
+//! the octets of the file are the octets of the key, less blanks and ends of lines at its end.
 //!
 //! Never in this file: a message that shows a byte of a key.
 

@@ -335,3 +335,27 @@ fn tokens_are_good_while_keys_change() {
     let set: Value = serde_json::from_slice(&tokens.jwks()).unwrap();
     assert_eq!(set["keys"].as_array().unwrap().len(), 21);
 }
+
+/// What signing and verifying cost: `cargo test --release --lib cost_of_tokens -- --ignored --nocapture`.
+#[test]
+#[ignore = "it measures, and promises nothing"]
+fn cost_of_tokens() {
+    const TIMES: u32 = 2000;
+    let permissions: Vec<Arc<str>> = (0..8).map(|number| format!("resource-{number}:read").into()).collect();
+    for algorithm in Algorithm::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = open(settings(&folder, algorithm));
+        let holder = Holder { tenant: Some("acme"), permissions: &permissions, ..holder("user_1", "login_1") };
+        let start = std::time::Instant::now();
+        let issued: Vec<_> = (0..TIMES).map(|_| tokens.issue_access(&holder, at(NOW_S)).unwrap().token).collect();
+        let signing = start.elapsed() / TIMES;
+        let mut verifying = [Duration::ZERO; 2];
+        for duration in &mut verifying {
+            let start = std::time::Instant::now();
+            assert!(issued.iter().all(|token| tokens.verify(token.expose(), at(NOW_S)).is_ok()));
+            *duration = start.elapsed() / TIMES;
+        }
+        let bytes = issued[0].expose().len();
+        println!("{algorithm}: {bytes} bytes, sign {signing:?}, verify {:?}, again {:?}", verifying[0], verifying[1]);
+    }
+}

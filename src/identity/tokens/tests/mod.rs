@@ -3,6 +3,10 @@
 //! Attacks are written by hand: a [`Forge`] signs whatever it is given, with the primitives alone.
 
 mod attacks;
+mod claims;
+mod signatures;
+mod vectors;
+
 mod fetching;
 mod life;
 mod rotation;
