@@ -223,6 +223,12 @@ mod tests {
         }
     }
 
+    /// They stand in config.example.yaml too.
+    #[test]
+    fn the_bounds_are_those_that_operators_read() {
+        assert_eq!((ENTRIES_MAX, ENTRIES_OF_ONE_MAX), (262_144, 65_536));
+    }
+
     #[test]
     fn what_was_kept_is_remembered_until_it_would_be_too_old() {
         let replays = Arc::new(Replays::new());

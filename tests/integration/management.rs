@@ -109,18 +109,28 @@ fn a_kill_after_the_answer_loses_nothing() {
 #[test]
 fn a_key_is_made_for_an_environment_that_is_there() {
     let upstream = Upstream::hello();
-    let configuration = |name: &str| {
-        format!(
-            "keys: {{ database: keygate.db }}\nadmin: {{ listen: \"127.0.0.1:0\", token_file: admin.token }}\n\
-             environments: [{{ name: {name} }}]"
-        )
-    };
-    let setup = managed(&upstream).with(&configuration("live"));
-    let gate = setup.start();
-    let status = |environment: &str| {
+    let gate = managed(&upstream).with("environments: [{ name: live }]").start();
+    let status = |gate: &Gate, environment: &str| {
         let body = json!({ "environment": environment });
-        ask(&gate, "POST", "/api/v1/keys", Some(&body)).status
+        ask(gate, "POST", "/api/v1/keys", Some(&body)).status
     };
-    assert_eq!((status("live"), status("test")), (201, 422));
+    assert_eq!((status(&gate, "live"), status(&gate, "test")), (201, 422));
     assert_eq!(ask(&gate, "GET", "/api/v1/keys?environment=test", None).status, 400);
+    let text = std::fs::read_to_string(gate.file("keygate.yaml")).unwrap();
+    gate.replace("keygate.yaml", &text.replace("name: live", "name: test"));
+    gate.eventually("it is reloaded", |gate| status(gate, "test") == 201);
+    assert_eq!(status(&gate, "live"), 422);
+}
+
+/// The store is written to once a minute, and the answer does not wait for that.
+#[test]
+fn when_a_key_was_last_used_is_answered_at_once() {
+    let upstream = Upstream::hello();
+    let mut gate = managed(&upstream).start();
+    let (id, secret) = create(&gate, &json!({}));
+    gate.watch_for_secret(&secret);
+    let last_used = |gate: &Gate| ask(gate, "GET", &format!("/api/v1/keys/{id}"), None).json()["last_used"].clone();
+    assert_eq!(last_used(&gate), Value::Null);
+    assert_eq!(gate.get("/", &[("X-API-Key", &secret)]).status, 200);
+    assert!(last_used(&gate).is_string(), "{}", last_used(&gate));
 }

@@ -19,7 +19,8 @@ pub(in crate::config) struct Webhooks {
     /// refused.
     #[schemars(schema_with = "shapes::path")]
     pub(in crate::config) secrets: String,
-    /// How far the time in a delivery may be from ours, in both directions: 1 s to 1 day.
+    /// How far the time in a delivery may be from ours, in both directions: 1 s to 1 day. Deliveries are remembered for
+    /// twice as long, up to 65,536 of one scheme, tenant and environment; what cannot be remembered any more is refused.
     pub(in crate::config) tolerance: HumanDuration,
     /// The largest delivery, up to 64MiB: each is held in memory whole, because its signature is over all of it.
     pub(in crate::config) content_bytes_max: ByteSize,
