@@ -312,7 +312,14 @@ fn compare(root: &Value, schema: &Value, example: &Value, path: &str, missing: &
         return mapping.map_or(1, |branch| compare(root, branch, example, path, missing));
     }
     if let Some(items) = schema.get("items") {
-        return compare(root, items, &example[0], path, missing);
+        // What one item has need not stand in the others.
+        let shown = example.as_array().map(Vec::as_slice).unwrap_or_default();
+        if shown.iter().any(|item| !item.is_object()) {
+            return compare(root, items, &example[0], path, missing);
+        }
+        let all = shown.iter().rev().filter_map(Value::as_object).flatten();
+        let merged: serde_json::Map<String, Value> = all.map(|(name, value)| (name.clone(), value.clone())).collect();
+        return compare(root, items, &Value::Object(merged), path, missing);
     }
     let Some(properties) = schema["properties"].as_object() else { return 1 };
     let mut count = 0;

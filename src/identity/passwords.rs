@@ -228,13 +228,13 @@ mod tests {
     async fn nobody_takes_as_long_as_somebody() {
         let passwords = Passwords::with_threads(1).unwrap();
         let somebody = passwords.hash(text("correct horse")).await.unwrap();
-        let mut fastest = Vec::new();
-        for stored in [Some(somebody), None, Some("not a hash".to_owned())] {
-            let mut best = Duration::MAX;
-            for _ in 0..5 {
-                best = best.min(timed(passwords.verify(text("a guess"), stored.clone())).await.1);
+        let stored = [Some(somebody), None, Some("not a hash".to_owned())];
+        let mut fastest = [Duration::MAX; 3];
+        // In turns, so that what else the machine does meets all of them.
+        for _ in 0..15 {
+            for (best, stored) in fastest.iter_mut().zip(&stored) {
+                *best = (*best).min(timed(passwords.verify(text("a guess"), stored.clone())).await.1);
             }
-            fastest.push(best);
         }
         for other in &fastest[1..] {
             assert!(*other * 2 > fastest[0] && *other < fastest[0] * 2, "{fastest:?}");

@@ -176,7 +176,7 @@ fn flex_04_the_api_learns_who_asks_and_no_client_can_forge_it() {
 fn flex_05_no_key_and_an_unknown_one_are_401_and_an_inactive_one_is_403() {
     let (_folder, path) = written(&map());
     let mut contract = Contract::start_with("flexprice", &[("KEYGATE_KEY_MAP", &path)]);
-    let missing = error("credentials_missing", "Send an API key with the request", 401);
+    let missing = error("credentials_missing", "Send credentials with the request", 401);
     let unknown = error("key_unknown", "The API key is not known here", 401);
     let inactive = error("permission_denied", "The API key is not active", 403);
     for fields in [&[][..], &[("X-API-Key", "")]] {

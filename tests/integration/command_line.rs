@@ -167,7 +167,7 @@ fn check_looks_into_the_store_and_leaves_it_as_it_is() {
         database.pragma_update(None, "user_version", 99).unwrap();
     };
     raise(&path);
-    let newer = "was written by a newer keygate (its schema is 99, this one knows 1); use the newer one";
+    let newer = "was written by a newer keygate (its schema is 99, this one knows 2); use the newer one";
     assert_eq!(checked(at), (Some(1), format!("{field} {newer}")));
     fs::write(&path, "garbage, and more than a head of it".repeat(100)).unwrap();
     assert_eq!(checked(at), (Some(1), format!("{field} cannot be used: file is not a database")));

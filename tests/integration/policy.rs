@@ -486,7 +486,7 @@ refusals:
     assert_eq!(missing.field("content-type"), Some("application/vnd.error+json"));
     assert_eq!(missing.field("cache-control"), Some("no-store"));
     let expected = json!({
-        "error": { "code": "CREDENTIALS_MISSING", "http": 401, "text": "Send an API key with the request [mine]" },
+        "error": { "code": "CREDENTIALS_MISSING", "http": 401, "text": "Send credentials with the request [mine]" },
         "success": false,
         "wait": Json::Null,
     });

@@ -128,7 +128,11 @@ fn what_is_wrong_is_refused_in_words_and_makes_no_store() {
             "short\n",
             "keygate: the password must have at least 8 characters",
         ),
-        ("users create --login ada --role onwer", "", "keygate: `--role` must be one of owner"),
+        (
+            "users create --login ada --role onwer",
+            "",
+            "keygate: `--role`: the configuration has no such role; did you mean `owner`?",
+        ),
     ] {
         assert_eq!(refused(at, words, input), expected, "{words}");
     }

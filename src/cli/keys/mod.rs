@@ -505,7 +505,7 @@ mod tests {
         for (config, role, expected) in [
             (with_roles, "clrek", "`--role`: the configuration has no such role; did you mean `clerk`?"),
             (with_roles, "owner", "`--role` must be one of clerk, auditor"),
-            (&config, "clerk", "`--role`: the configuration has no roles; describe them under `roles`"),
+            (&config, "clerk", "`--role` has nothing to name: the configuration has no `roles`"),
         ] {
             assert_eq!(refused(&["create", "--role", "clerk", "--role", role, "--config", config], b""), expected);
         }

@@ -1,9 +1,9 @@
-//! What may be asked: every query and every content, member by member.
+//! What may be asked: every query and every content, member by member. That of users, logins and sessions is in
+//! `users.rs`.
 //!
 //! Each struct has its table of members above all; what the table lets through, the struct can be made of.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -11,7 +11,6 @@ use serde::Deserialize;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
-use zeroize::Zeroizing;
 
 use super::kind::{Kind, NETWORKS, PERMISSIONS, RATE_LIMIT, ROLES};
 use super::shape::{self, Member, Shaped, some};
@@ -42,8 +41,12 @@ macro_rules! query {
     )*};
 }
 
-content!(NewKey, KeyChange, KeyRotation, NewUser, UserChange, NewPassword);
-query!(KeyQuery, UsageQuery, UserQuery, LoginQuery, SessionQuery, AuditQuery);
+content!(NewKey, KeyChange, KeyRotation);
+query!(KeyQuery, UsageQuery, AuditQuery);
+
+mod users;
+
+pub(super) use users::{LoginQuery, NewPassword, NewUser, Password, SessionQuery, UserChange, UserQuery};
 
 /// Which keys, and which page of them.
 #[derive(Debug, Deserialize)]
@@ -226,153 +229,6 @@ impl Shaped for UsageQuery {
         Kind::Instant,
         "The first day to count, as any instant of it; 30 days ago if it is left out. Usage is kept for 400 days",
     )];
-}
-
-/// A user to be made.
-#[derive(Debug, Deserialize)]
-pub(super) struct NewUser {
-    pub(super) id: Option<String>,
-    pub(super) login: String,
-    pub(super) password: Option<Password>,
-    pub(super) name: Option<String>,
-    pub(super) tenant: Option<String>,
-    #[serde(default)]
-    pub(super) permissions: Vec<String>,
-    #[serde(default)]
-    pub(super) roles: Vec<String>,
-    #[serde(default)]
-    pub(super) metadata: BTreeMap<String, String>,
-}
-
-/// A password that was sent. Overwritten in memory when dropped; prints nothing of itself.
-#[derive(Deserialize)]
-#[serde(from = "String")]
-pub(super) struct Password(pub(super) Zeroizing<String>);
-
-impl From<String> for Password {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password")
-    }
-}
-
-impl Shaped for NewUser {
-    const ABOUT: &'static str = "A user to be made, who is enabled";
-    const EXAMPLE: &'static str = r#"{"login": "alice@example.com", "name": "Alice", "roles": ["operator"]}"#;
-    const MEMBERS: &'static [Member] = &[
-        Member::optional(
-            "id",
-            Kind::Id,
-            "The public name for machines, unique among all users; random if it is left out",
-        ),
-        Member::required("login", Kind::Word, "The name to log in with; unique, letters of either case being the same"),
-        Member::nullable("password", Kind::Password, "What to log in with; without one the user cannot log in"),
-        Member::nullable("name", Kind::Line, "The name for people"),
-        Member::nullable("tenant", Kind::Word, "The tenant"),
-        Member::optional("permissions", PERMISSIONS, "What the user may do, such as `orders:read`"),
-        Member::optional("roles", ROLES, "Named sets of permissions"),
-        Member::optional("metadata", Kind::Metadata, "Notes"),
-    ];
-}
-
-/// What to change of a user.
-#[derive(Debug, Deserialize)]
-pub(super) struct UserChange {
-    pub(super) login: Option<String>,
-    #[serde(default, deserialize_with = "some")]
-    pub(super) name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "some")]
-    pub(super) tenant: Option<Option<String>>,
-    pub(super) permissions: Option<Vec<String>>,
-    pub(super) roles: Option<Vec<String>>,
-    pub(super) metadata: Option<BTreeMap<String, String>>,
-}
-
-impl Shaped for UserChange {
-    const ABOUT: &'static str = "What to change of a user; what is left out stays as it is, and null takes it away";
-    const EXAMPLE: &'static str = r#"{"name": null, "roles": ["manager"]}"#;
-    const MEMBERS: &'static [Member] = &[
-        Member::optional("login", Kind::Word, "The name to log in with; unique, letters of either case being the same"),
-        Member::nullable("name", Kind::Line, "The name for people"),
-        Member::nullable("tenant", Kind::Word, "The tenant"),
-        Member::optional("permissions", PERMISSIONS, "What the user may do, such as `orders:read`; all of it"),
-        Member::optional("roles", ROLES, "Named sets of permissions; all of them"),
-        Member::optional("metadata", Kind::Metadata, "Notes; all of them"),
-    ];
-}
-
-/// Another password of a user.
-#[derive(Debug, Deserialize)]
-pub(super) struct NewPassword {
-    pub(super) password: Password,
-}
-
-impl Shaped for NewPassword {
-    const ABOUT: &'static str = "Another password of a user";
-    const EXAMPLE: &'static str = r#"{"password": "violins under the bridge"}"#;
-    const MEMBERS: &'static [Member] =
-        &[Member::required("password", Kind::Password, "What to log in with from now on")];
-}
-
-/// Which users, and which page of them.
-#[derive(Debug, Deserialize)]
-pub(super) struct UserQuery {
-    pub(super) enabled: Option<bool>,
-    pub(super) tenant: Option<String>,
-    pub(super) text: Option<String>,
-    pub(super) limit: Option<u32>,
-    pub(super) cursor: Option<String>,
-}
-
-impl Shaped for UserQuery {
-    const ABOUT: &'static str = "Which users";
-    const MEMBERS: &'static [Member] = &[
-        Member::optional("enabled", Kind::Truth, "Users who are enabled, or those who are not"),
-        Member::optional("tenant", Kind::Word, "Users of exactly this tenant"),
-        Member::optional("text", Kind::Part, "Users whose id, login or name has this in it, in letters of any case"),
-        LIMIT,
-        CURSOR,
-    ];
-}
-
-/// Which logins, and which page of them.
-#[derive(Debug, Deserialize)]
-pub(super) struct LoginQuery {
-    pub(super) user: Option<String>,
-    pub(super) limit: Option<u32>,
-    pub(super) cursor: Option<String>,
-}
-
-impl Shaped for LoginQuery {
-    const ABOUT: &'static str = "Which logins";
-    const MEMBERS: &'static [Member] =
-        &[Member::optional("user", Kind::Word, "Logins of exactly this user, by id"), LIMIT, CURSOR];
-}
-
-/// Which sessions, and which page of them.
-#[derive(Debug, Deserialize)]
-pub(super) struct SessionQuery {
-    pub(super) tenant: Option<String>,
-    pub(super) environment: Option<String>,
-    pub(super) customer: Option<String>,
-    pub(super) limit: Option<u32>,
-    pub(super) cursor: Option<String>,
-}
-
-impl Shaped for SessionQuery {
-    const ABOUT: &'static str = "Which sessions";
-    const MEMBERS: &'static [Member] = &[
-        Member::optional("tenant", Kind::Word, "Sessions of exactly this tenant"),
-        Member::optional("environment", Kind::Word, "Sessions of exactly this environment"),
-        Member::optional("customer", Kind::Word, "Sessions of exactly this customer"),
-        LIMIT,
-        CURSOR,
-    ];
 }
 
 /// Which lines of the audit trail, and which page of them.
