@@ -144,8 +144,8 @@ async fn an_unknown_key_is_asked_for_early_but_not_often() {
         assert_eq!(verdict(&stranger), Err(TokenError::UnknownKey));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let asked = server.asked() - 2;
-    assert!((1..=4).contains(&asked), "{asked} fetches in {:?}", start.elapsed());
+    let (asked, most) = (server.asked() - 2, start.elapsed().as_millis() / early_every.as_millis() + 1);
+    assert!(asked >= 1 && asked as u128 <= most, "{asked} fetches in {:?}", start.elapsed());
     following.abort();
 }
 
