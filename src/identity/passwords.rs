@@ -281,6 +281,7 @@ mod tests {
         let last = passwords.verify(text("a guess"), Some("the last".to_owned()));
         let taken = async {
             tokio::task::yield_now().await;
+            assert!(desk.queue().jobs.iter().any(Job::is_wanted), "whoever has left takes up a place");
             let job = desk.take(&mut Memory::default()).unwrap();
             matches!(job.task, Task::Verify(Some(stored), _) if stored == "the last")
         };

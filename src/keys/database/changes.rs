@@ -74,6 +74,8 @@ pub(super) enum Gone {
 }
 
 impl Gone {
+    const ALL: [Self; 3] = [Self::User, Self::Login, Self::Session];
+
     const fn name(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -137,15 +139,19 @@ impl Reader {
         let since = signed(since.0);
         let digests = "SELECT digest FROM removed WHERE revision > ?1";
         changes.keys.removals = self.all(digests, [since], |row| Ok(Digest::from_bytes(row.get(0)?)))?;
-        let names = "SELECT name FROM gone WHERE kind = ?1 AND revision > ?2";
-        // An id that is no text is of no user or login that was ever taken for one.
-        let ids = |kind: Gone| {
-            self.all(names, (kind.name(), since), |row| Ok(String::from_utf8(row.get(0)?).unwrap_or_default()))
-        };
-        changes.users.removals = ids(Gone::User)?;
-        changes.logins.removals = ids(Gone::Login)?;
-        changes.sessions.removals =
-            self.all(names, (Gone::Session.name(), since), |row| Ok(Digest::from_bytes(row.get(0)?)))?;
+        let gone: Vec<(String, Vec<u8>)> =
+            self.all("SELECT kind, name FROM gone WHERE revision > ?1", [since], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (kind, name) in gone {
+            match Gone::ALL.into_iter().find(|gone| gone.name() == kind) {
+                // A name that is none of ours is of nothing that was ever taken for one.
+                Some(Gone::User) => changes.users.removals.extend(String::from_utf8(name).ok()),
+                Some(Gone::Login) => changes.logins.removals.extend(String::from_utf8(name).ok()),
+                Some(Gone::Session) => {
+                    changes.sessions.removals.extend(name.try_into().ok().map(Digest::from_bytes));
+                }
+                None => {}
+            }
+        }
         Ok(())
     }
 
