@@ -168,7 +168,11 @@ impl CreateKey {
             name: told.text("name").map(str::to_owned),
             prefix: Some(secret.display_prefix()),
             tenant,
-            user: caller.user.clone().filter(|_| self.owned),
+            // Others' users may have the ids of ours, and are not switched off here.
+            user: caller
+                .user
+                .clone()
+                .filter(|_| self.owned && (creator.is_some() || caller.principal.login().is_some())),
             environment,
             permissions,
             expires: expires.into_iter().chain(of_creator).min(),
@@ -277,10 +281,10 @@ impl DeleteKey {
     }
 }
 
-/// The user whose key it is about.
+/// The user whose key it is about: one of ours. Others' users may have the same ids.
 fn owner(call: &Call<'_>) -> Result<String, AuthenticationError> {
-    let user = call.principal().user().map(|user| user.id.to_string());
-    user.ok_or(AuthenticationError::TokenNotAccepted)
+    let ours = call.principal().login().and(call.principal().user());
+    ours.map(|user| user.id.to_string()).ok_or(AuthenticationError::TokenNotAccepted)
 }
 
 /// The key of a user: the one that is good, else the newest that is not dead.
