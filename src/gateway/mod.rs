@@ -233,7 +233,7 @@ async fn read_whole(
             content.map_err(|failure| Rejection::of_upload(failure, bytes_max))?
         }
     };
-    record.content_read();
+    record.content_read(content.len() as u64);
     Ok(Request::from_parts(head, Content::Whole(content)))
 }
 

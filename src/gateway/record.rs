@@ -55,7 +55,8 @@ pub struct Record {
     user: Option<Arc<User>>,
     authenticated: bool,
     tokens_alone: bool,
-    content_read: bool,
+    /// The bytes of all of its content, where that was read before the request went anywhere.
+    content_read: Option<u64>,
     refused_key: Option<Arc<str>>,
     quota: Option<Quota>,
     status: u16,
@@ -86,7 +87,7 @@ impl Record {
             user: None,
             authenticated: false,
             tokens_alone: false,
-            content_read: false,
+            content_read: None,
             refused_key: None,
             quota: None,
             status: CLIENT_GONE,
@@ -155,14 +156,14 @@ impl Record {
     }
 
     /// Notes that all of the request's content was read.
-    pub const fn content_read(&mut self) {
-        self.content_read = true;
+    pub const fn content_read(&mut self, bytes: u64) {
+        self.content_read = Some(bytes);
     }
 
     /// Whether all of the request's content was read before it went anywhere.
     #[must_use]
     pub const fn has_read_content(&self) -> bool {
-        self.content_read
+        self.content_read.is_some()
     }
 
     /// Who is held responsible: the peer, until more is known.
@@ -256,7 +257,8 @@ impl Record {
         let upstream_ns = self.upstream_ns();
         let head_ns = self.responded_ns.saturating_sub(self.started.monotonic_ns);
         let overhead_ns = head_ns.saturating_sub(upstream_ns.unwrap_or(0));
-        let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        let coming = || self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        let request_bytes = self.content_read.unwrap_or_else(coming);
         let (label, route) = match &self.route {
             Some((label, name)) => (*label, &**name),
             None => (RouteLabel::NONE, NO_ROUTE),

@@ -196,11 +196,18 @@ fn certo_03_a_regenerated_key_is_dead_at_once_and_everywhere() {
         assert_eq!((&shown["id"], &shown["keyPrefix"]), (&json!(new.id), &json!(format!("{}...", &new.secret[..16]))));
         old = new;
     }
+    // Nor does one live on that an operator has rotated before, with its time to change over.
+    let rotated = contract.keygate(&["keys", "rotate", &old.id, "--overlap", "1h"]);
+    let rotated = contract.made(&rotated);
+    assert_eq!((status_at(&replica, &old), status_at(&replica, &rotated)), (200, 200));
+    let (newest, _) = regenerate(&mut contract, &token);
+    assert_eq!([&old, &rotated, &newest].map(|key| status_at(&replica, key)), [401, 401, 200]);
+    assert_eq!([&old, &rotated, &newest].map(|key| ask(&contract, key).status), [401, 401, 200]);
     // Through the other one, too.
     let through = ask_at(&replica, "POST", REGENERATE, ("Authorization", &format!("Bearer {token}")));
     assert_eq!(through.status, 200);
     contract.gate.watch_for_secret(through.json()["fullKey"].as_str().unwrap());
-    refused(&ask(&contract, &old), 401, "invalid_api_key");
+    refused(&ask(&contract, &newest), 401, "invalid_api_key");
 }
 
 #[test]

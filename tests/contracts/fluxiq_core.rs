@@ -331,6 +331,11 @@ fn core_04_a_login_gives_tokens_for_fifteen_minutes_and_seven_days() {
         unauthorized(&post_login(&contract, document, password), false);
     }
 
+    // The content is a password: its length is all that is written of it.
+    let length = json!({ "document": OWNER, "password": PASSWORD }).to_string().len();
+    let line =
+        |line: &str| line.contains("\"route\":\"login\"") && line.contains(&format!("\"request_bytes\":{length},"));
+    contract.gate.eventually("it is in the access log", |gate| gate.stdout().lines().any(line));
     let jwks = checked(contract.gate.get("/.well-known/jwks.json", &[])).json();
     assert_eq!(jwks["keys"].as_array().map(Vec::len), Some(1));
     assert!(jwks["keys"][0].get("d").is_none(), "only the public half: {jwks}");

@@ -138,7 +138,7 @@ pub(in crate::config) enum Operation {
     ListKeys(ListKeys),
     /// Shows the key of the user of the token.
     GetOwnKey(OwnKey),
-    /// Gives the user of the token another key, and ends the one before at once.
+    /// Gives the user of the token another key, and ends those before it at once.
     RegenerateOwnKey(OwnKey),
     /// Deletes a key of the caller's tenant and environment.
     DeleteKey(DeleteKey),

@@ -255,6 +255,13 @@ impl OwnKey {
             let key = store.current_key_of_user(&user, environment.as_deref(), now)?.ok_or(DatabaseError::NoKey)?;
             let Ok((secret, rotation)) = successor(&format, key.environment.as_deref()) else { return Ok(None) };
             let (successor, _) = store.rotate_key(&key.id, rotation)?;
+            // An earlier rotation may have let others live on for a while. They are no newer than the key that is gone.
+            let states = vec![State::Active, State::Inactive];
+            let chain = KeyFilter { lineage: Some(successor.lineage.clone()), states, ..KeyFilter::default() };
+            let (alive, _) = store.keys(&chain, Page::first(OWN_KEYS_MAX))?;
+            for other in alive.iter().filter(|other| other.id != successor.id) {
+                store.revoke_key(&other.id)?;
+            }
             Ok(Some((successor, secret)))
         });
         let none = || OperationError::Unavailable("the operating system gives no random bytes".to_owned());

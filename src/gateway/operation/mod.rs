@@ -52,7 +52,7 @@ pub enum Operation {
     ListKeys(keys::ListKeys),
     /// Shows the key of the caller.
     GetOwnKey(keys::OwnKey),
-    /// Makes a successor of the key of the caller, who has only that from then on.
+    /// Makes a successor of the key of the caller, and ends all that came before it.
     RegenerateOwnKey(keys::OwnKey),
     /// Deletes a key of the caller's tenant.
     DeleteKey(keys::DeleteKey),
