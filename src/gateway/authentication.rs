@@ -221,6 +221,17 @@ pub fn authenticate(
     Ok(Principal(who))
 }
 
+/// Refuses a delivery that bears nothing that could be a good signature, before anybody waits for its content.
+///
+/// # Errors
+///
+/// [`AuthenticationError::Signature`], as [`authenticate`] would.
+pub fn check_signature_fields(signed: &Signed, asked: Asked<'_>, known: Known<'_>) -> Result<(), AuthenticationError> {
+    let webhooks = known.webhooks.ok_or(AuthenticationError::Signature(SignatureError::NoSecret))?.load();
+    let scheme = signed.scheme.of(&asked.route.patterns, asked.path);
+    webhooks.check_fields(&scheme, asked.fields).map_err(AuthenticationError::Signature)
+}
+
 /// The holder of credentials of a kind that is accepted.
 fn whom(credentials: &Credentials, accepted: Accepted, asked: Asked<'_>, known: Known<'_>) -> Result<Who, Rejection> {
     let key = if accepted.api_key { credentials.key()? } else { None };

@@ -29,6 +29,7 @@ pub mod cors;
 pub mod policy;
 
 pub mod body;
+pub mod content;
 pub mod correlation;
 pub mod fields;
 pub mod identity;
@@ -54,9 +55,10 @@ use crate::listener::ConnectionInfo;
 use crate::moment::Moment;
 use crate::telemetry::metrics::Source;
 
-use authentication::{Asked, Known, authenticate};
+use authentication::{Asked, Known, authenticate, check_signature_fields};
 use authorization::{To, authorize};
-use body::{Content, RequestBody, ResponseBody};
+use body::ResponseBody;
+use content::{Budget, Content};
 use cors::Cors;
 use credentials::Credentials;
 use environment::Environment;
@@ -82,6 +84,8 @@ pub struct Gateway {
     pub directory: Arc<Directory>,
     /// What operations work with, where there is a store.
     pub services: Option<Arc<Services>>,
+    /// What may be held of content that has to be seen whole.
+    pub budget: Arc<Budget>,
     /// Set when the process is about to end: connections are not kept.
     pub draining: Arc<AtomicBool>,
     /// Where this worker's records go.
@@ -158,15 +162,17 @@ impl Gateway {
         record.routed(route.label, &route.name);
 
         let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
-        let request = read_whole(request, route, policy).await?;
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
-        let asked = Asked {
-            route,
-            path: target.path_and_query.path(),
-            fields: request.headers(),
-            content: whole(&request).map(Bytes::as_ref),
-        };
-        let principal = authenticate(&credentials, access, asked, self.known(policy, environment, now))?;
+        let known = self.known(policy, environment, now);
+        let path = target.path_and_query.path();
+        if let Access::Signature(signed) = access {
+            let asked = Asked { route, path, fields: request.headers(), content: None };
+            check_signature_fields(signed, asked, known)?;
+        }
+        let request = read_whole(request, route, policy, &self.budget, record).await?;
+        let content = whole(&request).map(Bytes::as_ref);
+        let asked = Asked { route, path, fields: request.headers(), content };
+        let principal = authenticate(&credentials, access, asked, known)?;
         record.authenticated(&principal);
 
         let permit = authorize(principal.clone(), route, environment, client, &policy.roles)
@@ -211,7 +217,13 @@ impl Gateway {
 }
 
 /// Reads all of the content where the route needs it: to see whether it is signed, or to do what it asks for.
-async fn read_whole(request: Request<Incoming>, route: &Route, policy: &Policy) -> Result<Request<Content>, Rejection> {
+async fn read_whole(
+    request: Request<Incoming>,
+    route: &Route,
+    policy: &Policy,
+    budget: &Arc<Budget>,
+    record: &mut Record,
+) -> Result<Request<Content>, Rejection> {
     let bytes_max = match (&route.access, &route.destination) {
         (_, Destination::Operation(_)) => operation::CONTENT_BYTES_MAX,
         (Access::Signature(_), Destination::Upstream(_)) => policy.signed_bytes_max,
@@ -221,15 +233,16 @@ async fn read_whole(request: Request<Incoming>, route: &Route, policy: &Policy) 
         return Err(Rejection::ContentTooLarge { bytes_max });
     }
     let (head, incoming) = request.into_parts();
-    let content = RequestBody::whole(incoming, bytes_max, policy.forwarding.request_body_timeout).await;
-    let content = content.map_err(|failure| Rejection::of_upload(failure, bytes_max))?;
-    Ok(Request::from_parts(head, Content::Whole(content)))
+    let held = content::whole(incoming, bytes_max, policy.forwarding.request_body_timeout, budget).await;
+    let held = held.map_err(|failure| Rejection::of_content(failure, bytes_max))?;
+    record.received(held.bytes().len() as u64);
+    Ok(Request::from_parts(head, Content::Whole(held)))
 }
 
 /// The content of a request, if all of it was read.
 fn whole(request: &Request<Content>) -> Option<&Bytes> {
     match request.body() {
-        Content::Whole(content) => Some(content),
+        Content::Whole(held) => Some(held.bytes()),
         Content::Coming(_) => None,
     }
 }

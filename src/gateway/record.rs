@@ -59,6 +59,7 @@ pub struct Record {
     source: Source,
     reason: Option<Reason>,
     upload: Option<Arc<Upload>>,
+    request_bytes: u64,
     sent_ns: u64,
     answered_ns: u64,
     responded_ns: u64,
@@ -88,6 +89,7 @@ impl Record {
             source: Source::Keygate,
             reason: None,
             upload: None,
+            request_bytes: 0,
             sent_ns: 0,
             answered_ns: 0,
             responded_ns: 0,
@@ -172,6 +174,11 @@ impl Record {
         self.answered_ns = monotonic_ns();
     }
 
+    /// Notes content that was read whole before it was known where it goes.
+    pub const fn received(&mut self, bytes: u64) {
+        self.request_bytes = bytes;
+    }
+
     /// Notes a refusal.
     pub fn refused(&mut self, rejection: &Rejection) {
         let reason = rejection.row().reason;
@@ -233,7 +240,7 @@ impl Record {
         let upstream_ns = self.upstream_ns();
         let head_ns = self.responded_ns.saturating_sub(self.started.monotonic_ns);
         let overhead_ns = head_ns.saturating_sub(upstream_ns.unwrap_or(0));
-        let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        let request_bytes = self.upload.as_ref().map_or(self.request_bytes, |upload| upload.bytes());
         let (label, route) = match &self.route {
             Some((label, name)) => (*label, &**name),
             None => (RouteLabel::NONE, NO_ROUTE),

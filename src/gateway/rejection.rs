@@ -12,6 +12,7 @@ use super::authentication::AuthenticationError;
 use super::authorization::AuthorizationError;
 use super::body::{Upload, UploadFailure};
 use super::client_address::AddressUnreadable;
+use super::content::NotWhole;
 use super::credentials::CredentialsError;
 use super::environment::Misdirected;
 use super::message::{HeadTooLarge, MalformedMessage};
@@ -66,6 +67,9 @@ pub enum Rejection {
     /// The client broke off the request's content, or its framing is wrong.
     #[error("the request's content broke off")]
     ContentBroken,
+    /// So much content is held for others that there is no room for this.
+    #[error("there is no room for more content that has to be seen whole")]
+    ContentCrowded,
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -105,6 +109,7 @@ impl Rejection {
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken
+            | Self::ContentCrowded
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -116,7 +121,8 @@ impl Rejection {
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
-            Self::Upstream(UpstreamError::Overloaded)
+            Self::ContentCrowded
+            | Self::Upstream(UpstreamError::Overloaded)
             | Self::Operation(OperationError::Busy(_))
             | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),
             Self::Message(_)
@@ -172,6 +178,15 @@ impl Rejection {
         }
     }
 
+    /// What it means that content could not be read whole.
+    #[must_use]
+    pub const fn of_content(failure: NotWhole, bytes_max: u64) -> Self {
+        match failure {
+            NotWhole::Upload(failure) => Self::of_upload(failure, bytes_max),
+            NotWhole::Crowded => Self::ContentCrowded,
+        }
+    }
+
     /// The table. No `_` arm: a new rejection does not compile until its row is written.
     #[must_use]
     pub const fn row(&self) -> Row {
@@ -222,6 +237,11 @@ impl Rejection {
             Self::ContentBroken => {
                 row(Reason::ContentBroken, StatusCode::BAD_REQUEST, "The content broke off or is malformed")
             }
+            Self::ContentCrowded => row(
+                Reason::ContentOverloaded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too much is being sent; try again in a moment",
+            ),
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),
         }

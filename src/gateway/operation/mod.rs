@@ -19,7 +19,8 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::Value as Json;
 
 use super::authentication::Principal;
-use super::body::{Content, ResponseBody};
+use super::body::ResponseBody;
+use super::content::Content;
 use super::identity::Identity;
 use super::message::Target;
 use super::policy::Policy;
@@ -126,7 +127,7 @@ impl Call<'_> {
             return Err(OperationError::MediaType);
         }
         let content = match self.request.body() {
-            Content::Whole(content) => content.as_ref(),
+            Content::Whole(held) => held.bytes().as_ref(),
             Content::Coming(_) => &[],
         };
         let document: Json = shape::read_json(content).map_err(OperationError::Malformed)?;
