@@ -1,7 +1,8 @@
 //! A contract that runs: its shipped configuration, in a folder of its own.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -62,6 +63,18 @@ impl Contract {
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
+    /// Runs a command of keygate on the contract's store that reads its standard input.
+    #[track_caller]
+    pub(crate) fn keygate_reading(&self, arguments: &[&str], input: &str) -> Value {
+        let mut command = self.command(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("keygate");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
     /// What a command says that fails.
     #[track_caller]
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
@@ -87,13 +100,14 @@ impl Contract {
     }
 
     fn output(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_keygate"))
-            .args(arguments)
-            .args(["--json", "--config"])
-            .arg(&self.file)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
+        command.args(arguments).args(["--json", "--config"]).arg(&self.file);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Makes a key.

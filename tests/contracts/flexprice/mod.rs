@@ -1,4 +1,13 @@
-//! Contract X, as far as its rows speak of keys.
+//! Contract X: keys of 64 hexadecimal characters, users' tokens, sessions of customers, signed webhooks.
+//!
+//! Here: what a key is, where keys come from, and what the API learns of whoever asks. Each other subject has a file of its
+//! own.
+
+mod keys;
+mod sessions;
+mod settled;
+mod tokens;
+mod webhooks;
 
 use serde_json::{Value, json};
 
@@ -10,6 +19,9 @@ const PATH: &str = "/v1/customers";
 /// The keys of the documentation.
 const DEVELOPMENT: [&str; 2] =
     ["sk_local_flexprice_test_key", "0cc505d7b917e0b1f25ccbea029dd43f4002edfea46b7f941f281911246768fe"];
+
+/// The password of every user.
+const PASSWORD: &str = "a violin under the bridge";
 
 /// Two keys that a map has, and the SHA-256 of each, as `printf %s KEY | sha256sum` says.
 const MAPPED: [(&str, &str); 2] = [
@@ -40,6 +52,53 @@ fn check(response: &Response, status: u16, body: &Value) {
 
 fn ask(contract: &Contract, secret: &str) -> Response {
     contract.gate.get(PATH, &[("X-API-Key", secret)])
+}
+
+/// Sends JSON.
+fn post(contract: &Contract, path: &str, fields: &[(&str, &str)], content: &Value) -> Response {
+    send(contract, "POST", path, fields, &content.to_string())
+}
+
+/// Sends a text that claims to be JSON.
+fn send(contract: &Contract, method: &str, path: &str, fields: &[(&str, &str)], content: &str) -> Response {
+    let fields = [&[("Content-Type", "application/json")], fields].concat();
+    contract.gate.client().request(method, path, &fields, content.as_bytes())
+}
+
+/// Makes a user with a password, who is called by the id.
+#[track_caller]
+fn user(contract: &Contract, id: &str, more: &[&str]) {
+    let create = ["users", "create", "--id", id, "--login", &format!("{id}@example.com"), "--role", "member"];
+    contract.keygate_reading(&[&create[..], &["--password-stdin"], more].concat(), PASSWORD);
+}
+
+/// Logs a user in: the token.
+#[track_caller]
+fn token(contract: &mut Contract, id: &str) -> String {
+    let content = json!({ "email": format!("{id}@example.com"), "password": PASSWORD });
+    let response = post(contract, "/v1/auth/login", &[], &content);
+    assert_eq!(response.status, 200, "{response:?}");
+    let token = text(&response.json(), "/token");
+    contract.gate.watch_for_secret(&token);
+    token
+}
+
+/// What stands under a name, which must be a text.
+#[track_caller]
+fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {value}")).to_owned()
+}
+
+/// Now, in whole seconds, as answers write it.
+fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// A time that an answer names, in whole seconds; it must be in UTC.
+#[track_caller]
+fn seconds(written: &str) -> i64 {
+    assert!(written.ends_with('Z'), "{written}");
+    written.parse::<jiff::Timestamp>().unwrap().as_second()
 }
 
 /// A map with a key that is active and one that is not.
