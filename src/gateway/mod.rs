@@ -118,7 +118,7 @@ impl Gateway {
             Err(rejection) => {
                 let rejection = charge(rejection, &policy, now, &mut record);
                 record.refused(&rejection);
-                (heard.refuse(&rejection, &policy, record.request_id()), Source::Keygate)
+                (heard.refuse(&rejection, &policy, &record), Source::Keygate)
             }
         };
 
@@ -159,7 +159,7 @@ impl Gateway {
         let cors = policy.cors.as_ref();
         let preflight = cors.and_then(|cors| cors.preflight_for(request.method(), request.headers()));
         let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
-        record.routed(route.label, &route.name);
+        record.routed(route);
 
         let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
@@ -279,13 +279,10 @@ impl Heard {
         }
     }
 
-    fn refuse(
-        &self,
-        rejection: &Rejection,
-        policy: &Policy,
-        request_id: Option<&HeaderValue>,
-    ) -> Response<ResponseBody> {
-        let mut response = policy.refusals.write(rejection, request_id, self.grpc);
+    fn refuse(&self, rejection: &Rejection, policy: &Policy, record: &Record) -> Response<ResponseBody> {
+        // No operation speaks gRPC: to whoever asks one, the 200 of a refusal in gRPC would say that it was done.
+        let grpc = self.grpc && !record.is_of_operation();
+        let mut response = policy.refusals.write(rejection, record.request_id(), grpc);
         self.open(policy, &mut response);
         if self.content && self.version != Version::HTTP_2 {
             // RFC 9112, section 9.6: what is left of the content ends with the connection.

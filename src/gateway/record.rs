@@ -15,6 +15,7 @@ use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::rejection::{Reason, Rejection};
+use super::route::{Destination, Route};
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
@@ -49,6 +50,7 @@ pub struct Record {
     client: std::net::IpAddr,
     target: Option<Target>,
     route: Option<(RouteLabel, Arc<str>)>,
+    of_operation: bool,
     request_id: Option<HeaderValue>,
     key: Option<Arc<Key>>,
     user: Option<Arc<User>>,
@@ -79,6 +81,7 @@ impl Record {
             // As the client wrote it, until it is known to be well formed.
             target: desk.access_log.is_some().then(|| Target::unchecked(request)),
             route: None,
+            of_operation: false,
             request_id: None,
             key: None,
             user: None,
@@ -127,8 +130,15 @@ impl Record {
     }
 
     /// Notes the route.
-    pub fn routed(&mut self, label: RouteLabel, name: &Arc<str>) {
-        self.route = Some((label, Arc::clone(name)));
+    pub fn routed(&mut self, route: &Route) {
+        self.route = Some((route.label, Arc::clone(&route.name)));
+        self.of_operation = matches!(route.destination, Destination::Operation(_));
+    }
+
+    /// Whether its route leads to an operation.
+    #[must_use]
+    pub const fn is_of_operation(&self) -> bool {
+        self.of_operation
     }
 
     /// Notes that it is known whom the request is from, which may be nobody where nobody need be known.

@@ -15,6 +15,7 @@
 mod client;
 mod gate;
 mod key;
+mod shipped;
 mod upstream;
 
 mod access;
@@ -31,3 +32,4 @@ mod programs;
 mod reload;
 mod transport;
 mod users;
+mod wrong_input;
