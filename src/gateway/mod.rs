@@ -70,9 +70,9 @@ use operation::{Call, Services};
 use policy::Policy;
 use rate_limit::{admit, charge_unauthenticated, peek};
 use record::{Desk, Record};
-use refusal::is_grpc;
+use refusal::{Manner, is_grpc};
 use rejection::Rejection;
-use route::{Access, Destination, Route};
+use route::Access;
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
 pub struct Gateway {
@@ -169,7 +169,10 @@ impl Gateway {
             let asked = Asked { route, path, fields: request.headers(), content: None };
             check_signature_fields(signed, asked, known)?;
         }
-        let request = read_whole(request, route, policy, &self.budget, record).await?;
+        let mut request = request.map(Content::Coming);
+        if matches!(access, Access::Signature(_)) {
+            request = read_whole(request, policy.signed_bytes_max, policy, &self.budget, record).await?;
+        }
         let content = whole(&request).map(Bytes::as_ref);
         let asked = Asked { route, path, fields: request.headers(), content };
         let principal = authenticate(&credentials, access, asked, known)?;
@@ -195,6 +198,9 @@ impl Gateway {
             To::Operation(_) if preflight.is_some() => Ok((preflight_of(&request), Source::Keygate)),
             To::Operation(operation) => {
                 let services = self.services.as_deref().ok_or_else(OperationError::no_store)?;
+                // Only now: who may not do it need not send it (RFC 9110, section 10.1.1).
+                let bytes_max = operation::CONTENT_BYTES_MAX;
+                let request = read_whole(request, bytes_max, policy, &self.budget, record).await?;
                 let call = Call { admission, target: &target, request: &request, policy, services, now };
                 // Boxed, so that the road of every other request is not as wide as the widest operation.
                 Ok((Box::pin(operation.perform(call)).await?, Source::Keygate))
@@ -216,25 +222,26 @@ impl Gateway {
     }
 }
 
-/// Reads all of the content where the route needs it: to see whether it is signed, or to do what it asks for.
+/// Reads all of the content: to see whether it is signed, or to do what it asks for.
 async fn read_whole(
-    request: Request<Incoming>,
-    route: &Route,
+    request: Request<Content>,
+    bytes_max: u64,
     policy: &Policy,
     budget: &Arc<Budget>,
     record: &mut Record,
 ) -> Result<Request<Content>, Rejection> {
-    let bytes_max = match (&route.access, &route.destination) {
-        (_, Destination::Operation(_)) => operation::CONTENT_BYTES_MAX,
-        (Access::Signature(_), Destination::Upstream(_)) => policy.signed_bytes_max,
-        (Access::Public | Access::Credentials(_), Destination::Upstream(_)) => return Ok(request.map(Content::Coming)),
-    };
     if announced_bytes(&request).is_some_and(|bytes| bytes > bytes_max) {
         return Err(Rejection::ContentTooLarge { bytes_max });
     }
-    let (head, incoming) = request.into_parts();
-    let held = content::whole(incoming, bytes_max, policy.forwarding.request_body_timeout, budget).await;
-    let held = held.map_err(|failure| Rejection::of_content(failure, bytes_max))?;
+    let (head, content) = request.into_parts();
+    let held = match content {
+        Content::Whole(held) => held,
+        Content::Coming(incoming) => {
+            let time_max = policy.forwarding.request_body_timeout;
+            let held = content::whole(incoming, bytes_max, time_max, budget).await;
+            held.map_err(|failure| Rejection::of_content(failure, bytes_max))?
+        }
+    };
     record.received(held.bytes().len() as u64);
     Ok(Request::from_parts(head, Content::Whole(held)))
 }
@@ -260,7 +267,7 @@ struct Heard {
     version: Version,
     grpc: bool,
     origin: Option<HeaderValue>,
-    /// Content may still be on its way, which nobody will read.
+    /// There is content.
     content: bool,
 }
 
@@ -280,12 +287,13 @@ impl Heard {
     }
 
     fn refuse(&self, rejection: &Rejection, policy: &Policy, record: &Record) -> Response<ResponseBody> {
+        let (request_id, tokens_alone) = (record.request_id(), record.asked_for_tokens_alone());
         // No operation speaks gRPC: to whoever asks one, the 200 of a refusal in gRPC would say that it was done.
         let grpc = self.grpc && !record.is_of_operation();
-        let mut response = policy.refusals.write(rejection, record.request_id(), grpc);
+        let mut response = policy.refusals.write(rejection, Manner { request_id, grpc, tokens_alone });
         self.open(policy, &mut response);
-        if self.content && self.version != Version::HTTP_2 {
-            // RFC 9112, section 9.6: what is left of the content ends with the connection.
+        if self.content && !record.has_read_content() && self.version != Version::HTTP_2 {
+            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

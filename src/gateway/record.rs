@@ -15,7 +15,7 @@ use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::rejection::{Reason, Rejection};
-use super::route::{Destination, Route};
+use super::route::{Accepted, Access, Destination, Route};
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
@@ -55,6 +55,8 @@ pub struct Record {
     key: Option<Arc<Key>>,
     user: Option<Arc<User>>,
     authenticated: bool,
+    tokens_alone: bool,
+    content_read: bool,
     refused_key: Option<Arc<str>>,
     quota: Option<Quota>,
     status: u16,
@@ -86,6 +88,8 @@ impl Record {
             key: None,
             user: None,
             authenticated: false,
+            tokens_alone: false,
+            content_read: false,
             refused_key: None,
             quota: None,
             status: CLIENT_GONE,
@@ -133,12 +137,19 @@ impl Record {
     pub fn routed(&mut self, route: &Route) {
         self.route = Some((route.label, Arc::clone(&route.name)));
         self.of_operation = matches!(route.destination, Destination::Operation(_));
+        self.tokens_alone = matches!(route.access, Access::Credentials(Accepted::TOKEN));
     }
 
     /// Whether its route leads to an operation.
     #[must_use]
     pub const fn is_of_operation(&self) -> bool {
         self.of_operation
+    }
+
+    /// Whether its route accepts tokens of users and nothing else.
+    #[must_use]
+    pub const fn asked_for_tokens_alone(&self) -> bool {
+        self.tokens_alone
     }
 
     /// Notes that it is known whom the request is from, which may be nobody where nobody need be known.
@@ -152,6 +163,12 @@ impl Record {
     #[must_use]
     pub const fn is_authenticated(&self) -> bool {
         self.authenticated
+    }
+
+    /// Whether all of the request's content was read before it went anywhere.
+    #[must_use]
+    pub const fn has_read_content(&self) -> bool {
+        self.content_read
     }
 
     /// Who is held responsible: the peer, until more is known.
@@ -186,6 +203,7 @@ impl Record {
 
     /// Notes content that was read whole before it was known where it goes.
     pub const fn received(&mut self, bytes: u64) {
+        self.content_read = true;
         self.request_bytes = bytes;
     }
 
