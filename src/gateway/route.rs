@@ -204,7 +204,7 @@ impl Routes {
         }
         match self.any_host.find(method, path) {
             Found::Nothing => of_host,
-            of_any => of_any,
+            of_any @ (Found::Value(_) | Found::OtherMethods | Found::Closed) => of_any,
         }
     }
 

@@ -779,7 +779,11 @@ fn content_that_stalls_is_given_up() {
         for (framing, content) in [("Content-Length: 40", "{"), ("Transfer-Encoding: chunked", "5\r\n{\"a\"")] {
             let mut client = gate.client();
             let (field, value) = framing.split_once(": ").unwrap();
-            client.send("POST", path, &[("Content-Type", "application/json"), (field, value)], content.as_bytes());
+            // A delivery that bears no signature is refused without waiting.
+            let signed = delivery_fields("any-secret-that-nobody-knows", b"{}");
+            let mut fields = vec![("Content-Type", "application/json"), (field, value)];
+            fields.extend(signed.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            client.send("POST", path, &fields, content.as_bytes());
             let response = client.response("POST");
             assert!(response.status == 408 && in_shape(&response), "{name}: {framing}: {response:?}");
             assert!(client.closes_within(PATIENCE), "{name}: {framing}");
