@@ -10,6 +10,9 @@ use crate::client::Response;
 use crate::gate::Gate;
 use crate::upstream::Upstream;
 
+/// The password of every user.
+pub(crate) const PASSWORD: &str = "violins under the bridge";
+
 /// The gateway of a contract, the API behind it, and its keys.
 pub(crate) struct Contract {
     file: PathBuf,
@@ -30,6 +33,11 @@ pub(crate) struct Made {
     pub(crate) secret: String,
 }
 
+/// The configuration that is shipped.
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/contracts").join(format!("{name}.yaml"))
+}
+
 impl Contract {
     /// Starts the contract of this name.
     #[track_caller]
@@ -40,9 +48,26 @@ impl Contract {
     /// Starts it with more variables.
     #[track_caller]
     pub(crate) fn start_with(name: &str, more: &[(&'static str, &str)]) -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/contracts").join(format!("{name}.yaml"));
-        let (upstream, sandbox) = (Upstream::hello(), Upstream::hello());
+        Self::run(tempfile::tempdir().unwrap(), shipped(name), Upstream::hello(), more)
+    }
+
+    /// Starts it before this API, with lines of its configuration changed: each first text becomes the second.
+    #[track_caller]
+    pub(crate) fn start_changed(name: &str, upstream: Upstream, changes: &[(&str, &str)]) -> Self {
+        let mut text = std::fs::read_to_string(shipped(name)).unwrap();
+        for (line, other) in changes {
+            assert_eq!(text.matches(line).count(), 1, "{line}");
+            text = text.replace(line, other);
+        }
         let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("changed.yaml");
+        std::fs::write(&file, text).unwrap();
+        Self::run(directory, file, upstream, &[])
+    }
+
+    #[track_caller]
+    fn run(directory: tempfile::TempDir, file: PathBuf, upstream: Upstream, more: &[(&'static str, &str)]) -> Self {
+        let sandbox = Upstream::hello();
         let mut variables = vec![
             ("KEYGATE_LISTEN", "127.0.0.1:0".to_owned()),
             ("KEYGATE_ADMIN", "127.0.0.1:0".to_owned()),
@@ -108,6 +133,21 @@ impl Contract {
         command.args(arguments).args(["--json", "--config"]).arg(&self.file);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Makes a user with the password [`PASSWORD`]; gives back the id.
+    #[track_caller]
+    pub(crate) fn user(&mut self, login: &str, more: &[&str]) -> String {
+        let create = [&["users", "create", "--login", login, "--password-stdin"], more].concat();
+        let user = self.keygate_reading(&create, &format!("{PASSWORD}\n"));
+        self.gate.watch_for_secret(PASSWORD);
+        user["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Another gateway on the same store.
+    #[track_caller]
+    pub(crate) fn replica(&self) -> Gate {
+        Gate::run(tempfile::tempdir().unwrap(), &self.file, &self.variables)
     }
 
     /// Makes a key.
