@@ -54,7 +54,7 @@ use crate::listener::ConnectionInfo;
 use crate::moment::Moment;
 use crate::telemetry::metrics::Source;
 
-use authentication::{Asked, Known, authenticate};
+use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
 use body::{Content, RequestBody, ResponseBody};
 use cors::Cors;
@@ -158,15 +158,13 @@ impl Gateway {
         record.routed(route.label, &route.name);
 
         let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
-        let request = read_whole(request, route, policy).await?;
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
-        let asked = Asked {
-            route,
-            path: target.path_and_query.path(),
-            fields: request.headers(),
-            content: whole(&request).map(Bytes::as_ref),
-        };
-        let principal = authenticate(&credentials, access, asked, self.known(policy, environment, now))?;
+        let (path, known) = (target.path_and_query.path(), self.known(policy, environment, now));
+        check_before_content(access, Asked { route, path, fields: request.headers(), content: None }, known)?;
+        let request = read_whole(request, route, policy).await?;
+        let content = whole(&request).map(Bytes::as_ref);
+        let asked = Asked { route, path, fields: request.headers(), content };
+        let principal = authenticate(&credentials, access, asked, known)?;
         record.authenticated(&principal);
 
         let permit = authorize(principal.clone(), route, environment, client, &policy.roles)
