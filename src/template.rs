@@ -1,7 +1,7 @@
 //! JSON with holes: the shape of a body as an operator writes it, to be filled in for each response.
 //!
 //! A string that is exactly `{{name}}` becomes the value itself, a number where it is a number; inside a longer string
-//! the value is text. A template is read once, into pieces of finished JSON with holes between them, so that filling it
+//! the value is text. A member that is exactly `{{name?}}` is left out where there is no value. A template is read once, into pieces of finished JSON with holes between them, so that filling it
 //! in is copying.
 //!
 //! Never in this file: which names there are. Whoever fills a template in says so when it is read, and a template that
@@ -65,6 +65,10 @@ enum Piece {
     Whole(usize),
     /// Text inside a string: the index of its name.
     Inside(usize),
+    /// A comma, unless the object has only begun.
+    Comma,
+    /// A member that is left out where it has no value, with what goes before the value: its name and a colon.
+    Member(String, usize),
 }
 
 impl Template {
@@ -84,7 +88,7 @@ impl Template {
     /// Says whether it asks for the name at this index.
     #[must_use]
     pub fn asks_for(&self, index: usize) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Whole(asked) | Piece::Inside(asked) if *asked == index))
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Whole(asked) | Piece::Inside(asked) | Piece::Member(_, asked) if *asked == index))
     }
 
     /// Fills the template in. `value` answers with the value of the name at this index.
@@ -96,6 +100,15 @@ impl Template {
                 Piece::Json(json) => text.push_str(json),
                 Piece::Whole(index) => value(*index).push_whole(&mut text),
                 Piece::Inside(index) => value(*index).push_inside(&mut text),
+                Piece::Comma => push_comma(&mut text),
+                Piece::Member(before, index) => match value(*index) {
+                    Value::Absent => {}
+                    found => {
+                        push_comma(&mut text);
+                        text.push_str(before);
+                        found.push_whole(&mut text);
+                    }
+                },
             }
         }
         text
@@ -142,7 +155,8 @@ pub fn names_in(shape: &Json) -> Vec<&str> {
         Json::Object(members) => members.values().flat_map(names_in).collect(),
         Json::Array(items) => items.iter().flat_map(names_in).collect(),
         Json::String(text) => {
-            text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()).map(str::trim).collect()
+            let names = text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next());
+            names.map(|name| name.trim_end().trim_end_matches('?').trim()).collect()
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => Vec::new(),
     }
@@ -163,14 +177,27 @@ impl Reader<'_> {
         match shape {
             Json::Object(members) => {
                 self.text.push('{');
+                // Whether there may be nothing before a member, which is known only when the template is filled in.
+                let mut open = false;
                 for (number, (name, member)) in members.iter().enumerate() {
-                    if number > 0 {
-                        self.text.push(',');
-                    }
-                    push_string(&mut self.text, name);
-                    self.text.push(':');
                     self.path.push(name.clone());
-                    self.value(member)?;
+                    let mut before = String::new();
+                    push_string(&mut before, name);
+                    before.push(':');
+                    if let Some(name) = optional(member) {
+                        let index = self.index(name)?;
+                        self.hole(Piece::Member(before, index));
+                        open = true;
+                    } else {
+                        if open {
+                            self.hole(Piece::Comma);
+                        } else if number > 0 {
+                            self.text.push(',');
+                        }
+                        self.text.push_str(&before);
+                        self.value(member)?;
+                        open = false;
+                    }
                     self.path.pop();
                 }
                 self.text.push('}');
@@ -237,6 +264,19 @@ impl Reader<'_> {
     }
 }
 
+/// The name of a member that may be left out.
+fn optional(member: &Json) -> Option<&str> {
+    let name = member.as_str()?.strip_prefix("{{")?.strip_suffix("}}")?.trim_end().strip_suffix('?')?;
+    (!name.contains("{{")).then_some(name)
+}
+
+/// Writes a comma, unless an object has only begun.
+fn push_comma(json: &mut String) {
+    if !json.ends_with('{') {
+        json.push(',');
+    }
+}
+
 fn push_number(text: &mut String, number: u64) {
     // Writing to a String cannot fail.
     let _ = write!(text, "{number}");
@@ -295,6 +335,29 @@ mod tests {
             "none": null, "text": "[]", "list": [1, true, null, "3030"]
         });
         assert_eq!(filled, expected);
+    }
+
+    #[test]
+    fn a_member_may_be_left_out() {
+        for (shape, expected) in [
+            (json!({ "a": "{{nothing?}}" }), "{}"),
+            (json!({ "a": "{{code?}}" }), r#"{"a":"say \"no\""}"#),
+            (json!({ "a": "{{nothing?}}", "b": 1 }), r#"{"b":1}"#),
+            (json!({ "a": 1, "b": "{{nothing?}}", "c": { "d": "{{ nothing? }}" } }), r#"{"a":1,"c":{}}"#),
+            (
+                json!({ "a": "{{seconds?}}", "b": "{{nothing?}}", "c": "{{seconds ?}}", "d": 1 }),
+                r#"{"a":30,"c":30,"d":1}"#,
+            ),
+            (json!({ "a": {}, "b": "{{seconds?}}" }), r#"{"a":{},"b":30}"#),
+        ] {
+            assert_eq!(fill(&shape), expected, "{shape}");
+        }
+        let template = Template::read(&json!({ "a": "{{nothing?}}" }), NAMES).expect("good");
+        assert!(template.asks_for(2) && !template.asks_for(1));
+        assert_eq!(names_in(&json!("{{nothing?}} {{ code }}")), ["nothing", "code"]);
+        for elsewhere in [json!(["{{nothing?}}"]), json!({ "a": "x{{nothing?}}" }), json!("{{nothing?}}")] {
+            assert!(Template::read(&elsewhere, NAMES).is_err(), "only a member can be left out: {elsewhere}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The store in the running process: taking what has changed in it, and writing down what keys did.
 //!
-//! A change reaches the road in three ways: the command that made it announces it and waits until it is in force; the
-//! management API does the same; and twice a second somebody looks whether the file has a new revision, for whoever did
-//! neither. The road never waits for the store.
+//! A change reaches the road in three ways: the command that made it announces it and waits until it is in force; what the
+//! management API or an operation changes is in force here, and announced to the other gateways on the same store, before it
+//! answers; and twice a second somebody looks whether the file has a new revision, for whoever did neither. The road never
+//! waits for the store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::gateway::operation::Services;
 use crate::identity::{Directory, Login, NotAField, Passwords, Session, Update, User, Written, WrittenSession};
 use crate::keys::database::{
     Announcements, By, Changed, Changes, Database, DatabaseError, Delta, Live, LoginRecord, PURGE_MAX, Revision,
-    SessionRecord, UserRecord,
+    SessionRecord, UserRecord, announce_to_others,
 };
 use crate::keys::{Difference, KeyStore, SecretFormat};
 use crate::management::Management;
@@ -44,6 +45,8 @@ pub(super) struct Vault {
     /// Where commands announce their changes, until somebody tends to them. Open before the first request is let in: a
     /// command that finds nobody here believes that no gateway runs.
     announcements: Mutex<Option<Announcements>>,
+    /// The socket at which that is.
+    socket: Option<PathBuf>,
     /// How taking changes went.
     pub(super) outcomes: Outcomes,
 }
@@ -61,8 +64,10 @@ impl Vault {
                 tracing::warn!("commands cannot announce changes, which take effect within a second: {error}");
             })
             .ok();
+        let socket = announcements.as_ref().map(|announcements| announcements.path().to_owned());
         let vault = Self {
             database,
+            socket,
             keys,
             directory: Arc::new(Directory::new()),
             passwords: Arc::new(Passwords::start().context("there is no thread for passwords")?),
@@ -179,12 +184,24 @@ impl Vault {
     pub(super) fn live(self: &Arc<Self>) -> Live {
         let vault = Arc::clone(self);
         let changed: Changed = Arc::new(move || {
-            let taking = Arc::clone(&vault).take_aside();
+            let vault = Arc::clone(&vault);
             Box::pin(async move {
-                taking.await;
+                let revision = Arc::clone(&vault).take_aside().await;
+                vault.tell_others(revision).await;
             })
         });
         Live::new(self.database.clone(), changed)
+    }
+
+    /// Tells the other gateways on the same store that there is something new, and waits until they have taken it.
+    async fn tell_others(self: Arc<Self>, revision: Revision) {
+        let telling = tokio::task::spawn_blocking(move || {
+            let own = self.socket.as_deref().unwrap_or(Path::new(""));
+            announce_to_others(self.path(), revision, own)
+        });
+        if let Ok(Err(error)) = telling.await {
+            tracing::warn!("another gateway looks for changes by itself, within a second: {error}");
+        }
     }
 
     /// What the gateway's own operations work with. To be called on the runtime of the control plane.

@@ -11,7 +11,6 @@ use http::{HeaderMap, HeaderValue};
 use super::credentials::{Credentials, CredentialsError};
 use super::environment::Environment;
 use super::parameter::Word;
-use super::permission::Permission;
 use super::rejection::Rejection;
 use super::route::{Accepted, Access, Route, Signed};
 use crate::identity::{Directory, Issuer, Session, TokenError, Tokens, User};
@@ -38,14 +37,6 @@ pub enum AuthenticationError {
     /// The key was taken back for good.
     #[error("key {0} is revoked")]
     Revoked(Arc<str>),
-    /// The key is good, and keys are not accepted here.
-    #[error("key {key} is good, but keys are not accepted here")]
-    KeyNotAccepted {
-        /// Its id.
-        key: Arc<str>,
-        /// The permission that would be needed besides.
-        permission: Option<Permission>,
-    },
     /// A token was offered where none is accepted.
     #[error("tokens are not accepted here")]
     TokenNotAccepted,
@@ -68,11 +59,7 @@ impl AuthenticationError {
     #[must_use]
     pub const fn key_id(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Expired(id)
-            | Self::NotYetValid(id)
-            | Self::Inactive(id)
-            | Self::Revoked(id)
-            | Self::KeyNotAccepted { key: id, .. } => Some(id),
+            Self::Expired(id) | Self::NotYetValid(id) | Self::Inactive(id) | Self::Revoked(id) => Some(id),
             Self::Unknown
             | Self::TokenNotAccepted
             | Self::Token(_)
@@ -215,14 +202,15 @@ pub fn authenticate(
 ) -> Result<Principal, Rejection> {
     let who = match access {
         Access::Public => Who::Anonymous,
-        Access::Credentials(accepted) => whom(credentials, *accepted, asked, known)?,
+        Access::Credentials(accepted) => whom(credentials, *accepted, known)?,
         Access::Signature(signed) => Who::Delivery(Arc::new(delivery(signed, asked, known)?)),
     };
     Ok(Principal(who))
 }
 
-/// The holder of credentials of a kind that is accepted.
-fn whom(credentials: &Credentials, accepted: Accepted, asked: Asked<'_>, known: Known<'_>) -> Result<Who, Rejection> {
+/// The holder of credentials of a kind that is accepted, or of a key where there are only keys: whoever has a good one is
+/// known, and told by authorization that it is the wrong kind.
+fn whom(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Result<Who, Rejection> {
     let key = if accepted.api_key { credentials.key()? } else { None };
     let token = if accepted.token { credentials.token()? } else { None };
     let session = if accepted.session { credentials.session()? } else { None };
@@ -230,29 +218,23 @@ fn whom(credentials: &Credentials, accepted: Accepted, asked: Asked<'_>, known: 
         (Some(secret), None, None) => Ok(Who::Key(good_key(secret, known)?)),
         (None, Some(token), None) => good_token(token, known),
         (None, None, Some(token)) => Ok(Who::Session(good_session(token, known)?)),
-        (None, None, None) => Err(none_accepted(credentials, accepted, asked, known)),
+        (None, None, None) => not_accepted(credentials, accepted, known),
         _ => Err(CredentialsError::Conflict.into()),
     }
 }
 
-/// Why there are no credentials of a kind that is accepted: there are none at all, or others.
-fn none_accepted(credentials: &Credentials, accepted: Accepted, asked: Asked<'_>, known: Known<'_>) -> Rejection {
+/// Whom a key stands for that was offered where other credentials are accepted, or why there is nobody: there are no
+/// credentials at all, or those of a kind that is not looked at here.
+fn not_accepted(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Result<Who, Rejection> {
     if !accepted.api_key
         && let Ok(Some(secret)) = credentials.key()
     {
-        // Only who has a good key learns that it is the wrong kind.
-        return match good_key(secret, known) {
-            Ok(key) => {
-                let permission = asked.route.permission.clone();
-                AuthenticationError::KeyNotAccepted { key: Arc::clone(&key.id), permission }.into()
-            }
-            Err(rejection) => rejection,
-        };
+        return Ok(Who::Key(good_key(secret, known)?));
     }
     if !accepted.token && matches!(credentials.token(), Ok(Some(_))) {
-        return AuthenticationError::TokenNotAccepted.into();
+        return Err(AuthenticationError::TokenNotAccepted.into());
     }
-    CredentialsError::Missing.into()
+    Err(CredentialsError::Missing.into())
 }
 
 fn good_key(secret: &[u8], known: Known<'_>) -> Result<Arc<Key>, Rejection> {

@@ -8,12 +8,18 @@ use super::client_address::ClientAddress;
 use super::environment::Environment;
 use super::operation::Operation;
 use super::permission::{Permission, Roles};
-use super::route::{Destination, Route};
+use super::route::{Access, Destination, Route};
 use super::upstream::Upstream;
 
 /// Why a principal may not do what it asks for.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizationError {
+    /// The key is good, and keys are not accepted here.
+    #[error("keys are not accepted here")]
+    KeyNotAccepted {
+        /// The permission that would be needed besides.
+        permission: Option<Permission>,
+    },
     /// The key is bound to networks, and the client is in none of them.
     #[error("the key may not be used from {0}")]
     AddressNotAllowed(IpAddr),
@@ -86,10 +92,13 @@ pub fn authorize<'p>(
     client: ClientAddress,
     roles: &Roles,
 ) -> Result<Permit<'p>, AuthorizationError> {
-    if let Some(key) = principal.key()
-        && !key.allows_address(client.ip())
-    {
-        return Err(AuthorizationError::AddressNotAllowed(client.ip()));
+    if let Some(key) = principal.key() {
+        if !accepts_keys(&route.access) {
+            return Err(AuthorizationError::KeyNotAccepted { permission: route.permission.clone() });
+        }
+        if !key.allows_address(client.ip()) {
+            return Err(AuthorizationError::AddressNotAllowed(client.ip()));
+        }
     }
     if let Some(demanded) = &route.permission
         && !allows(roles, &principal, demanded.as_str())
@@ -97,6 +106,14 @@ pub fn authorize<'p>(
         return Err(AuthorizationError::PermissionMissing(demanded.clone()));
     }
     Ok(Permit { principal, route, environment, client })
+}
+
+/// Says whether keys are among what a route asks for.
+const fn accepts_keys(access: &Access) -> bool {
+    match access {
+        Access::Credentials(accepted) => accepted.api_key,
+        Access::Public | Access::Signature(_) => false,
+    }
 }
 
 /// Says whether `principal` may do what demands `demanded`. Nobody is anonymous before a route that demands something,

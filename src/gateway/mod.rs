@@ -68,9 +68,9 @@ use operation::{Call, Services};
 use policy::Policy;
 use rate_limit::{admit, charge_unauthenticated, peek};
 use record::{Desk, Record};
-use refusal::is_grpc;
+use refusal::{Manner, is_grpc};
 use rejection::Rejection;
-use route::{Access, Destination, Route};
+use route::Access;
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
 pub struct Gateway {
@@ -114,7 +114,7 @@ impl Gateway {
             Err(rejection) => {
                 let rejection = charge(rejection, &policy, now, &mut record);
                 record.refused(&rejection);
-                (heard.refuse(&rejection, &policy, record.request_id()), Source::Keygate)
+                (heard.refuse(&rejection, &policy, &record), Source::Keygate)
             }
         };
 
@@ -155,13 +155,16 @@ impl Gateway {
         let cors = policy.cors.as_ref();
         let preflight = cors.and_then(|cors| cors.preflight_for(request.method(), request.headers()));
         let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
-        record.routed(route.label, &route.name);
+        record.routed(route);
 
         let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
         let (path, known) = (target.path_and_query.path(), self.known(policy, environment, now));
         check_before_content(access, Asked { route, path, fields: request.headers(), content: None }, known)?;
-        let request = read_whole(request, route, policy).await?;
+        let mut request = request.map(Content::Coming);
+        if matches!(access, Access::Signature(_)) {
+            request = read_whole(request, policy.signed_bytes_max, policy, record).await?;
+        }
         let content = whole(&request).map(Bytes::as_ref);
         let asked = Asked { route, path, fields: request.headers(), content };
         let principal = authenticate(&credentials, access, asked, known)?;
@@ -187,6 +190,8 @@ impl Gateway {
             To::Operation(_) if preflight.is_some() => Ok((preflight_of(&request), Source::Keygate)),
             To::Operation(operation) => {
                 let services = self.services.as_deref().ok_or_else(OperationError::no_store)?;
+                // Only now: who may not do it need not send it (RFC 9110, section 10.1.1).
+                let request = read_whole(request, operation::CONTENT_BYTES_MAX, policy, record).await?;
                 let call = Call { admission, target: &target, request: &request, policy, services, now };
                 // Boxed, so that the road of every other request is not as wide as the widest operation.
                 Ok((Box::pin(operation.perform(call)).await?, Source::Keygate))
@@ -208,19 +213,25 @@ impl Gateway {
     }
 }
 
-/// Reads all of the content where the route needs it: to see whether it is signed, or to do what it asks for.
-async fn read_whole(request: Request<Incoming>, route: &Route, policy: &Policy) -> Result<Request<Content>, Rejection> {
-    let bytes_max = match (&route.access, &route.destination) {
-        (_, Destination::Operation(_)) => operation::CONTENT_BYTES_MAX,
-        (Access::Signature(_), Destination::Upstream(_)) => policy.signed_bytes_max,
-        (Access::Public | Access::Credentials(_), Destination::Upstream(_)) => return Ok(request.map(Content::Coming)),
-    };
+/// Reads all of the content: to see whether it is signed, or to do what it asks for.
+async fn read_whole(
+    request: Request<Content>,
+    bytes_max: u64,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<Request<Content>, Rejection> {
     if announced_bytes(&request).is_some_and(|bytes| bytes > bytes_max) {
         return Err(Rejection::ContentTooLarge { bytes_max });
     }
-    let (head, incoming) = request.into_parts();
-    let content = RequestBody::whole(incoming, bytes_max, policy.forwarding.request_body_timeout).await;
-    let content = content.map_err(|failure| Rejection::of_upload(failure, bytes_max))?;
+    let (head, content) = request.into_parts();
+    let content = match content {
+        Content::Whole(content) => content,
+        Content::Coming(incoming) => {
+            let content = RequestBody::whole(incoming, bytes_max, policy.forwarding.request_body_timeout).await;
+            content.map_err(|failure| Rejection::of_upload(failure, bytes_max))?
+        }
+    };
+    record.content_read();
     Ok(Request::from_parts(head, Content::Whole(content)))
 }
 
@@ -245,7 +256,7 @@ struct Heard {
     version: Version,
     grpc: bool,
     origin: Option<HeaderValue>,
-    /// Content may still be on its way, which nobody will read.
+    /// There is content.
     content: bool,
 }
 
@@ -264,16 +275,12 @@ impl Heard {
         }
     }
 
-    fn refuse(
-        &self,
-        rejection: &Rejection,
-        policy: &Policy,
-        request_id: Option<&HeaderValue>,
-    ) -> Response<ResponseBody> {
-        let mut response = policy.refusals.write(rejection, request_id, self.grpc);
+    fn refuse(&self, rejection: &Rejection, policy: &Policy, record: &Record) -> Response<ResponseBody> {
+        let (request_id, tokens_alone) = (record.request_id(), record.asked_for_tokens_alone());
+        let mut response = policy.refusals.write(rejection, Manner { request_id, grpc: self.grpc, tokens_alone });
         self.open(policy, &mut response);
-        if self.content && self.version != Version::HTTP_2 {
-            // RFC 9112, section 9.6: what is left of the content ends with the connection.
+        if self.content && !record.has_read_content() && self.version != Version::HTTP_2 {
+            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -2,7 +2,8 @@
 //!
 //! A pattern is a path in which a segment may be a parameter, `/v1/orders/{id}`, and the last one a rest,
 //! `/v1/{*rest}`. Segment by segment from the left, text is more specific than a parameter and a parameter more than a
-//! rest. A pattern that has no value for the request's method is passed over for a less specific one that has.
+//! rest. A pattern that has no value for the request's method is passed over for a less specific one that has, unless it
+//! is closed: then its paths have no other methods than its own.
 //!
 //! The table is a tree of segments, built once. Finding a path costs a look-up a segment, however many patterns there
 //! are.
@@ -114,6 +115,8 @@ pub enum Found<T> {
     Value(T),
     /// Patterns fit, but none has a value for the method.
     OtherMethods,
+    /// A closed pattern fits and has no value for the method, nor has one that is more specific.
+    Closed,
     /// No pattern fits.
     Nothing,
 }
@@ -137,11 +140,12 @@ struct Node<T> {
 struct Methods<T> {
     each: Vec<(Method, T)>,
     any: Option<T>,
+    closed: bool,
 }
 
 impl<T> Default for Methods<T> {
     fn default() -> Self {
-        Self { each: Vec::new(), any: None }
+        Self { each: Vec::new(), any: None, closed: false }
     }
 }
 
@@ -188,24 +192,34 @@ impl<T: Copy> Table<T> {
     ///
     /// The value that stands there already: two patterns that differ only in the names of their parameters are one.
     pub fn insert(&mut self, pattern: &Pattern, method: Option<Method>, value: T) -> Result<(), T> {
+        self.methods(pattern).insert(method, value).map_or(Ok(()), Err)
+    }
+
+    /// Closes a pattern: methods that it has no value for are not looked for in less specific ones.
+    pub fn close(&mut self, pattern: &Pattern) {
+        self.methods(pattern).closed = true;
+    }
+
+    fn methods(&mut self, pattern: &Pattern) -> &mut Methods<T> {
         let mut node = &mut self.root;
         for segment in &pattern.segments {
             match segment {
                 Segment::Text(text) => node = node.text.entry(text.as_str().into()).or_default(),
                 Segment::Parameter(_) => node = node.parameter.get_or_insert_default(),
-                Segment::Rest(_) => return node.rest.insert(method, value).map_or(Ok(()), Err),
+                Segment::Rest(_) => return &mut node.rest,
             }
         }
-        node.here.insert(method, value).map_or(Ok(()), Err)
+        &mut node.here
     }
 
     /// Finds the most specific pattern that fits a path in its normal form and has a value for `method`.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Found<T> {
-        let mut search = Search { method, other_methods: false };
+        let mut search = Search { method, other_methods: false, closed: false };
         let path = path.strip_prefix('/').unwrap_or(path);
         match search.below(&self.root, Some(path), SEGMENTS_MAX) {
             Some(value) => Found::Value(value),
+            None if search.closed => Found::Closed,
             None if search.other_methods => Found::OtherMethods,
             None => Found::Nothing,
         }
@@ -216,6 +230,8 @@ impl<T: Copy> Table<T> {
 struct Search<'m> {
     method: &'m Method,
     other_methods: bool,
+    /// A closed pattern was met: the search is over.
+    closed: bool,
 }
 
 impl Search<'_> {
@@ -229,16 +245,13 @@ impl Search<'_> {
             Some((segment, behind)) => (segment, Some(behind)),
             None => (left, None),
         };
-        if let Some(child) = node.text.get(segment)
-            && let Some(value) = self.below(child, behind, segments_left - 1)
-        {
-            return Some(value);
-        }
-        if !segment.is_empty()
-            && let Some(child) = &node.parameter
-            && let Some(value) = self.below(child, behind, segments_left - 1)
-        {
-            return Some(value);
+        let text = node.text.get(segment);
+        let parameter = node.parameter.as_deref().filter(|_| !segment.is_empty());
+        for child in [text, parameter].into_iter().flatten() {
+            let value = self.below(child, behind, segments_left - 1);
+            if value.is_some() || self.closed {
+                return value;
+            }
         }
         self.value(&node.rest)
     }
@@ -246,6 +259,7 @@ impl Search<'_> {
     fn value<T: Copy>(&mut self, methods: &Methods<T>) -> Option<T> {
         let value = methods.of(self.method);
         self.other_methods |= value.is_none() && !methods.is_empty();
+        self.closed |= value.is_none() && methods.closed;
         value
     }
 }
@@ -319,6 +333,21 @@ mod tests {
         assert_eq!(table.find(&Method::POST, "/keys"), Found::Value(0));
         assert_eq!(table.find(&Method::GET, "/keys"), Found::Value(2));
         assert_eq!(table.find(&Method::DELETE, "/keys"), Found::Value(1));
+    }
+
+    #[test]
+    fn a_closed_pattern_makes_way_for_none() {
+        let mut table = table(&[("POST", "/keys/{id}"), ("GET", "/keys/new"), ("*", "/{*rest}"), ("POST", "/a/b")]);
+        for closed in ["/keys/{id}", "/a/b"] {
+            table.close(&Pattern::parse(closed).expect("good"));
+        }
+        assert_eq!(table.find(&Method::POST, "/keys/7"), Found::Value(0));
+        assert_eq!(table.find(&Method::GET, "/keys/7"), Found::Closed);
+        assert_eq!(table.find(&Method::GET, "/keys/new"), Found::Value(1));
+        assert_eq!(table.find(&Method::POST, "/keys/new"), Found::Value(0), "a more specific one is passed over");
+        assert_eq!(table.find(&Method::PUT, "/keys/new"), Found::Closed);
+        assert_eq!(table.find(&Method::PUT, "/keys/7/more"), Found::Value(2), "another path");
+        assert_eq!(table.find(&Method::GET, "/a/b"), Found::Closed);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::rejection::{Reason, Rejection};
+use super::route::{Accepted, Access, Route};
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
@@ -53,6 +54,8 @@ pub struct Record {
     key: Option<Arc<Key>>,
     user: Option<Arc<User>>,
     authenticated: bool,
+    tokens_alone: bool,
+    content_read: bool,
     refused_key: Option<Arc<str>>,
     quota: Option<Quota>,
     status: u16,
@@ -82,6 +85,8 @@ impl Record {
             key: None,
             user: None,
             authenticated: false,
+            tokens_alone: false,
+            content_read: false,
             refused_key: None,
             quota: None,
             status: CLIENT_GONE,
@@ -125,8 +130,15 @@ impl Record {
     }
 
     /// Notes the route.
-    pub fn routed(&mut self, label: RouteLabel, name: &Arc<str>) {
-        self.route = Some((label, Arc::clone(name)));
+    pub fn routed(&mut self, route: &Route) {
+        self.route = Some((route.label, Arc::clone(&route.name)));
+        self.tokens_alone = matches!(route.access, Access::Credentials(Accepted::TOKEN));
+    }
+
+    /// Whether its route accepts tokens of users and nothing else.
+    #[must_use]
+    pub const fn asked_for_tokens_alone(&self) -> bool {
+        self.tokens_alone
     }
 
     /// Notes that it is known whom the request is from, which may be nobody where nobody need be known.
@@ -140,6 +152,17 @@ impl Record {
     #[must_use]
     pub const fn is_authenticated(&self) -> bool {
         self.authenticated
+    }
+
+    /// Notes that all of the request's content was read.
+    pub const fn content_read(&mut self) {
+        self.content_read = true;
+    }
+
+    /// Whether all of the request's content was read before it went anywhere.
+    #[must_use]
+    pub const fn has_read_content(&self) -> bool {
+        self.content_read
     }
 
     /// Who is held responsible: the peer, until more is known.

@@ -46,10 +46,41 @@ pub struct Wishes {
     pub content_type: HeaderValue,
     /// What is wanted for single reasons.
     pub each: HashMap<Reason, Wish>,
-    /// The challenge of a 401 (RFC 9110, section 11.6.1): its scheme and parameters.
-    pub challenge: HeaderValue,
-    /// The challenge where credentials were sent that are not good.
-    pub challenge_again: HeaderValue,
+    /// The challenge of a 401 (RFC 9110, section 11.6.1).
+    pub challenge: Challenge,
+    /// The challenge of a 401 for a user's token: one that was sent, or where nothing else is accepted.
+    pub token_challenge: Challenge,
+}
+
+/// The scheme of a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// A key in a field of its own.
+    ApiKey,
+    /// A key or a token in `Authorization` (RFC 6750).
+    Bearer,
+}
+
+impl Challenge {
+    /// The challenge itself. `again` if credentials were sent that are not good (RFC 6750, section 3.1).
+    const fn value(self, again: bool) -> HeaderValue {
+        match (self, again) {
+            (Self::ApiKey, _) => HeaderValue::from_static("ApiKey realm=\"keygate\""),
+            (Self::Bearer, false) => HeaderValue::from_static("Bearer realm=\"keygate\""),
+            (Self::Bearer, true) => HeaderValue::from_static("Bearer realm=\"keygate\", error=\"invalid_token\""),
+        }
+    }
+}
+
+/// What of the request matters to how its refusal is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner<'r> {
+    /// Its name.
+    pub request_id: Option<&'r HeaderValue>,
+    /// Written as gRPC clients read it: 200, and the status in fields.
+    pub grpc: bool,
+    /// It took a route that accepts tokens of users and nothing else.
+    pub tokens_alone: bool,
 }
 
 /// A template is wrong: for which reason (`None`: for all), where in its body, and how.
@@ -67,8 +98,8 @@ pub struct BadTemplate {
 #[derive(Clone, Debug)]
 pub struct Refusals {
     forms: Vec<Form>,
-    challenge: HeaderValue,
-    challenge_again: HeaderValue,
+    challenge: Challenge,
+    token_challenge: Challenge,
 }
 
 /// How the refusals for one reason look.
@@ -112,14 +143,14 @@ impl Refusals {
         if !bad.is_empty() {
             return Err(bad);
         }
-        Ok(Self { forms, challenge: wishes.challenge.clone(), challenge_again: wishes.challenge_again.clone() })
+        Ok(Self { forms, challenge: wishes.challenge, token_challenge: wishes.token_challenge })
     }
 
-    /// Writes a refusal. `grpc` writes it as gRPC clients read it: 200, and the status in fields.
+    /// Writes a refusal.
     #[must_use]
-    pub fn write(&self, rejection: &Rejection, request_id: Option<&HeaderValue>, grpc: bool) -> Response<ResponseBody> {
-        let occasion = Occasion::of(rejection, request_id);
-        if grpc {
+    pub fn write(&self, rejection: &Rejection, manner: Manner<'_>) -> Response<ResponseBody> {
+        let occasion = Occasion::of(rejection, manner.request_id);
+        if manner.grpc {
             return occasion.for_grpc();
         }
         let Some(form) = self.forms.get(occasion.row.reason as usize) else {
@@ -133,9 +164,9 @@ impl Refusals {
         fields.insert(CONTENT_TYPE, form.content_type.clone());
         fields.insert(CACHE_CONTROL, NO_STORE);
         if status == StatusCode::UNAUTHORIZED {
-            let again = rejection.is_of_bad_credentials();
-            let challenge = if again { &self.challenge_again } else { &self.challenge };
-            fields.insert(WWW_AUTHENTICATE, challenge.clone());
+            let of_token = manner.tokens_alone || rejection.is_of_bad_token();
+            let challenge = if of_token { self.token_challenge } else { self.challenge };
+            fields.insert(WWW_AUTHENTICATE, challenge.value(rejection.is_of_bad_credentials()));
         }
         occasion.write_fields(fields);
         for (name, value) in &form.fields {

@@ -91,7 +91,7 @@ impl Rejection {
     pub fn missing_permission(&self) -> Option<&str> {
         let permission = match self {
             Self::Authorization(AuthorizationError::PermissionMissing(permission)) => Some(permission),
-            Self::Authentication(AuthenticationError::KeyNotAccepted { permission, .. })
+            Self::Authorization(AuthorizationError::KeyNotAccepted { permission })
             | Self::Operation(OperationError::Tenant(permission)) => permission.as_ref(),
             Self::Message(_)
             | Self::Head(_)
@@ -146,13 +146,20 @@ impl Rejection {
         }
     }
 
-    /// Whether credentials were sent that are not good.
+    /// Whether the request was to be believed on credentials that are not good. What an operation is told, a password for
+    /// example, is none of them: no field was asked for it.
     #[must_use]
     pub const fn is_of_bad_credentials(&self) -> bool {
         matches!(
             self,
             Self::Credentials(CredentialsError::Malformed | CredentialsError::Conflict) | Self::Authentication(_)
         )
+    }
+
+    /// Whether a user's token was sent where tokens are accepted, and is not good.
+    #[must_use]
+    pub const fn is_of_bad_token(&self) -> bool {
+        matches!(self, Self::Authentication(AuthenticationError::Token(_) | AuthenticationError::LoginEnded))
     }
 
     /// The upstream's connection says only that the content broke off; the upload knows why.
@@ -198,14 +205,7 @@ impl Rejection {
             Self::Route(NoRoute::Path) => row(Reason::NoRoute, StatusCode::NOT_FOUND, "Nothing answers at this path"),
             Self::Credentials(error) => credentials_row(error),
             Self::Authentication(error) => authentication_row(error),
-            Self::Authorization(AuthorizationError::PermissionMissing(_)) => row(
-                Reason::PermissionMissing,
-                StatusCode::FORBIDDEN,
-                "The credentials do not have the permission that this needs",
-            ),
-            Self::Authorization(AuthorizationError::AddressNotAllowed(_)) => {
-                row(Reason::AddressNotAllowed, StatusCode::FORBIDDEN, "The key may not be used from this address")
-            }
+            Self::Authorization(error) => authorization_row(error),
             // RFC 6585, section 4.
             Self::RateLimited(_) => row(
                 Reason::RateLimited,
@@ -257,9 +257,6 @@ const fn authentication_row(error: &AuthenticationError) -> Row {
         AuthenticationError::Revoked(_) => {
             row(Reason::KeyRevoked, StatusCode::UNAUTHORIZED, "The API key has been revoked")
         }
-        AuthenticationError::KeyNotAccepted { .. } => {
-            row(Reason::KeyNotAccepted, StatusCode::FORBIDDEN, "API keys are not accepted here")
-        }
         AuthenticationError::TokenNotAccepted => {
             row(Reason::TokenNotAccepted, StatusCode::UNAUTHORIZED, "Tokens are not accepted here")
         }
@@ -274,6 +271,22 @@ const fn authentication_row(error: &AuthenticationError) -> Row {
             row(Reason::SessionEnded, StatusCode::UNAUTHORIZED, "The session has ended")
         }
         AuthenticationError::Signature(error) => signature_row(*error),
+    }
+}
+
+const fn authorization_row(error: &AuthorizationError) -> Row {
+    match error {
+        AuthorizationError::KeyNotAccepted { .. } => {
+            row(Reason::KeyNotAccepted, StatusCode::FORBIDDEN, "API keys are not accepted here")
+        }
+        AuthorizationError::PermissionMissing(_) => row(
+            Reason::PermissionMissing,
+            StatusCode::FORBIDDEN,
+            "The credentials do not have the permission that this needs",
+        ),
+        AuthorizationError::AddressNotAllowed(_) => {
+            row(Reason::AddressNotAllowed, StatusCode::FORBIDDEN, "The key may not be used from this address")
+        }
     }
 }
 
@@ -316,6 +329,15 @@ const fn operation_row(error: &OperationError) -> Row {
         }
         OperationError::LoginFailed => {
             row(Reason::LoginFailed, StatusCode::UNAUTHORIZED, "Login or password are not right")
+        }
+        OperationError::RefreshRefused(TokenError::Expired) => {
+            row(Reason::TokenExpired, StatusCode::UNAUTHORIZED, "The token has expired")
+        }
+        OperationError::RefreshRefused(_) => {
+            row(Reason::TokenInvalid, StatusCode::UNAUTHORIZED, "The token is not valid")
+        }
+        OperationError::LoginEnded => {
+            row(Reason::LoginEnded, StatusCode::UNAUTHORIZED, "The login of the token has ended")
         }
         OperationError::Busy(_) => row(
             Reason::LoginOverloaded,

@@ -2,7 +2,8 @@
 //!
 //! A route has a pattern of paths, and may be for some hosts and some methods only. It says which credentials it
 //! accepts, which permission it demands, which limits count it, and where it leads. The most specific route wins: by
-//! host first, then by pattern (see [`super::pattern`]), then by method.
+//! host first, then by pattern (see [`super::pattern`]), then by method. The paths of operations have the methods of their
+//! routes and no others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ pub struct Accepted {
 impl Accepted {
     /// API keys alone.
     pub const API_KEY: Self = Self { api_key: true, token: false, session: false };
+
+    /// Users' tokens alone.
+    pub const TOKEN: Self = Self { api_key: false, token: true, session: false };
 }
 
 /// How the content of a request is signed: each of these may stand in its path.
@@ -164,6 +168,10 @@ impl Routes {
             for pattern in &route.patterns {
                 let methods: Vec<_> =
                     if methods.is_empty() { vec![None] } else { methods.iter().cloned().map(Some).collect() };
+                // What stands at a path of ours is not for an upstream to say.
+                if matches!(route.destination, Destination::Operation(_)) {
+                    table.close(pattern);
+                }
                 for method in methods {
                     table.insert(pattern, method, index).map_err(|other| {
                         SameRequests(self.routes.get(other).map_or_else(String::new, |other| other.name.to_string()))
@@ -181,17 +189,23 @@ impl Routes {
     ///
     /// [`NoRoute`] if none matches: what is not configured is refused.
     pub fn find(&self, method: &Method, target: &Target) -> Result<&Route, NoRoute> {
-        let path = target.path_and_query.path();
-        let mut other_methods = false;
-        let tables = [self.table_of(target.authority.as_ref()), Some(&self.any_host)];
-        for table in tables.into_iter().flatten() {
-            match table.find(method, path) {
-                Found::Value(index) => return self.routes.get(index).ok_or(NoRoute::Path),
-                Found::OtherMethods => other_methods = true,
-                Found::Nothing => {}
-            }
+        match self.look_up(method, target) {
+            Found::Value(index) => self.routes.get(index).ok_or(NoRoute::Path),
+            Found::OtherMethods | Found::Closed => Err(NoRoute::Method { allow: self.allowed(target) }),
+            Found::Nothing => Err(NoRoute::Path),
         }
-        if other_methods { Err(NoRoute::Method { allow: self.allowed(target) }) } else { Err(NoRoute::Path) }
+    }
+
+    fn look_up(&self, method: &Method, target: &Target) -> Found<usize> {
+        let path = target.path_and_query.path();
+        let of_host = self.table_of(target.authority.as_ref()).map_or(Found::Nothing, |table| table.find(method, path));
+        if matches!(of_host, Found::Value(_) | Found::Closed) {
+            return of_host;
+        }
+        match self.any_host.find(method, path) {
+            Found::Nothing => of_host,
+            of_any => of_any,
+        }
     }
 
     /// Every route.
@@ -209,7 +223,6 @@ impl Routes {
 
     /// The methods that a path has, for a refusal. Slow, and only on the way out.
     fn allowed(&self, target: &Target) -> String {
-        let path = target.path_and_query.path();
         let methods = [
             Method::GET,
             Method::HEAD,
@@ -220,9 +233,7 @@ impl Routes {
             Method::OPTIONS,
             Method::TRACE,
         ];
-        let tables = [self.table_of(target.authority.as_ref()), Some(&self.any_host)];
-        let has =
-            |method: &Method| tables.iter().flatten().any(|table| matches!(table.find(method, path), Found::Value(_)));
+        let has = |method: &Method| matches!(self.look_up(method, target), Found::Value(_));
         methods.iter().filter(|method| has(method)).map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 }

@@ -7,9 +7,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::Checker;
 use super::operations::within;
-use crate::config::file::{self, Challenge, File};
+use crate::config::file::{self, File};
 use crate::document::Path;
-use crate::gateway::refusal::{BadTemplate, Refusals, Wish, Wishes};
+use crate::gateway::refusal::{BadTemplate, Challenge, Refusals, Wish, Wishes};
 use crate::gateway::rejection::Reason;
 
 /// Fields that frame a response, or that only we can know.
@@ -58,9 +58,9 @@ impl Checker<'_> {
                 each.insert(reason, wish.clone());
             }
         }
-        let (challenge, challenge_again) = challenges(file);
+        let (challenge, token_challenge) = challenges(file);
         let wishes =
-            Wishes { body: written.body.clone(), content_type: content_type?, each, challenge, challenge_again };
+            Wishes { body: written.body.clone(), content_type: content_type?, each, challenge, token_challenge };
         match Refusals::new(&wishes) {
             Ok(refusals) => Some(refusals),
             Err(bad) => {
@@ -112,18 +112,13 @@ fn media_type(text: &str) -> Option<HeaderValue> {
     (token(kind) && token(subtype)).then(|| HeaderValue::from_str(text).ok())?
 }
 
-/// The challenges of a 401: before credentials were sent, and after bad ones (RFC 6750, section 3.1).
-fn challenges(file: &File) -> (HeaderValue, HeaderValue) {
+/// The challenges of a 401: the usual one, and that for a token.
+fn challenges(file: &File) -> (Challenge, Challenge) {
     let bearer_alone = file.credentials.api_key.bearer && file.credentials.api_key.fields.is_empty();
-    let chosen = file.refusals.challenge.unwrap_or(if bearer_alone { Challenge::Bearer } else { Challenge::ApiKey });
-    match chosen {
-        Challenge::ApiKey => {
-            let challenge = HeaderValue::from_static("ApiKey realm=\"keygate\"");
-            (challenge.clone(), challenge)
-        }
-        Challenge::Bearer => (
-            HeaderValue::from_static("Bearer realm=\"keygate\""),
-            HeaderValue::from_static("Bearer realm=\"keygate\", error=\"invalid_token\""),
-        ),
+    match file.refusals.challenge {
+        Some(file::Challenge::ApiKey) => (Challenge::ApiKey, Challenge::ApiKey),
+        Some(file::Challenge::Bearer) => (Challenge::Bearer, Challenge::Bearer),
+        None if bearer_alone => (Challenge::Bearer, Challenge::Bearer),
+        None => (Challenge::ApiKey, Challenge::Bearer),
     }
 }

@@ -101,14 +101,15 @@ pub(in crate::config) struct Role {
 ///
 /// In a body, `{{code}}` (`CODE` in capitals), `{{status}}`, `{{title}}`, `{{detail}}`, `{{retry_after}}`,
 /// `{{required_permission}}` and `{{request_id}}` are filled in; a string that is exactly one of them becomes a number where
-/// it is one.
+/// it is one, and a member that is exactly `{{retry_after?}}` is left out where there is nothing to say.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Refusals {
     /// The media type of bodies that are shaped here.
     #[schemars(schema_with = "shapes::text")]
     pub(in crate::config) content_type: String,
-    /// The scheme of the challenge of a 401. Absent: `Bearer` if that is the only place of a key, else `ApiKey`.
+    /// The scheme of the challenge of a 401. Absent: `Bearer` for a user's token, and for a key if that is its only place;
+    /// else `ApiKey`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) challenge: Option<Challenge>,
     /// The body of every refusal that has none of its own.

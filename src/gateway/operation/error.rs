@@ -1,7 +1,7 @@
 //! Why an operation was not done. Nothing was changed then.
 
 use crate::gateway::permission::Permission;
-use crate::identity::{Busy, IssueError};
+use crate::identity::{Busy, IssueError, TokenError};
 use crate::keys::database::DatabaseError;
 use crate::secret::NoRandomness;
 
@@ -23,6 +23,12 @@ pub enum OperationError {
     /// More passwords wait than anybody has the patience for.
     #[error(transparent)]
     Busy(#[from] Busy),
+    /// The refresh token is not good.
+    #[error("the refresh token is not good: {0}")]
+    RefreshRefused(TokenError),
+    /// The refresh token was good, and its login has ended.
+    #[error("the login of the refresh token has ended")]
+    LoginEnded,
     /// The refresh token was used before. The login has been ended.
     #[error("the refresh token was used before; its login has been ended")]
     TokenReused,

@@ -162,9 +162,9 @@ impl Refresh {
     pub(super) async fn perform(&self, call: &Call<'_>) -> Result<Response<ResponseBody>, Rejection> {
         let told = call.told(&self.request)?;
         let token = told.text("refresh_token").unwrap_or_default();
-        let presented = call.tokens()?.verify_refresh(token, call.now).map_err(AuthenticationError::Token)?;
+        let presented = call.tokens()?.verify_refresh(token, call.now).map_err(OperationError::RefreshRefused)?;
         let user = call.services.directory.user(&presented.user).filter(|user| user.enabled);
-        let user = user.ok_or(AuthenticationError::LoginEnded)?;
+        let user = user.ok_or(OperationError::LoginEnded)?;
         let made = issue(call, &user, &presented.login)?;
         let (id, digest) = (presented.login.to_string(), presented.digest);
         let (next, expires) = (made.refresh.digest, second(made.refresh.expires_s));
@@ -180,7 +180,7 @@ impl Refresh {
                 );
                 Err(OperationError::TokenReused.into())
             }
-            Refreshed::Gone => Err(AuthenticationError::LoginEnded.into()),
+            Refreshed::Gone => Err(OperationError::LoginEnded.into()),
         }
     }
 }

@@ -47,7 +47,7 @@ pub use error::DatabaseError;
 pub use idempotency::Created;
 pub use live::{Changed, Live};
 pub use logins::{LOGINS_PER_USER_MAX, LoginFilter, LoginRecord, NewLogin, Refreshed};
-pub use notify::{AnnounceError, Announced, Announcements, announce};
+pub use notify::{AnnounceError, Announced, Announcements, announce, announce_to_others};
 pub use purge::PURGE_MAX;
 pub use record::{Cursor, KeyFilter, KeyPatch, KeyRecord, NewUser, Page, Revision, UserFilter, UserPatch, UserRecord};
 pub use rotation::Rotation;

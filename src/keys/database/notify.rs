@@ -1,4 +1,5 @@
-//! How a command tells a running gateway that the store has changed, and waits until the change is in force.
+//! How a command, or a gateway, tells the gateways that run on a store that it has changed, and waits until the change is in
+//! force.
 //!
 //! ```text
 //! command   sync 17\n
@@ -7,7 +8,8 @@
 //! ```
 //!
 //! The gateway listens on a Unix socket beside the file of the store: `<file>.sock`, mode 0600. Several gateways may run
-//! on one store, so there are places for a few of them, `<file>.sock.2` and so on, and a command tells them all. A socket
+//! on one store, so there are places for a few of them, `<file>.sock.2` and so on, and a command tells them all, as each of
+//! them tells the others of what it has written itself. A socket
 //! that a gateway has left behind when it died is replaced by the next. All symbolic links are followed first, so that both
 //! sides meet whatever they call the store.
 //!
@@ -30,6 +32,9 @@ use super::record::Revision;
 
 /// How long a command waits for the answer of a gateway.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a gateway waits for each of the others. Less than a command: somebody waits for its own answer meanwhile.
+pub const PEER_WAIT: Duration = Duration::from_secs(1);
 
 /// Gateways that may listen for one store.
 const PLACES: usize = 8;
@@ -57,9 +62,12 @@ pub struct Announced {
 /// A gateway runs, and did not say that the change is in force. The change itself is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum AnnounceError {
-    /// It did not answer within [`ANSWER_WAIT`].
-    #[error("the change is stored, but there was no answer within {} s from a running gateway", ANSWER_WAIT.as_secs())]
-    Late,
+    /// It did not answer in time.
+    #[error("the change is stored, but there was no answer within {} s from a running gateway", .waited.as_secs())]
+    Late {
+        /// How long it had.
+        waited: Duration,
+    },
     /// It could not be asked, or broke off.
     #[error("the change is stored, but a running gateway did not confirm that it is in force")]
     Silent {
@@ -79,11 +87,31 @@ pub enum AnnounceError {
 /// [`AnnounceError`] if one of them listens and does not confirm.
 pub fn announce(path: &Path, revision: Revision) -> Result<Announced, AnnounceError> {
     let deadline = Instant::now() + ANSWER_WAIT;
-    let path = &real(path);
+    let left = || deadline.saturating_duration_since(Instant::now());
+    announce_to(&real(path), |socket| say(socket, revision, left(), ANSWER_WAIT))
+}
+
+/// As [`announce`], by the gateway that listens at the socket `own` and knows already; waits up to [`PEER_WAIT`] for each of
+/// the others. Blocks.
+///
+/// # Errors
+///
+/// As [`announce`].
+pub fn announce_to_others(path: &Path, revision: Revision, own: &Path) -> Result<Announced, AnnounceError> {
+    announce_to(
+        &real(path),
+        |socket| {
+            if socket == own { Ok(false) } else { say(socket, revision, PEER_WAIT, PEER_WAIT) }
+        },
+    )
+}
+
+/// Tells all the places beside the store at `path`; `tell` says whether there was somebody.
+fn announce_to(path: &Path, tell: impl Fn(&Path) -> Result<bool, AnnounceError>) -> Result<Announced, AnnounceError> {
     let mut announced = Announced { gateways: 0 };
     let mut failed = None;
     for place in 0..PLACES {
-        match say(&socket_path(path, place), revision, deadline) {
+        match tell(&socket_path(path, place)) {
             Ok(true) => announced.gateways += 1,
             Ok(false) => {}
             // The others are told nevertheless.
@@ -93,12 +121,12 @@ pub fn announce(path: &Path, revision: Revision) -> Result<Announced, AnnounceEr
     failed.map_or(Ok(announced), Err)
 }
 
-/// Says it to one gateway; `false` if there is none.
-fn say(socket: &Path, revision: Revision, deadline: Instant) -> Result<bool, AnnounceError> {
+/// Says it to one gateway, which has `left` of the time that it is `waited` for in all; `false` if there is none.
+fn say(socket: &Path, revision: Revision, left: Duration, waited: Duration) -> Result<bool, AnnounceError> {
     let silent = |source: io::Error| {
         // Either is what the system calls a timeout of a socket.
         let late = matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-        if late { AnnounceError::Late } else { AnnounceError::Silent { source } }
+        if late { AnnounceError::Late { waited } } else { AnnounceError::Silent { source } }
     };
     if fs::symlink_metadata(socket).is_err() {
         return Ok(false);
@@ -112,7 +140,7 @@ fn say(socket: &Path, revision: Revision, deadline: Instant) -> Result<bool, Ann
         Err(error) => return Err(silent(error)),
     };
     // A timeout of zero would be none at all.
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let left = left.max(Duration::from_millis(1));
     stream.set_read_timeout(Some(left)).map_err(silent)?;
     stream.set_write_timeout(Some(left)).map_err(silent)?;
     let mut answer = String::new();
@@ -408,6 +436,9 @@ mod tests {
         let (directory, path) = place();
         let gateways = [listening(&path), listening(&path), listening(&path)];
         assert_eq!(say_so(&path, 1).await.unwrap().gateways, 3);
+        let (store, own) = (path.clone(), real(&path).with_extension("db.sock.2"));
+        let others = tokio::task::spawn_blocking(move || announce_to_others(&store, Revision(1), &own));
+        assert_eq!(others.await.unwrap().unwrap().gateways, 2, "the one that tells knows");
         gateways[0].abort();
         while path.with_extension("db.sock").exists() {
             tokio::time::sleep(Duration::from_millis(1)).await;
