@@ -188,7 +188,10 @@ fn flex_08_a_token_that_is_not_good_is_401() {
         ("another tenant", format!("{head}.{}.{signature}", encoded(&promoted))),
         ("another signature", format!("{head}.{payload}.{flipped}{}", &signature[1..])),
         ("no signature", format!("{head}.{payload}.")),
-        ("the algorithm none", format!("{}.{payload}.{signature}", encoded(&json!({ "alg": "none", "typ": "at+jwt" })))),
+        (
+            "the algorithm none",
+            format!("{}.{payload}.{signature}", encoded(&json!({ "alg": "none", "typ": "at+jwt" }))),
+        ),
         ("a key", "0".repeat(64)),
         ("a word", "token".to_owned()),
     ] {

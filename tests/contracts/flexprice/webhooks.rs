@@ -262,7 +262,10 @@ fn flex_07_what_is_not_signed_by_whom_it_says_is_401() {
         ("half a signature", stripe_saying(format!("t={now},v1={}", &signature[..32]))),
         ("two fields", good.clone().and("Stripe-Signature", &format!("t={now},v1={signature}"))),
         ("GitHub: another body", github().saying(b"{}")),
-        ("GitHub: the field of the days of SHA-1", github().without("X-Hub-Signature-256").with("X-Hub-Signature", "sha1=00")),
+        (
+            "GitHub: the field of the days of SHA-1",
+            github().without("X-Hub-Signature-256").with("X-Hub-Signature", "sha1=00"),
+        ),
         ("GitHub: no label", github().with("X-Hub-Signature-256", &hex(&mac(GITHUB.as_bytes(), BODY)))),
         ("standard: another body", message.clone().saying(b"{}")),
         ("standard: another id", message.clone().with("webhook-id", "msg_2")),
@@ -294,7 +297,8 @@ fn flex_07_a_delivery_is_neither_older_nor_newer_than_is_tolerated() {
     for (late_s, good) in [(0, true), (290, true), (-290, true), (310, false), (-310, false), (86_400, false)] {
         let sent_s = now_s() - late_s;
         let id = format!("msg_{sent_s}");
-        for delivery in [stripe(NEW, sent_s), standard(&id, sent_s), standard_by_key_pair(&(id.clone() + "a"), sent_s)] {
+        for delivery in [stripe(NEW, sent_s), standard(&id, sent_s), standard_by_key_pair(&(id.clone() + "a"), sent_s)]
+        {
             let response = delivery.send(&contract);
             if good {
                 assert_eq!(response.status, 200, "{late_s} s late: {response:?}");
