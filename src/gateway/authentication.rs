@@ -208,17 +208,6 @@ pub fn authenticate(
     Ok(Principal(who))
 }
 
-/// Refuses a delivery that bears nothing that could be a good signature, before anybody waits for its content.
-///
-/// # Errors
-///
-/// [`AuthenticationError::Signature`], as [`authenticate`] would.
-pub fn check_signature_fields(signed: &Signed, asked: Asked<'_>, known: Known<'_>) -> Result<(), AuthenticationError> {
-    let webhooks = known.webhooks.ok_or(AuthenticationError::Signature(SignatureError::NoSecret))?.load();
-    let scheme = signed.scheme.of(&asked.route.patterns, asked.path);
-    webhooks.check_fields(&scheme, asked.fields).map_err(AuthenticationError::Signature)
-}
-
 /// The holder of credentials of a kind that is accepted, or of a key where there are only keys: whoever has a good one is
 /// known, and told by authorization that it is the wrong kind.
 fn whom(credentials: &Credentials, accepted: Accepted, known: Known<'_>) -> Result<Who, Rejection> {
@@ -290,6 +279,18 @@ fn good_token(token: &str, known: Known<'_>) -> Result<Who, Rejection> {
 fn good_session(token: &[u8], known: Known<'_>) -> Result<Arc<Session>, Rejection> {
     let session = known.directory.session(&Digest::of(token)).filter(|session| !session.is_over(known.now));
     session.ok_or_else(|| AuthenticationError::SessionEnded.into())
+}
+
+/// Says what can be said of credentials before the content is there: nobody need wait for content that is refused anyway,
+/// or hold it.
+///
+/// # Errors
+///
+/// As [`authenticate`], for a delivery whose fields are no signature of any scheme.
+pub fn check_before_content(access: &Access, asked: Asked<'_>, known: Known<'_>) -> Result<(), Rejection> {
+    let (Access::Signature(signed), Some(webhooks)) = (access, known.webhooks) else { return Ok(()) };
+    let scheme = signed.scheme.of(&asked.route.patterns, asked.path);
+    Ok(webhooks.load().check_fields(&scheme, asked.fields).map_err(AuthenticationError::Signature)?)
 }
 
 fn delivery(signed: &Signed, asked: Asked<'_>, known: Known<'_>) -> Result<Delivery, AuthenticationError> {

@@ -55,7 +55,7 @@ use crate::listener::ConnectionInfo;
 use crate::moment::Moment;
 use crate::telemetry::metrics::Source;
 
-use authentication::{Asked, Known, authenticate, check_signature_fields};
+use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
 use body::ResponseBody;
 use content::{Budget, Content};
@@ -163,12 +163,8 @@ impl Gateway {
 
         let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
-        let known = self.known(policy, environment, now);
-        let path = target.path_and_query.path();
-        if let Access::Signature(signed) = access {
-            let asked = Asked { route, path, fields: request.headers(), content: None };
-            check_signature_fields(signed, asked, known)?;
-        }
+        let (path, known) = (target.path_and_query.path(), self.known(policy, environment, now));
+        check_before_content(access, Asked { route, path, fields: request.headers(), content: None }, known)?;
         let mut request = request.map(Content::Coming);
         if matches!(access, Access::Signature(_)) {
             request = read_whole(request, policy.signed_bytes_max, policy, &self.budget, record).await?;
