@@ -159,6 +159,9 @@ impl Gateway {
 
         let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
         let request = read_whole(request, route, policy).await?;
+        if whole(&request).is_some() {
+            record.read_whole();
+        }
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
         let asked = Asked {
             route,
@@ -271,7 +274,7 @@ impl Heard {
         let grpc = self.grpc && !record.is_of_operation();
         let mut response = policy.refusals.write(rejection, record.request_id(), grpc);
         self.open(policy, &mut response);
-        if self.content && self.version != Version::HTTP_2 {
+        if self.content && !record.is_read_whole() && self.version != Version::HTTP_2 {
             // RFC 9112, section 9.6: what is left of the content ends with the connection.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -51,6 +51,7 @@ pub struct Record {
     target: Option<Target>,
     route: Option<(RouteLabel, Arc<str>)>,
     of_operation: bool,
+    all_read: bool,
     request_id: Option<HeaderValue>,
     key: Option<Arc<Key>>,
     user: Option<Arc<User>>,
@@ -81,6 +82,7 @@ impl Record {
             target: desk.access_log.is_some().then(|| Target::unchecked(request)),
             route: None,
             of_operation: false,
+            all_read: false,
             request_id: None,
             key: None,
             user: None,
@@ -137,6 +139,17 @@ impl Record {
     #[must_use]
     pub const fn is_of_operation(&self) -> bool {
         self.of_operation
+    }
+
+    /// Notes that all of its content was read.
+    pub const fn read_whole(&mut self) {
+        self.all_read = true;
+    }
+
+    /// Whether all of its content was read: nothing of it is still on its way.
+    #[must_use]
+    pub const fn is_read_whole(&self) -> bool {
+        self.all_read
     }
 
     /// Notes that it is known whom the request is from, which may be nobody where nobody need be known.
