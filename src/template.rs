@@ -102,11 +102,11 @@ impl Template {
                 Piece::Inside(index) => value(*index).push_inside(&mut text),
                 Piece::Comma => push_comma(&mut text),
                 Piece::Member(before, index) => {
-                    let found = value(*index);
-                    if found != Value::Absent {
+                    let value = value(*index);
+                    if value != Value::Absent {
                         push_comma(&mut text);
                         text.push_str(before);
-                        found.push_whole(&mut text);
+                        value.push_whole(&mut text);
                     }
                 }
             }
