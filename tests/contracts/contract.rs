@@ -10,6 +10,9 @@ use crate::client::Response;
 use crate::gate::Gate;
 use crate::upstream::Upstream;
 
+/// The password of every user.
+pub(crate) const PASSWORD: &str = "violins under the bridge";
+
 /// The gateway of a contract, the API behind it, and its keys.
 pub(crate) struct Contract {
     file: PathBuf,
@@ -30,6 +33,11 @@ pub(crate) struct Made {
     pub(crate) secret: String,
 }
 
+/// The configuration that is shipped.
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/contracts").join(format!("{name}.yaml"))
+}
+
 impl Contract {
     /// Starts the contract of this name.
     #[track_caller]
@@ -40,9 +48,26 @@ impl Contract {
     /// Starts it with more variables.
     #[track_caller]
     pub(crate) fn start_with(name: &str, more: &[(&'static str, &str)]) -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/contracts").join(format!("{name}.yaml"));
-        let (upstream, sandbox) = (Upstream::hello(), Upstream::hello());
+        Self::run(tempfile::tempdir().unwrap(), shipped(name), Upstream::hello(), more)
+    }
+
+    /// Starts it before this API, with lines of its configuration changed: each first text becomes the second.
+    #[track_caller]
+    pub(crate) fn start_changed(name: &str, upstream: Upstream, changes: &[(&str, &str)]) -> Self {
+        let mut text = std::fs::read_to_string(shipped(name)).unwrap();
+        for (line, other) in changes {
+            assert_eq!(text.matches(line).count(), 1, "{line}");
+            text = text.replace(line, other);
+        }
         let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("changed.yaml");
+        std::fs::write(&file, text).unwrap();
+        Self::run(directory, file, upstream, &[])
+    }
+
+    #[track_caller]
+    fn run(directory: tempfile::TempDir, file: PathBuf, upstream: Upstream, more: &[(&'static str, &str)]) -> Self {
+        let sandbox = Upstream::hello();
         let mut variables = vec![
             ("KEYGATE_LISTEN", "127.0.0.1:0".to_owned()),
             ("KEYGATE_ADMIN", "127.0.0.1:0".to_owned()),
@@ -59,18 +84,6 @@ impl Contract {
     #[track_caller]
     pub(crate) fn keygate(&self, arguments: &[&str]) -> Value {
         let output = self.output(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
-    }
-
-    /// Runs a command of keygate on the contract's store that reads its standard input.
-    #[track_caller]
-    pub(crate) fn keygate_reading(&self, arguments: &[&str], input: &str) -> Value {
-        let mut command = self.command(arguments);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("keygate");
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
@@ -100,14 +113,41 @@ impl Contract {
     }
 
     fn output(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        self.output_of(arguments, "")
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
-        command.args(arguments).args(["--json", "--config"]).arg(&self.file);
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command
+    /// Runs a command that reads `input`.
+    fn output_of(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+            .args(arguments)
+            .args(["--json", "--config"])
+            .arg(&self.file)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that reads nothing may have closed it.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// Makes a user with the password [`PASSWORD`]; gives back the id.
+    #[track_caller]
+    pub(crate) fn user(&mut self, login: &str, more: &[&str]) -> String {
+        let arguments = [&["users", "create", "--login", login, "--password-stdin"], more].concat();
+        let output = self.output_of(&arguments, &format!("{PASSWORD}\n"));
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        self.gate.watch_for_secret(PASSWORD);
+        let user: Value = serde_json::from_slice(&output.stdout).unwrap();
+        user["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Another gateway on the same store.
+    #[track_caller]
+    pub(crate) fn replica(&self) -> Gate {
+        Gate::run(tempfile::tempdir().unwrap(), &self.file, &self.variables)
     }
 
     /// Makes a key.
