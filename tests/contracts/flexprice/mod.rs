@@ -12,16 +12,13 @@ mod webhooks;
 use serde_json::{Value, json};
 
 use crate::client::Response;
-use crate::contract::Contract;
+use crate::contract::{Contract, PASSWORD};
 
 const PATH: &str = "/v1/customers";
 
 /// The keys of the documentation.
 const DEVELOPMENT: [&str; 2] =
     ["sk_local_flexprice_test_key", "0cc505d7b917e0b1f25ccbea029dd43f4002edfea46b7f941f281911246768fe"];
-
-/// The password of every user.
-const PASSWORD: &str = "a violin under the bridge";
 
 /// Two keys that a map has, and the SHA-256 of each, as `printf %s KEY | sha256sum` says.
 const MAPPED: [(&str, &str); 2] = [
@@ -67,9 +64,9 @@ fn send(contract: &Contract, method: &str, path: &str, fields: &[(&str, &str)], 
 
 /// Makes a user with a password, who is called by the id.
 #[track_caller]
-fn user(contract: &Contract, id: &str, more: &[&str]) {
-    let create = ["users", "create", "--id", id, "--login", &format!("{id}@example.com"), "--role", "member"];
-    contract.keygate_reading(&[&create[..], &["--password-stdin"], more].concat(), PASSWORD);
+fn user(contract: &mut Contract, id: &str, more: &[&str]) {
+    let made = contract.user(&format!("{id}@example.com"), &[&["--id", id, "--role", "member"], more].concat());
+    assert_eq!(made, id);
 }
 
 /// Logs a user in: the token.

@@ -78,7 +78,7 @@ fn flex_06_a_key_gets_a_session_for_one_customer() {
 fn flex_06_the_portal_takes_sessions_and_nothing_else() {
     let mut contract = Contract::start("flexprice");
     let key = contract.key("production", &["--tenant", "acme"]);
-    user(&contract, "ada", &["--tenant", "acme"]);
+    user(&mut contract, "ada", &["--tenant", "acme"]);
     let bearer = format!("Bearer {}", token(&mut contract, "ada"));
     let good = session_token(&mut contract, "cust-1", &key.secret);
     let as_bearer = format!("Bearer {good}");
@@ -158,7 +158,7 @@ fn flex_06_a_session_opens_nothing_but_the_portal() {
 #[test]
 fn flex_06_a_session_is_made_with_an_api_key_alone() {
     let mut contract = Contract::start("flexprice");
-    user(&contract, "ada", &["--tenant", "acme"]);
+    user(&mut contract, "ada", &["--tenant", "acme"]);
     let bearer = format!("Bearer {}", token(&mut contract, "ada"));
     let refused = error("token_not_accepted", "Tokens are not accepted here", 401);
     check(&session(&contract, "cust-1", &[("Authorization", &bearer)]), 401, &refused);

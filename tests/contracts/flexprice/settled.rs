@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use super::{MAPPED, PASSWORD, PATH, ask, check, error, map, now_s, post, send, text, token, user, written};
+use super::{MAPPED, PATH, ask, check, error, map, now_s, post, send, text, token, user, written};
 use crate::client::Response;
-use crate::contract::Contract;
+use crate::contract::{Contract, PASSWORD};
 
 const KEYS: &str = "/v1/secrets/api/keys";
 
@@ -106,7 +106,7 @@ fn flex_settled_errors_of_the_upstream_have_the_shape_of_the_contract() {
 fn flex_settled_401_bears_a_challenge_and_what_holds_a_secret_is_not_stored() {
     let (_folder, path) = written(&map());
     let mut contract = Contract::start_with("flexprice", &[("KEYGATE_KEY_MAP", &path)]);
-    user(&contract, "ada", &["--tenant", "acme"]);
+    user(&mut contract, "ada", &["--tenant", "acme"]);
     let key = contract.key("production", &["--tenant", "acme"]);
     for (row, path, fields) in [
         ("no key", PATH, &[][..]),
@@ -147,7 +147,7 @@ fn flex_settled_401_bears_a_challenge_and_what_holds_a_secret_is_not_stored() {
 fn flex_settled_credentials_that_are_empty_malformed_or_doubled() {
     let mut contract = Contract::start("flexprice");
     let (key, other) = (contract.key("production", &[]), contract.key("production", &[]));
-    user(&contract, "ada", &["--tenant", "acme"]);
+    user(&mut contract, "ada", &["--tenant", "acme"]);
     let bearer = format!("Bearer {}", token(&mut contract, "ada"));
     let (first, second) = (("X-API-Key", key.secret.as_str()), ("X-API-Key", other.secret.as_str()));
     let missing = error("credentials_missing", "Send credentials with the request", 401);
@@ -202,7 +202,7 @@ fn flex_settled_limits_there_are_none_and_no_proxy_is_trusted() {
 #[test]
 fn flex_settled_03_05_a_deleted_key_is_unknown_and_only_an_inactive_one_is_403() {
     let mut contract = Contract::start("flexprice");
-    user(&contract, "off", &["--tenant", "acme"]);
+    user(&mut contract, "off", &["--tenant", "acme"]);
     let manager = contract.key("production", &["--tenant", "acme"]);
     let soon = jiff::Timestamp::from_second(now_s() + 1).unwrap().to_string();
     let create = |contract: &mut Contract, name: &str, more: &[&str]| {
