@@ -281,6 +281,18 @@ fn good_session(token: &[u8], known: Known<'_>) -> Result<Arc<Session>, Rejectio
     session.ok_or_else(|| AuthenticationError::SessionEnded.into())
 }
 
+/// Says what can be said of credentials before the content is there: nobody need wait for content that is refused anyway,
+/// or hold it.
+///
+/// # Errors
+///
+/// As [`authenticate`], for a delivery whose fields are no signature of any scheme.
+pub fn check_before_content(access: &Access, asked: Asked<'_>, known: Known<'_>) -> Result<(), Rejection> {
+    let (Access::Signature(signed), Some(webhooks)) = (access, known.webhooks) else { return Ok(()) };
+    let scheme = signed.scheme.of(&asked.route.patterns, asked.path);
+    Ok(webhooks.load().check_fields(&scheme, asked.fields).map_err(AuthenticationError::Signature)?)
+}
+
 fn delivery(signed: &Signed, asked: Asked<'_>, known: Known<'_>) -> Result<Delivery, AuthenticationError> {
     let word = |word: &Word| word.of(&asked.route.patterns, asked.path).into_owned();
     let (scheme, tenant, environment) = (word(&signed.scheme), word(&signed.tenant), word(&signed.environment));

@@ -35,7 +35,7 @@ pub(super) async fn list_keys(
     let KeyQuery { state, environment, tenant, user, lineage, text, .. } = query;
     let states = state.into_iter().collect();
     known_environment(&management, environment.as_deref()).map_err(|wrong| Problem::of_query(vec![wrong]))?;
-    let filter = KeyFilter { states, environment, tenant, without_tenant: false, user, lineage, text };
+    let filter = KeyFilter { states, environment, tenant, user, lineage, text, ..KeyFilter::default() };
     let (records, next) = management.read(move |store| store.keys(&filter, page)).await?;
     let now = Moment::now();
     Ok(Json(Page::new(records.into_iter().map(|record| shown(&management, record, now)).collect(), next)))

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::client::Response;
 use crate::contract::Contract;
+use crate::gate::Gate;
+use crate::upstream::Upstream;
 
 const PRODUCTION: &str = "api.pixconnect.com.br";
 const SANDBOX: &str = "sandbox.pixconnect.com.br";
@@ -77,6 +79,118 @@ fn npc_03_a_key_of_the_other_environment_is_invalid_and_an_unknown_host_refused(
         200,
         "a port changes nothing"
     );
+}
+
+/// What the shipped file says that a deployment of one environment leaves out.
+#[test]
+fn npc_03_a_deployment_of_one_environment_answers_under_every_host() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/contracts/fluxiq-npc.yaml");
+    let shipped = std::fs::read_to_string(shipped).unwrap();
+    let (before, sandbox) = shipped.split_once("  - name: sandbox\n").unwrap();
+    let (_, after) = sandbox.split_once("\n\n").unwrap();
+    let one = format!("{}\n{after}", before.replace("    hosts: [api.pixconnect.com.br]\n", ""));
+    let (upstream, directory) = (Upstream::hello(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("one.yaml");
+    std::fs::write(&file, one).unwrap();
+    let folder = directory.path().display().to_string();
+    let variables = [
+        ("KEYGATE_LISTEN", "127.0.0.1:0".to_owned()),
+        ("KEYGATE_ADMIN", "127.0.0.1:0".to_owned()),
+        ("KEYGATE_UPSTREAM", upstream.to_string()),
+        ("KEYGATE_DATA", folder),
+    ];
+    let gate = Gate::run(directory, &file, &variables);
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(["keys", "create", "--environment", "production", "--json", "--config"])
+        .arg(&file)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    for host in [PRODUCTION, SANDBOX, "localhost"] {
+        let key = ("X-API-Key", made["secret"].as_str().unwrap());
+        assert_eq!(gate.get(PATH, &[("Host", host), key]).status, 200, "{host}");
+        check(&gate.get(PATH, &[("Host", host), ("X-API-Key", "pk_test_abc123def456")]), 401, &invalid());
+    }
+}
+
+#[test]
+fn npc_settled_03_an_unknown_host_is_refused_and_a_path_that_nobody_routed_is_not() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let key = contract.key("production", &[]);
+    for host in ["api.example.com", "pixconnect.com.br", "evil.api.pixconnect.com.br", "api.pixconnect.com.br.evil.com"]
+    {
+        for secret in [Some(key.secret.as_str()), None] {
+            let refused = contract.get(host, PATH, secret);
+            assert_eq!((refused.status, &refused.json()["error"]["code"]), (421, &json!("MISDIRECTED")), "{host}");
+        }
+    }
+    for path in ["/", "/not/in/any/document", "/api/v9"] {
+        assert_eq!(contract.get("API.PixConnect.com.br", path, Some(&key.secret)).status, 200, "{path}");
+        assert!(contract.upstream.last().head.starts_with(&format!("GET {path} ")), "{path}");
+        assert_eq!(contract.get(PRODUCTION, path, None).status, 401, "{path}");
+    }
+    // The prefix is no proof: a host decides, and the key is looked up.
+    check(&contract.get(PRODUCTION, PATH, Some(&key.secret.replace("pk_live_", "pk_test_"))), 401, &invalid());
+}
+
+#[test]
+fn npc_settled_errors_every_refusal_has_the_shape_of_the_contract() {
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let mut contract = Contract::start_with("fluxiq-npc", &[("KEYGATE_UPSTREAM", &format!("http://{nobody}"))]);
+    let key = contract.key("production", &[]);
+    let (host, key) = (("Host", PRODUCTION), ("X-API-Key", key.secret.as_str()));
+    for (path, fields, status, code) in [
+        (PATH, &[("Host", "api.example.com"), key][..], 421, "MISDIRECTED"),
+        ("/a%2fb", &[host, key], 400, "BAD_REQUEST"),
+        (PATH, &[host, key, ("X-API-Key", "another")], 400, "CREDENTIALS_CONFLICT"),
+        (PATH, &[host, key, ("Content-Length", "999999999999")], 413, "CONTENT_TOO_LARGE"),
+        (PATH, &[host, key], 502, "UPSTREAM_UNREACHABLE"),
+    ] {
+        let response = contract.gate.get(path, fields);
+        let body = response.json();
+        let texts = ["message", "details"].map(|name| body["error"][name].as_str().unwrap_or_default().to_owned());
+        assert!(texts.iter().all(|text| !text.is_empty()), "{body}");
+        check(&response, status, &error(code, &texts[0], &texts[1]));
+        assert_eq!(response.field("cache-control"), Some("no-store"), "{code}");
+    }
+}
+
+#[test]
+fn npc_settled_401_bears_a_challenge() {
+    let contract = Contract::start("fluxiq-npc");
+    for secret in [None, Some("unknown"), Some("pk_live_abc123def456")] {
+        let refused = contract.get(PRODUCTION, PATH, secret);
+        let challenge = (refused.status, refused.field("www-authenticate"), refused.field("cache-control"));
+        assert_eq!(challenge, (401, Some("ApiKey realm=\"keygate\""), Some("no-store")));
+    }
+}
+
+#[test]
+fn npc_settled_credentials_that_are_empty_or_doubled() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let (key, other) = (contract.key("production", &[]), contract.key("production", &[]));
+    let ask = |secrets: &[&str]| {
+        let fields: Vec<_> = secrets.iter().map(|secret| ("X-API-Key", *secret)).collect();
+        let response = contract.gate.get(PATH, &[&[("Host", PRODUCTION)], &fields[..]].concat());
+        (response.status, response.text())
+    };
+    assert!(matches!(ask(&[""]), (401, body) if body.contains("MISSING_API_KEY")));
+    assert!(matches!(ask(&[&key.secret, &other.secret]), (400, body) if body.contains("CREDENTIALS_CONFLICT")));
+    assert_eq!((ask(&[&key.secret, &key.secret]).0, ask(&["", &key.secret]).0), (200, 200));
+}
+
+#[test]
+fn npc_settled_limits_there_are_none() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let key = contract.key("production", &[]);
+    let mut client = contract.gate.client();
+    for number in 0..300 {
+        let (secret, status) = if number % 2 == 0 { ("pk_live_abc123def456", 401) } else { (key.secret.as_str(), 200) };
+        let response = client.request("GET", PATH, &[("Host", PRODUCTION), ("X-API-Key", secret)], b"");
+        assert_eq!(response.status, status, "request {number}");
+        assert!(response.fields.iter().all(|(name, _)| !name.contains("ratelimit")), "{response:?}");
+    }
 }
 
 #[test]
@@ -177,6 +291,30 @@ fn npc_07_rotation_fails_no_request() {
     assert_eq!(contract.get(PRODUCTION, PATH, Some(&old.secret)).json()["error"]["code"], "REVOKED_API_KEY");
 }
 
+/// When a key ends that was made and rotated with these words, in hours from now.
+#[track_caller]
+fn hours_left(contract: &mut Contract, create: &[&str], rotate: &[&str]) -> f64 {
+    let old = contract.key("production", create);
+    let rotated = contract.keygate(&[&["keys", "rotate", &old.id], rotate].concat());
+    contract.made(&rotated);
+    let listed = contract.keygate(&["keys", "list"]);
+    let before = listed.as_array().unwrap().iter().find(|key| key["id"] == old.id.as_str()).unwrap();
+    let ends: jiff::Timestamp = before["retires"].as_str().unwrap().parse().unwrap();
+    (ends - jiff::Timestamp::now()).total(jiff::Unit::Hour).unwrap()
+}
+
+#[test]
+fn npc_settled_07_two_keys_overlap_for_a_day_unless_the_operator_says_otherwise() {
+    let mut contract = Contract::start("fluxiq-npc");
+    let usual = hours_left(&mut contract, &[], &[]);
+    assert!((23.9..=24.0).contains(&usual), "{usual}");
+    let longer = hours_left(&mut contract, &[], &["--overlap", "72h"]);
+    assert!((71.9..=72.0).contains(&longer), "{longer}");
+    let soon = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2)).to_string();
+    let short = hours_left(&mut contract, &["--expires-at", &soon], &[]);
+    assert!((1.9..=2.0).contains(&short), "never past the end that it had: {short}");
+}
+
 #[test]
 fn npc_09_a_key_is_shown_once_and_written_nowhere() {
     let mut contract = Contract::start("fluxiq-npc");
@@ -207,7 +345,7 @@ fn npc_10_the_age_of_the_oldest_key_shows_by_environment() {
 
 /// The rule that ships, judged by Prometheus' own tool.
 #[test]
-fn npc_10_an_alert_tells_of_keys_that_are_older_than_90_days() {
+fn npc_settled_10_an_alert_tells_of_keys_that_are_older_than_90_days() {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contracts/keygate.rules.test.yaml");
     let output = std::process::Command::new("promtool").args(["test", "rules", rules]).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

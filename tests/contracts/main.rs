@@ -27,3 +27,4 @@ mod contract;
 mod flexprice;
 mod fluxiq_core;
 mod fluxiq_npc;
+mod rows;

@@ -87,10 +87,10 @@ impl KeyTemplate {
         self.template.fill(&|index| self.value(index, key, now))
     }
 
-    /// The states that go by this word.
+    /// What goes by this word.
     #[must_use]
-    pub fn states_of(&self, word: &str) -> Vec<&'static str> {
-        Standing::ALL.iter().map(|standing| standing.name()).filter(|state| self.state_word(state) == word).collect()
+    pub fn standings_of(&self, word: &str) -> Vec<Standing> {
+        Standing::ALL.into_iter().filter(|standing| self.state_word(standing.name()) == word).collect()
     }
 
     fn state_word<'s>(&'s self, state: &'s str) -> &'s str {

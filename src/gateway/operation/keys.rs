@@ -199,10 +199,10 @@ impl ListKeys {
         let told = self.query.take_query(query).map_err(OperationError::Invalid)?;
         let limit = told.number("limit").unwrap_or(PAGE);
         let offset = told.number("offset").unwrap_or(0);
-        let states = told.text("state").map(|word| self.states(word)).transpose()?;
+        let standings = told.text("state").map(|word| self.standings(word)).transpose()?;
         let caller = call.caller();
-        let filter =
-            KeyFilter { states: states.unwrap_or_default(), ..tenant_alone(caller.tenant, caller.environment) };
+        let standings = standings.map(|standings| (standings, call.now));
+        let filter = KeyFilter { standings, ..tenant_alone(caller.tenant, caller.environment) };
         let page = Page {
             limit: u32::try_from(limit).unwrap_or(Page::LIMIT_MAX),
             skip: u32::try_from(offset).unwrap_or(u32::MAX),
@@ -223,20 +223,13 @@ impl ListKeys {
         Ok(with_json(self.status, content))
     }
 
-    /// The states that a word stands for.
-    fn states(&self, word: &str) -> Result<Vec<State>, OperationError> {
-        let states: Vec<State> = self
-            .item
-            .states_of(word)
-            .into_iter()
-            .filter_map(|state| match state {
-                "active" => Some(State::Active),
-                "inactive" => Some(State::Inactive),
-                "revoked" => Some(State::Revoked),
-                _ => None,
-            })
-            .collect();
-        if states.is_empty() { Err(OperationError::Invalid("there is no such state".to_owned())) } else { Ok(states) }
+    /// What a word stands for that keys are shown with: the same ones are listed by it.
+    fn standings(&self, word: &str) -> Result<Vec<Standing>, OperationError> {
+        let standings = self.item.standings_of(word);
+        if standings.is_empty() {
+            return Err(OperationError::Invalid("there is no such state".to_owned()));
+        }
+        Ok(standings)
     }
 }
 

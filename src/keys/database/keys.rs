@@ -15,10 +15,14 @@ use super::row::{self, SELECT, Stored, as_json};
 use super::transaction::{Reader, Writer, anywhere, signed, timestamp_of, whole_us};
 use crate::moment::Moment;
 
-/// What a filter means; `?1` to `?6`, each of which lets everything through when it is NULL, and `?7`, when it is false.
+/// What a filter means; `?1` to `?6` and `?8`, each of which lets everything through when it is NULL, and `?7`, when it is
+/// false. The standing at `?9` is that of [`KeyRecord::standing`].
 const FILTER: &str = "(?1 IS NULL OR instr(?1, ' ' || k.state || ' ') > 0) AND (?2 IS NULL OR k.environment = ?2) AND \
      (?3 IS NULL OR k.tenant = ?3) AND (NOT ?7 OR k.tenant IS NULL) AND (?4 IS NULL OR k.user = ?4) AND (?5 IS NULL OR k.lineage = ?5) AND \
-     (?6 IS NULL OR k.id LIKE ?6 ESCAPE '\\' OR k.name LIKE ?6 ESCAPE '\\' OR k.prefix LIKE ?6 ESCAPE '\\')";
+     (?6 IS NULL OR k.id LIKE ?6 ESCAPE '\\' OR k.name LIKE ?6 ESCAPE '\\' OR k.prefix LIKE ?6 ESCAPE '\\') AND \
+     (?8 IS NULL OR instr(?8, ' ' || CASE WHEN k.state = 'revoked' THEN 'revoked' \
+     WHEN k.state = 'inactive' OR u.enabled = 0 THEN 'inactive' WHEN k.expires_us <= ?9 THEN 'expired' \
+     WHEN k.not_before_us > ?9 THEN 'not_yet_valid' ELSE 'active' END || ' ') > 0)";
 
 impl Reader {
     /// The key with this id.
@@ -59,12 +63,11 @@ impl Reader {
     ///
     /// If the store cannot be read.
     pub fn keys(&self, filter: &KeyFilter, page: Page) -> Result<(Vec<KeyRecord>, Option<Cursor>), DatabaseError> {
-        let sql = format!("{SELECT} WHERE {FILTER} AND k.sequence > ?8 ORDER BY k.sequence LIMIT ?9 OFFSET ?10");
-        let text = filter.text.as_deref().map(anywhere);
+        let sql = format!("{SELECT} WHERE {FILTER} AND k.sequence > ?10 ORDER BY k.sequence LIMIT ?11 OFFSET ?12");
+        let asked = Asked::of(filter);
         let rows = page.rows();
         let limit = i64::try_from(rows + 1).unwrap_or(i64::MAX);
-        let states = states(filter);
-        let mut parameters = parameters(filter, &states, &text).to_vec();
+        let mut parameters = asked.parameters(filter).to_vec();
         let (after, skip) = (page.after(), i64::from(page.skip));
         parameters.extend([&after as &dyn ToSql, &limit, &skip]);
         let readings = self.all(&sql, parameters.as_slice(), row::read)?;
@@ -81,9 +84,8 @@ impl Reader {
     ///
     /// If the store cannot be read.
     pub fn count_keys(&self, filter: &KeyFilter) -> Result<u64, DatabaseError> {
-        let text = filter.text.as_deref().map(anywhere);
-        let sql = format!("SELECT count(*) FROM keys k WHERE {FILTER}");
-        let count: i64 = self.one(&sql, parameters(filter, &states(filter), &text).as_slice(), |row| row.get(0))?;
+        let sql = format!("SELECT count(*) FROM keys k LEFT JOIN users u ON u.id = k.user WHERE {FILTER}");
+        let count: i64 = self.one(&sql, Asked::of(filter).parameters(filter).as_slice(), |row| row.get(0))?;
         Ok(super::transaction::unsigned(count))
     }
 
@@ -93,15 +95,36 @@ impl Reader {
     }
 }
 
-fn parameters<'a>(filter: &'a KeyFilter, states: &'a Option<String>, text: &'a Option<String>) -> [&'a dyn ToSql; 7] {
-    let KeyFilter { states: _, environment, tenant, without_tenant, user, lineage, text: _ } = filter;
-    [states, environment, tenant, user, lineage, text, without_tenant]
+/// What of a filter has to be worked out before SQLite can be asked.
+struct Asked {
+    states: Option<String>,
+    text: Option<String>,
+    standings: Option<String>,
+    at_us: Option<i64>,
 }
 
-/// The words of the states, each between blanks.
-fn states(filter: &KeyFilter) -> Option<String> {
-    let words: Vec<&str> = filter.states.iter().map(|state| state.name()).collect();
-    (!words.is_empty()).then(|| format!(" {} ", words.join(" ")))
+impl Asked {
+    fn of(filter: &KeyFilter) -> Self {
+        let standings = filter.standings.as_ref();
+        Self {
+            states: (!filter.states.is_empty()).then(|| between_blanks(filter.states.iter().map(|state| state.name()))),
+            text: filter.text.as_deref().map(anywhere),
+            standings: standings.map(|(any, _)| between_blanks(any.iter().map(|standing| standing.name()))),
+            at_us: standings.map(|(_, at)| timestamp_of(*at).as_microsecond()),
+        }
+    }
+
+    /// The parameters of [`FILTER`].
+    fn parameters<'a>(&'a self, filter: &'a KeyFilter) -> [&'a dyn ToSql; 9] {
+        let KeyFilter { states: _, standings: _, environment, tenant, without_tenant, user, lineage, text: _ } = filter;
+        let Self { states, text, standings, at_us } = self;
+        [states, environment, tenant, user, lineage, text, without_tenant, standings, at_us]
+    }
+}
+
+/// Words, each between blanks.
+fn between_blanks(words: impl Iterator<Item = &'static str>) -> String {
+    words.fold(" ".to_owned(), |text, word| text + word + " ")
 }
 
 fn understood(reading: row::Reading) -> Result<Stored, DatabaseError> {

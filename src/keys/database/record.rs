@@ -103,6 +103,8 @@ impl KeyRecord {
 pub struct KeyFilter {
     /// Any of these states, of the key alone and not of its user or its dates; none is all.
     pub states: Vec<State>,
+    /// Any of these standings at this moment: what comes of the key, its user and its dates.
+    pub standings: Option<(Vec<Standing>, Moment)>,
     /// Exactly this environment.
     pub environment: Option<String>,
     /// Exactly this tenant.

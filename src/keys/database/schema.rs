@@ -54,7 +54,7 @@ pub(super) fn open_unchanged(path: &Path) -> Result<Option<Connection>, Database
     let connection = Connection::open_with_flags(uri_of(path), flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    let found = check(&connection, path, STEPS.len())?;
+    let found = check_at_once(&connection, path, STEPS.len())?;
     Ok((found > 0).then_some(connection))
 }
 
@@ -89,7 +89,7 @@ fn connect(path: &Path, steps: &[&str]) -> Result<(Connection, Inode), DatabaseE
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
-    let found = check(&connection, path, steps.len())?;
+    let found = check_at_once(&connection, path, steps.len())?;
     write_ahead(&connection)?;
     // FULL: a commit is on the disk when it returns, whatever happens to the machine afterwards.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -138,7 +138,12 @@ fn is_there(path: &Path) -> Result<(), DatabaseError> {
     }
 }
 
-/// Looks at whose file it is, and of which version, before anything is written to it.
+/// As [`check`], all of it at one moment: a file that another process is just making is either empty or ours.
+fn check_at_once(connection: &Connection, path: &Path, known: usize) -> Result<i64, DatabaseError> {
+    check(&*connection.unchecked_transaction()?, path, known)
+}
+
+/// Looks at whose file it is, and of which version, before anything is written to it. To be called in a transaction.
 fn check(connection: &Connection, path: &Path, known: usize) -> Result<i64, DatabaseError> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (owner, found) = (number("application_id")?, number("user_version")?);

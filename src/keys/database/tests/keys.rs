@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::keys::database::{AuditFilter, Created, Cursor, KeyFilter, KeyPatch, KeyUsage, NewUser, Page, Rotation};
 use crate::keys::entry::State;
+use crate::keys::key::Standing;
 
 fn full(id: &str) -> Entry {
     Entry {
@@ -178,6 +179,46 @@ fn filters_let_through_what_fits_all_of_them() {
         assert_eq!(ids.join(" "), expected, "{row}");
         assert_eq!(count, found.len() as u64, "{row}");
     }
+}
+
+#[test]
+fn keys_are_listed_by_the_standing_that_they_are_shown_with() {
+    let store = Fixture::new();
+    let user = |id: &str| NewUser { id: id.into(), login: id.into(), ..NewUser::default() };
+    store.write(0, move |store| {
+        store.create_user(user("on"))?;
+        store.create_user(user("off"))?;
+        store.disable_user("off")
+    });
+    let dates = [(None, None), (Some(10), None), (None, Some(20)), (Some(10), Some(20)), (Some(19), Some(20))];
+    for (number, (not_before, expires)) in dates.into_iter().enumerate() {
+        for user in ["on", "off", "elsewhere"] {
+            for state in State::ALL {
+                let entry = entry(&format!("{user}_{number}_{}", state.name()));
+                let (not_before, expires) = (not_before.map(time), expires.map(time));
+                store.create(Entry { user: Some(user.to_owned()), state, not_before, expires, ..entry });
+            }
+        }
+    }
+    let mut seen = 0;
+    for seconds in [0, 9, 10, 11, 19, 20, 21, 30, 31] {
+        for standings in [&Standing::ALL[..1], &Standing::ALL[1..2], &Standing::ALL[2..], &[]] {
+            let (all, found, count) = store
+                .database
+                .read_blocking(move |store| {
+                    let filter =
+                        KeyFilter { standings: Some((standings.to_vec(), at(seconds))), ..KeyFilter::default() };
+                    let all = store.keys(&KeyFilter::default(), Page::default())?.0;
+                    Ok((all, store.keys(&filter, Page::default())?.0, store.count_keys(&filter)?))
+                })
+                .unwrap();
+            let expected: Vec<_> = all.iter().filter(|key| standings.contains(&key.standing(at(seconds)))).collect();
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{standings:?} after {seconds} s");
+            assert_eq!(count, found.len() as u64);
+            seen += found.len();
+        }
+    }
+    assert_eq!(seen, 9 * dates.len() * 9, "each key has one standing at a time");
 }
 
 #[test]

@@ -1,9 +1,18 @@
-//! Contract X, as far as its rows speak of keys.
+//! Contract X: keys of 64 hexadecimal characters, users' tokens, sessions of customers, signed webhooks.
+//!
+//! Here: what a key is, where keys come from, and what the API learns of whoever asks. Each other subject has a file of its
+//! own.
+
+mod keys;
+mod sessions;
+mod settled;
+mod tokens;
+mod webhooks;
 
 use serde_json::{Value, json};
 
 use crate::client::Response;
-use crate::contract::Contract;
+use crate::contract::{Contract, PASSWORD};
 
 const PATH: &str = "/v1/customers";
 
@@ -40,6 +49,53 @@ fn check(response: &Response, status: u16, body: &Value) {
 
 fn ask(contract: &Contract, secret: &str) -> Response {
     contract.gate.get(PATH, &[("X-API-Key", secret)])
+}
+
+/// Sends JSON.
+fn post(contract: &Contract, path: &str, fields: &[(&str, &str)], content: &Value) -> Response {
+    send(contract, "POST", path, fields, &content.to_string())
+}
+
+/// Sends a text that claims to be JSON.
+fn send(contract: &Contract, method: &str, path: &str, fields: &[(&str, &str)], content: &str) -> Response {
+    let fields = [&[("Content-Type", "application/json")], fields].concat();
+    contract.gate.client().request(method, path, &fields, content.as_bytes())
+}
+
+/// Makes a user with a password, who is called by the id.
+#[track_caller]
+fn user(contract: &mut Contract, id: &str, more: &[&str]) {
+    let made = contract.user(&format!("{id}@example.com"), &[&["--id", id, "--role", "member"], more].concat());
+    assert_eq!(made, id);
+}
+
+/// Logs a user in: the token.
+#[track_caller]
+fn token(contract: &mut Contract, id: &str) -> String {
+    let content = json!({ "email": format!("{id}@example.com"), "password": PASSWORD });
+    let response = post(contract, "/v1/auth/login", &[], &content);
+    assert_eq!(response.status, 200, "{response:?}");
+    let token = text(&response.json(), "/token");
+    contract.gate.watch_for_secret(&token);
+    token
+}
+
+/// What stands under a name, which must be a text.
+#[track_caller]
+fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {value}")).to_owned()
+}
+
+/// Now, in whole seconds, as answers write it.
+fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// A time that an answer names, in whole seconds; it must be in UTC.
+#[track_caller]
+fn seconds(written: &str) -> i64 {
+    assert!(written.ends_with('Z'), "{written}");
+    written.parse::<jiff::Timestamp>().unwrap().as_second()
 }
 
 /// A map with a key that is active and one that is not.
