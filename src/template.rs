@@ -101,14 +101,14 @@ impl Template {
                 Piece::Whole(index) => value(*index).push_whole(&mut text),
                 Piece::Inside(index) => value(*index).push_inside(&mut text),
                 Piece::Comma => push_comma(&mut text),
-                Piece::Member(before, index) => match value(*index) {
-                    Value::Absent => {}
-                    found => {
+                Piece::Member(before, index) => {
+                    let value = value(*index);
+                    if value != Value::Absent {
                         push_comma(&mut text);
                         text.push_str(before);
-                        found.push_whole(&mut text);
+                        value.push_whole(&mut text);
                     }
-                },
+                }
             }
         }
         text

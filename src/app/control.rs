@@ -22,6 +22,7 @@ use super::state::{Applied, State};
 use super::workers::{Door, Worker};
 use crate::config::Shutdown;
 use crate::gateway::Gateway;
+use crate::gateway::content::{Budget, HELD_BYTES_MAX};
 use crate::gateway::correlation::Names;
 use crate::gateway::record::Desk;
 use crate::listener::{self, Drain};
@@ -140,6 +141,7 @@ fn start_workers(
     }
     let directory = state.vault.as_ref().map(|vault| Arc::clone(&vault.directory)).unwrap_or_default();
     let services = state.vault.as_ref().map(|vault| Arc::new(vault.services()));
+    let budget = Arc::new(Budget::new(HELD_BYTES_MAX));
     let start = |(index, doors): (usize, Vec<(StdListener, Door)>)| {
         let desk = Arc::new(Desk {
             worker: index,
@@ -152,6 +154,7 @@ fn start_workers(
             keys: Arc::clone(&state.keys),
             directory: Arc::clone(&directory),
             services: services.clone(),
+            budget: Arc::clone(&budget),
             draining: Arc::clone(&state.draining),
             desk,
         });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::state::State;
+use crate::identity::Population;
 use crate::keys::Standing;
 use crate::moment::Moment;
 use crate::telemetry::metrics::{Family, Kind};
@@ -15,6 +16,7 @@ type Row = (Vec<String>, f64);
 pub(super) fn install(state: &Arc<State>) {
     install_reloads(state);
     install_keys(state);
+    install_people(state);
     install_limits(state);
     install_upstream(state);
     let read = |state: &State| {
@@ -82,6 +84,18 @@ fn install_keys(state: &Arc<State>) {
             oldest.into_iter().map(|(environment, age_s)| row(&[environment.as_deref().unwrap_or("")], age_s)).collect()
         },
     );
+}
+
+fn install_people(state: &Arc<State>) {
+    for (name, help, of) in [
+        ("keygate_users", "Users of the store.", (|there| there.users) as fn(Population) -> usize),
+        ("keygate_logins", "Logins of users that have not ended.", |there| there.logins),
+        ("keygate_sessions", "Sessions of customers that have not ended.", |there| there.sessions),
+    ] {
+        add(state, name, help, Kind::Gauge, &[], move |state| {
+            state.vault.iter().map(|vault| row(&[], of(vault.directory.population()) as u64)).collect()
+        });
+    }
 }
 
 fn install_limits(state: &Arc<State>) {

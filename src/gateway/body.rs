@@ -1,7 +1,6 @@
 //! The two bodies of a request on its way through: what the client sends up, and what comes down to it.
 //!
-//! Neither is held whole, but for content that is small and has to be seen whole: signed content, and what is asked of an
-//! operation. Each is one enum, so that hyper is compiled for one type and nothing is boxed for a
+//! Neither is held whole, but for what [`super::content`] has read. Each is one enum, so that hyper is compiled for one type and nothing is boxed for a
 //! request without content. Both notice when the other end stops moving: a body without progress for the configured
 //! time is broken off. The pause that is tolerated lies between that time and twice that time, because progress is only
 //! noted when the timer fires and costs nothing in between.
@@ -15,10 +14,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Collected};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::content::{Content, Held};
 use super::fields::{Framing, strip_response};
 use super::record::Record;
 use super::upstream::Lease;
@@ -117,15 +116,6 @@ impl Upload {
     }
 }
 
-/// The content of a request: as it comes, or read whole because somebody had to see all of it first.
-#[derive(Debug)]
-pub enum Content {
-    /// As it comes from the client.
-    Coming(Incoming),
-    /// All of it.
-    Whole(Bytes),
-}
-
 /// The content of a request on its way to the upstream.
 #[derive(Debug)]
 pub struct RequestBody(Option<Box<Going>>);
@@ -133,7 +123,7 @@ pub struct RequestBody(Option<Box<Going>>);
 #[derive(Debug)]
 enum Going {
     Streaming(Uploading),
-    Whole(Bytes),
+    Whole(Held),
 }
 
 #[derive(Debug)]
@@ -155,8 +145,8 @@ impl RequestBody {
     pub fn new(content: Content, bytes_max: u64, timeout: Duration) -> Self {
         match content {
             Content::Coming(incoming) => Self::streaming(incoming, bytes_max, timeout),
-            Content::Whole(content) if content.is_empty() => Self::empty(),
-            Content::Whole(content) => Self(Some(Box::new(Going::Whole(content)))),
+            Content::Whole(held) if held.bytes().is_empty() => Self::empty(),
+            Content::Whole(held) => Self(Some(Box::new(Going::Whole(held)))),
         }
     }
 
@@ -169,19 +159,6 @@ impl RequestBody {
         upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
         let uploading = Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout) };
         Self(Some(Box::new(Going::Streaming(uploading))))
-    }
-
-    /// Reads all of the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above).
-    ///
-    /// # Errors
-    ///
-    /// Why there is not all of it.
-    pub async fn whole(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Result<Bytes, UploadFailure> {
-        let body = Self::streaming(incoming, bytes_max, timeout);
-        let upload = body.upload();
-        let collected = body.collect().await;
-        let failure = || upload.and_then(|upload| upload.failure()).unwrap_or(UploadFailure::Broken);
-        collected.map(Collected::to_bytes).map_err(|_| failure())
     }
 
     /// Where to see how far it has come; `None` without content that is still coming.
@@ -201,8 +178,8 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut().0.as_deref_mut() {
             None => Poll::Ready(None),
-            Some(Going::Whole(content)) if content.is_empty() => Poll::Ready(None),
-            Some(Going::Whole(content)) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(content))))),
+            Some(Going::Whole(held)) if held.bytes().is_empty() => Poll::Ready(None),
+            Some(Going::Whole(held)) => Poll::Ready(Some(Ok(Frame::data(held.take())))),
             Some(Going::Streaming(uploading)) => uploading.poll_frame(cx),
         }
     }
@@ -210,7 +187,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self.0.as_deref() {
             None => true,
-            Some(Going::Whole(content)) => content.is_empty(),
+            Some(Going::Whole(held)) => held.bytes().is_empty(),
             Some(Going::Streaming(uploading)) => uploading.incoming.is_end_stream(),
         }
     }
@@ -218,7 +195,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self.0.as_deref() {
             None => SizeHint::with_exact(0),
-            Some(Going::Whole(content)) => SizeHint::with_exact(content.len() as u64),
+            Some(Going::Whole(held)) => SizeHint::with_exact(held.bytes().len() as u64),
             Some(Going::Streaming(uploading)) => uploading.incoming.size_hint(),
         }
     }

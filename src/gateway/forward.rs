@@ -7,7 +7,8 @@ use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 
-use super::body::{Content, RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody};
+use super::content::Content;
 use super::fields::{self, FieldRules, Origin};
 use super::identity::{Identity, IdentityFields};
 use super::message::{MalformedMessage, Target};

@@ -29,6 +29,7 @@ pub mod cors;
 pub mod policy;
 
 pub mod body;
+pub mod content;
 pub mod correlation;
 pub mod fields;
 pub mod identity;
@@ -56,7 +57,8 @@ use crate::telemetry::metrics::Source;
 
 use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
-use body::{Content, RequestBody, ResponseBody};
+use body::ResponseBody;
+use content::{Budget, Content};
 use cors::Cors;
 use credentials::Credentials;
 use environment::Environment;
@@ -82,6 +84,8 @@ pub struct Gateway {
     pub directory: Arc<Directory>,
     /// What operations work with, where there is a store.
     pub services: Option<Arc<Services>>,
+    /// What may be held of content that has to be seen whole.
+    pub budget: Arc<Budget>,
     /// Set when the process is about to end: connections are not kept.
     pub draining: Arc<AtomicBool>,
     /// Where this worker's records go.
@@ -163,7 +167,7 @@ impl Gateway {
         check_before_content(access, Asked { route, path, fields: request.headers(), content: None }, known)?;
         let mut request = request.map(Content::Coming);
         if matches!(access, Access::Signature(_)) {
-            request = read_whole(request, policy.signed_bytes_max, policy, record).await?;
+            request = read_whole(request, policy.signed_bytes_max, policy, &self.budget, record).await?;
         }
         let content = whole(&request).map(Bytes::as_ref);
         let asked = Asked { route, path, fields: request.headers(), content };
@@ -191,7 +195,8 @@ impl Gateway {
             To::Operation(operation) => {
                 let services = self.services.as_deref().ok_or_else(OperationError::no_store)?;
                 // Only now: who may not do it need not send it (RFC 9110, section 10.1.1).
-                let request = read_whole(request, operation::CONTENT_BYTES_MAX, policy, record).await?;
+                let bytes_max = operation::CONTENT_BYTES_MAX;
+                let request = read_whole(request, bytes_max, policy, &self.budget, record).await?;
                 let call = Call { admission, target: &target, request: &request, policy, services, now };
                 // Boxed, so that the road of every other request is not as wide as the widest operation.
                 Ok((Box::pin(operation.perform(call)).await?, Source::Keygate))
@@ -218,27 +223,29 @@ async fn read_whole(
     request: Request<Content>,
     bytes_max: u64,
     policy: &Policy,
+    budget: &Arc<Budget>,
     record: &mut Record,
 ) -> Result<Request<Content>, Rejection> {
     if announced_bytes(&request).is_some_and(|bytes| bytes > bytes_max) {
         return Err(Rejection::ContentTooLarge { bytes_max });
     }
     let (head, content) = request.into_parts();
-    let content = match content {
-        Content::Whole(content) => content,
+    let held = match content {
+        Content::Whole(held) => held,
         Content::Coming(incoming) => {
-            let content = RequestBody::whole(incoming, bytes_max, policy.forwarding.request_body_timeout).await;
-            content.map_err(|failure| Rejection::of_upload(failure, bytes_max))?
+            let time_max = policy.forwarding.request_body_timeout;
+            let held = content::whole(incoming, bytes_max, time_max, budget).await;
+            held.map_err(|failure| Rejection::of_content(failure, bytes_max))?
         }
     };
-    record.content_read();
-    Ok(Request::from_parts(head, Content::Whole(content)))
+    record.received(held.bytes().len() as u64);
+    Ok(Request::from_parts(head, Content::Whole(held)))
 }
 
 /// The content of a request, if all of it was read.
 fn whole(request: &Request<Content>) -> Option<&Bytes> {
     match request.body() {
-        Content::Whole(content) => Some(content),
+        Content::Whole(held) => Some(held.bytes()),
         Content::Coming(_) => None,
     }
 }
@@ -277,7 +284,9 @@ impl Heard {
 
     fn refuse(&self, rejection: &Rejection, policy: &Policy, record: &Record) -> Response<ResponseBody> {
         let (request_id, tokens_alone) = (record.request_id(), record.asked_for_tokens_alone());
-        let mut response = policy.refusals.write(rejection, Manner { request_id, grpc: self.grpc, tokens_alone });
+        // No operation speaks gRPC: to whoever asks one, the 200 of a refusal in gRPC would say that it was done.
+        let grpc = self.grpc && !record.is_of_operation();
+        let mut response = policy.refusals.write(rejection, Manner { request_id, grpc, tokens_alone });
         self.open(policy, &mut response);
         if self.content && !record.has_read_content() && self.version != Version::HTTP_2 {
             // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection.

@@ -71,6 +71,7 @@ reasons! {
     ContentUnsupported "content_unsupported",
     ContentMalformed "content_malformed",
     ContentInvalid "content_invalid",
+    ContentOverloaded "content_overloaded",
     KeyNotFound "key_not_found",
     TooManyKeys "too_many_keys",
     TooManySessions "too_many_sessions",

@@ -15,7 +15,7 @@ use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::rejection::{Reason, Rejection};
-use super::route::{Accepted, Access, Route};
+use super::route::{Accepted, Access, Destination, Route};
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
@@ -50,6 +50,7 @@ pub struct Record {
     client: std::net::IpAddr,
     target: Option<Target>,
     route: Option<(RouteLabel, Arc<str>)>,
+    of_operation: bool,
     request_id: Option<HeaderValue>,
     key: Option<Arc<Key>>,
     user: Option<Arc<User>>,
@@ -62,6 +63,7 @@ pub struct Record {
     source: Source,
     reason: Option<Reason>,
     upload: Option<Arc<Upload>>,
+    request_bytes: u64,
     sent_ns: u64,
     answered_ns: u64,
     responded_ns: u64,
@@ -81,6 +83,7 @@ impl Record {
             // As the client wrote it, until it is known to be well formed.
             target: desk.access_log.is_some().then(|| Target::unchecked(request)),
             route: None,
+            of_operation: false,
             request_id: None,
             key: None,
             user: None,
@@ -93,6 +96,7 @@ impl Record {
             source: Source::Keygate,
             reason: None,
             upload: None,
+            request_bytes: 0,
             sent_ns: 0,
             answered_ns: 0,
             responded_ns: 0,
@@ -132,7 +136,14 @@ impl Record {
     /// Notes the route.
     pub fn routed(&mut self, route: &Route) {
         self.route = Some((route.label, Arc::clone(&route.name)));
+        self.of_operation = matches!(route.destination, Destination::Operation(_));
         self.tokens_alone = matches!(route.access, Access::Credentials(Accepted::TOKEN));
+    }
+
+    /// Whether its route leads to an operation.
+    #[must_use]
+    pub const fn is_of_operation(&self) -> bool {
+        self.of_operation
     }
 
     /// Whether its route accepts tokens of users and nothing else.
@@ -152,11 +163,6 @@ impl Record {
     #[must_use]
     pub const fn is_authenticated(&self) -> bool {
         self.authenticated
-    }
-
-    /// Notes that all of the request's content was read.
-    pub const fn content_read(&mut self) {
-        self.content_read = true;
     }
 
     /// Whether all of the request's content was read before it went anywhere.
@@ -193,6 +199,12 @@ impl Record {
     /// Notes that the upstream has answered, or failed to.
     pub fn upstream_done(&mut self) {
         self.answered_ns = monotonic_ns();
+    }
+
+    /// Notes content that was read whole before it was known where it goes.
+    pub const fn received(&mut self, bytes: u64) {
+        self.content_read = true;
+        self.request_bytes = bytes;
     }
 
     /// Notes a refusal.
@@ -256,7 +268,7 @@ impl Record {
         let upstream_ns = self.upstream_ns();
         let head_ns = self.responded_ns.saturating_sub(self.started.monotonic_ns);
         let overhead_ns = head_ns.saturating_sub(upstream_ns.unwrap_or(0));
-        let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        let request_bytes = self.upload.as_ref().map_or(self.request_bytes, |upload| upload.bytes());
         let (label, route) = match &self.route {
             Some((label, name)) => (*label, &**name),
             None => (RouteLabel::NONE, NO_ROUTE),

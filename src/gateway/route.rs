@@ -202,10 +202,8 @@ impl Routes {
         if matches!(of_host, Found::Value(_) | Found::Closed) {
             return of_host;
         }
-        match self.any_host.find(method, path) {
-            Found::Nothing => of_host,
-            of_any => of_any,
-        }
+        let of_any = self.any_host.find(method, path);
+        if of_any == Found::Nothing { of_host } else { of_any }
     }
 
     /// Every route.

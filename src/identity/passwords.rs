@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use zeroize::Zeroizing;
 
 use super::password::{Busy, Checked, HashError, Memory, check};
@@ -25,6 +25,14 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Hashes and checks passwords, on threads of its own. They end when this is dropped.
 pub struct Passwords {
     desk: Arc<Desk>,
+    places: Semaphore,
+}
+
+/// A place among those who log in, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it is given back when it is dropped"]
+pub struct Place<'p> {
+    _permit: SemaphorePermit<'p>,
 }
 
 impl Passwords {
@@ -39,12 +47,22 @@ impl Passwords {
     }
 
     fn with_threads(threads: usize) -> io::Result<Self> {
-        let service = Self { desk: Arc::default() };
+        let service = Self { desk: Arc::default(), places: Semaphore::new(WAITING_MAX + threads) };
         for number in 0..threads {
             let desk = Arc::clone(&service.desk);
             thread::Builder::new().name(format!("passwords-{number}")).spawn(move || work(&desk))?;
         }
         Ok(service)
+    }
+
+    /// Takes one of as many places as passwords may wait and be worked on. To be taken before anything is done for a
+    /// login, so that those for whom there is no time cost nothing but their answer: not the store's time either.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] if all are taken.
+    pub fn place(&self) -> Result<Place<'_>, Busy> {
+        self.places.try_acquire().map(|permit| Place { _permit: permit }).map_err(|_| Busy)
     }
 
     /// Checks a password against what is `stored` of it. `None` is a user who is not there, or has none: that takes as
@@ -268,6 +286,15 @@ mod tests {
         for one in waiting {
             one.abort();
         }
+    }
+
+    #[test]
+    fn a_place_is_given_back() {
+        let passwords = Passwords::with_threads(1).unwrap();
+        let mut places: Vec<_> = (0..=WAITING_MAX).map(|_| passwords.place().unwrap()).collect();
+        assert_eq!(passwords.place().map(drop), Err(Busy));
+        places.pop();
+        assert_eq!(passwords.place().map(drop), Ok(()));
     }
 
     #[tokio::test]

@@ -538,15 +538,20 @@ fn core_09_all_tokens_of_a_user_share_a_hundred_a_minute() {
     let third = tokens(&mut contract, &response);
     let bearers = [&first, &second, &third].map(|tokens| format!("Bearer {}", tokens.access));
     let mut client = contract.gate.client();
-    let mut ask_with = |bearer: &str| checked(client.request("GET", "/x", &[("Authorization", bearer)], b""));
-    for (used, bearer) in bearers.iter().cycle().take(100).enumerate() {
-        let response = ask_with(bearer);
-        assert_eq!((response.status, response.number("x-ratelimit-limit")), (200, 100), "request {used}");
-        let remaining = response.number("x-ratelimit-remaining");
-        assert!((99 - used as u64..=100 - used as u64).contains(&remaining), "{remaining} after {used}");
+    let start = std::time::Instant::now();
+    let mut passed = 0;
+    for bearer in bearers.iter().cycle().take(300) {
+        let response = checked(client.request("GET", "/x", &[("Authorization", bearer)], b""));
+        assert_eq!(response.number("x-ratelimit-limit"), 100);
+        if response.status == 429 {
+            let seconds = limited(&response);
+            assert_eq!(seconds, 1, "a hundred a minute is one in 600 ms");
+            break;
+        }
+        passed += 1;
     }
-    let spent = bearers.iter().filter(|bearer| ask_with(bearer).status == 429).count();
-    assert!(spent >= 2, "one may have come back meanwhile: {spent}");
+    let refilled = start.elapsed().as_millis() / 600;
+    assert!((100..=101 + refilled).contains(&passed), "{passed} with {refilled}");
     assert_eq!(status(&contract, &other.access), 200, "another user");
 }
 
@@ -624,8 +629,8 @@ fn core_10_every_response_bears_the_fields() {
     for (limit, status, response) in &rows {
         assert_eq!((response.number("x-ratelimit-limit"), response.status), (*limit, *status), "{response:?}");
     }
-    let spent = (0..10).map(|_| ask(&contract, "GET", "/x", None)).last().unwrap();
-    assert_eq!((spent.number("x-ratelimit-limit"), spent.status), (10, 429));
+    let spent = (0..10).map(|_| ask(&contract, "GET", "/x", None)).find(|response| response.status == 429);
+    assert_eq!(spent.map(|response| response.number("x-ratelimit-limit")), Some(10));
 }
 
 #[test]
@@ -698,25 +703,27 @@ fn core_settled_what_an_operation_is_told_is_refused_in_the_contracts_form() {
     let mut client = contract.gate.client();
     let json = ("Content-Type", "application/json");
     let long = "x".repeat(257);
-    let rows: [(&str, (&str, &str), String, u16, &str); 14] = [
-        ("no media type", ("X-None", "1"), "{}".to_owned(), 415, "CONTENT_UNSUPPORTED"),
-        ("a form", ("Content-Type", "application/x-www-form-urlencoded"), "a=b".into(), 415, "CONTENT_UNSUPPORTED"),
-        ("nothing", json, String::new(), 400, "CONTENT_MALFORMED"),
-        ("no JSON", json, "{".into(), 400, "CONTENT_MALFORMED"),
-        ("doubled members", json, r#"{"name":"a","name":"b","permissions":[]}"#.into(), 400, "CONTENT_MALFORMED"),
-        ("no UTF-8", json, "{\"name\":\"\u{fffd}\"} x".into(), 400, "CONTENT_MALFORMED"),
-        ("no object", json, "[]".into(), 422, "CONTENT_INVALID"),
-        ("no name", json, r#"{"permissions":[]}"#.into(), 422, "CONTENT_INVALID"),
-        ("an empty name", json, r#"{"name":"","permissions":[]}"#.into(), 422, "CONTENT_INVALID"),
-        ("a long name", json, format!(r#"{{"name":"{long}","permissions":[]}}"#), 422, "CONTENT_INVALID"),
-        ("a number for a name", json, r#"{"name":1,"permissions":[]}"#.into(), 422, "CONTENT_INVALID"),
-        ("a text for a list", json, r#"{"name":"a","permissions":"pix:read"}"#.into(), 422, "CONTENT_INVALID"),
-        ("no permission", json, r#"{"name":"a","permissions":["pix"]}"#.into(), 422, "CONTENT_INVALID"),
-        ("a tree", json, format!("{}{}", "[".repeat(9000), "]".repeat(9000)), 400, "CONTENT_MALFORMED"),
-    ];
-    for (row, field, content, status, expected) in &rows {
-        let response = send(&mut client, KEYS, &[*field, ("Authorization", &owner)], content.as_bytes());
-        assert_eq!(code(&response), (*status, (*expected).to_owned()), "{row}");
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let long_name = format!(r#"{{"name":"{long}","permissions":[]}}"#);
+    let tree = format!("{}{}", "[".repeat(9000), "]".repeat(9000));
+    for (row, field, content, status, expected) in [
+        ("no media type", ("X-None", "1"), "{}", 415, "CONTENT_UNSUPPORTED"),
+        ("a form", form, "a=b", 415, "CONTENT_UNSUPPORTED"),
+        ("nothing", json, "", 400, "CONTENT_MALFORMED"),
+        ("no JSON", json, "{", 400, "CONTENT_MALFORMED"),
+        ("doubled members", json, r#"{"name":"a","name":"b","permissions":[]}"#, 400, "CONTENT_MALFORMED"),
+        ("something behind it", json, r#"{"name":"a","permissions":[]} x"#, 400, "CONTENT_MALFORMED"),
+        ("no object", json, "[]", 422, "CONTENT_INVALID"),
+        ("no name", json, r#"{"permissions":[]}"#, 422, "CONTENT_INVALID"),
+        ("an empty name", json, r#"{"name":"","permissions":[]}"#, 422, "CONTENT_INVALID"),
+        ("a long name", json, &long_name, 422, "CONTENT_INVALID"),
+        ("a number for a name", json, r#"{"name":1,"permissions":[]}"#, 422, "CONTENT_INVALID"),
+        ("a text for a list", json, r#"{"name":"a","permissions":"pix:read"}"#, 422, "CONTENT_INVALID"),
+        ("no permission", json, r#"{"name":"a","permissions":["pix"]}"#, 422, "CONTENT_INVALID"),
+        ("a tree", json, &tree, 400, "CONTENT_MALFORMED"),
+    ] {
+        let response = send(&mut client, KEYS, &[field, ("Authorization", &owner)], content.as_bytes());
+        assert_eq!(code(&response), (status, expected.to_owned()), "{row}");
         assert_eq!(response.field("connection"), None, "{row}: all of it was read");
     }
     assert_eq!(contract.keygate(&["keys", "list"]), json!([]));

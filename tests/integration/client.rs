@@ -118,10 +118,21 @@ impl Client {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Says that nothing more will be sent. The other side may still answer.
+    pub(crate) fn sends_no_more(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
     /// Reads one response to a request of this method.
     #[track_caller]
     pub(crate) fn response(&mut self, method: &str) -> Response {
-        let head = self.read_head().expect("the connection was closed before a response");
+        self.answer(method).expect("the connection was closed before a response")
+    }
+
+    /// Reads one response to a request of this method; `None` if the connection is closed without one.
+    #[track_caller]
+    pub(crate) fn answer(&mut self, method: &str) -> Option<Response> {
+        let head = self.read_head()?;
         let mut lines = head.split("\r\n");
         let status: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let fields: Vec<(String, String)> = lines
@@ -130,7 +141,7 @@ impl Client {
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
         if (100..200).contains(&status) {
-            return self.response(method);
+            return self.answer(method);
         }
         let mut response = Response { status, fields, content: Vec::new() };
         let empty = method == "HEAD" || status == 204 || status == 304;
@@ -138,7 +149,7 @@ impl Client {
             response.content = self.read_content(&response);
         }
         response.check();
-        response
+        Some(response)
     }
 
     #[track_caller]

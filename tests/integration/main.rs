@@ -15,6 +15,7 @@
 mod client;
 mod gate;
 mod key;
+mod shipped;
 mod upstream;
 
 mod access;
@@ -24,10 +25,13 @@ mod drain;
 mod failures;
 mod fields;
 mod hostile;
+mod kills;
 mod limits;
 mod management;
 mod policy;
 mod programs;
+mod races;
 mod reload;
 mod transport;
 mod users;
+mod wrong_input;

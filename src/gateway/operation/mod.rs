@@ -19,7 +19,8 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::Value as Json;
 
 use super::authentication::Principal;
-use super::body::{Content, ResponseBody};
+use super::body::ResponseBody;
+use super::content::Content;
 use super::identity::Identity;
 use super::message::Target;
 use super::policy::Policy;
@@ -126,7 +127,7 @@ impl Call<'_> {
             return Err(OperationError::MediaType);
         }
         let content = match self.request.body() {
-            Content::Whole(content) => content.as_ref(),
+            Content::Whole(held) => held.bytes().as_ref(),
             Content::Coming(_) => &[],
         };
         let document: Json = shape::read_json(content).map_err(OperationError::Malformed)?;
@@ -178,11 +179,11 @@ impl Call<'_> {
 /// Says whether the content is JSON by its media type, and as it is.
 fn is_json(fields: &HeaderMap) -> bool {
     let media_type = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    let json = essence.eq_ignore_ascii_case("application/json")
-        || (essence.len() > 17
-            && essence.to_ascii_lowercase().starts_with("application/")
-            && essence.to_ascii_lowercase().ends_with("+json"));
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let json = essence == "application/json"
+        || (essence.len() > 17 && essence.starts_with("application/") && essence.ends_with("+json"));
+    // What gRPC calls so has a length in front.
+    let json = json && !essence.starts_with("application/grpc");
     let encoded =
         fields.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     json && !encoded && fields.get_all(CONTENT_TYPE).iter().count() == 1
@@ -213,6 +214,8 @@ mod tests {
             ("application/+json", false),
             ("text/json", false),
             ("application/jsonp", false),
+            ("application/grpc+json", false),
+            ("Application/gRPC-Web+json", false),
             ("", false),
         ] {
             assert_eq!(is_json(&fields(&[(CONTENT_TYPE, media_type)])), expected, "{media_type}");

@@ -131,25 +131,26 @@ impl Database {
         answered.await.map_err(|_| DatabaseError::Closed)?
     }
 
-    /// As [`Database::read`], for a thread that may wait.
+    /// As [`Database::read`], for a thread that may wait: also for a place in the queue. So what has to be read, that
+    /// something be in force, is read however many others ask.
     ///
     /// # Errors
     ///
-    /// As [`Database::read`].
+    /// As [`Database::read`], but for [`DatabaseError::Full`].
     pub fn read_blocking<T: Send + 'static>(
         &self,
         what: impl FnOnce(&Reader) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let (answer, answered) = sync_channel(1);
-        self.hand_over(move |open| drop(answer.send(open.read(what))))?;
+        self.hand_over_in_turn(move |open| drop(answer.send(open.read(what))))?;
         answered.recv().map_err(|_| DatabaseError::Closed)?
     }
 
-    /// As [`Database::write`], for a thread that may wait.
+    /// As [`Database::write`], for a thread that may wait: also for a place in the queue.
     ///
     /// # Errors
     ///
-    /// As [`Database::write`].
+    /// As [`Database::write`], but for [`DatabaseError::Full`].
     pub fn write_blocking<T: Send + 'static>(
         &self,
         by: By,
@@ -157,16 +158,24 @@ impl Database {
         what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let (answer, answered) = sync_channel(1);
-        self.hand_over(move |open| drop(answer.send(open.write(by, now, what))))?;
+        self.hand_over_in_turn(move |open| drop(answer.send(open.write(by, now, what))))?;
         answered.recv().map_err(|_| DatabaseError::Closed)?
     }
 
+    /// Blocks until there is a place.
+    fn hand_over_in_turn(&self, job: impl FnOnce(&Open) + Send + 'static) -> Result<(), DatabaseError> {
+        self.jobs()?.send(Box::new(job)).map_err(|_| DatabaseError::Closed)
+    }
+
     fn hand_over(&self, job: impl FnOnce(&Open) + Send + 'static) -> Result<(), DatabaseError> {
-        let jobs = self.inner.jobs.as_ref().ok_or(DatabaseError::Closed)?;
-        jobs.try_send(Box::new(job)).map_err(|error| match error {
+        self.jobs()?.try_send(Box::new(job)).map_err(|error| match error {
             TrySendError::Full(_) => DatabaseError::Full,
             TrySendError::Disconnected(_) => DatabaseError::Closed,
         })
+    }
+
+    fn jobs(&self) -> Result<&SyncSender<Job>, DatabaseError> {
+        self.inner.jobs.as_ref().ok_or(DatabaseError::Closed)
     }
 }
 

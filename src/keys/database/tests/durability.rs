@@ -151,6 +151,8 @@ fn more_work_than_can_wait_is_refused_and_what_waits_is_done() {
         }
     }
     assert_eq!((full, waiting.len()), (176, 1024));
+    // A thread that may wait waits for a place.
+    fixture.database.read_blocking(Reader::revision).unwrap();
     for read in waiting {
         runtime.block_on(read).unwrap();
     }

@@ -1,78 +1,18 @@
-//! Every way in which the gateway itself says no, and the one table of what that means.
+//! The one table of what each refusal means: its word, its status, and what the client is told.
 //!
-//! Each step of the road has an error type of its own, in its own words, for the log. Here they meet: [`Rejection`] is
-//! all of them, and [`Rejection::row`] says for each the machine code (the same word in body, log and metric), the
-//! status, and what the client is told. No other file chooses a status.
-//!
-//! Never in this file: how a refusal is written down. [`super::refusal`] does that.
+//! No other file chooses a status.
 
 use http::StatusCode;
 
-use super::authentication::AuthenticationError;
-use super::authorization::AuthorizationError;
-use super::body::{Upload, UploadFailure};
-use super::client_address::AddressUnreadable;
-use super::credentials::CredentialsError;
-use super::environment::Misdirected;
-use super::message::{HeadTooLarge, MalformedMessage};
-use super::operation::error::OperationError;
-use super::permission::Permission;
-use super::rate_limit::RateLimited;
-pub use super::reason::Reason;
-use super::route::NoRoute;
-use super::upstream::UpstreamError;
+use super::{Reason, Rejection};
+use crate::gateway::authentication::AuthenticationError;
+use crate::gateway::authorization::AuthorizationError;
+use crate::gateway::credentials::CredentialsError;
+use crate::gateway::operation::error::OperationError;
+use crate::gateway::route::NoRoute;
+use crate::gateway::upstream::UpstreamError;
 use crate::identity::TokenError;
 use crate::webhooks::SignatureError;
-
-/// A refusal, with what led to it.
-#[derive(Debug, thiserror::Error)]
-pub enum Rejection {
-    /// The request's head contradicts itself or could be read in two ways.
-    #[error(transparent)]
-    Message(#[from] MalformedMessage),
-    /// The request's head is larger than allowed.
-    #[error(transparent)]
-    Head(#[from] HeadTooLarge),
-    /// A trusted proxy passed on something that is not an address.
-    #[error(transparent)]
-    Address(#[from] AddressUnreadable),
-    /// No environment answers under this host.
-    #[error(transparent)]
-    Environment(#[from] Misdirected),
-    /// Nothing is configured for this path, or not for this method.
-    #[error(transparent)]
-    Route(#[from] NoRoute),
-    /// The credentials are missing, malformed or contradictory.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// The credentials are not good.
-    #[error(transparent)]
-    Authentication(#[from] AuthenticationError),
-    /// The principal may not do this.
-    #[error(transparent)]
-    Authorization(#[from] AuthorizationError),
-    /// A limit is spent.
-    #[error(transparent)]
-    RateLimited(#[from] RateLimited),
-    /// The request's content is larger than allowed.
-    #[error("the content is larger than {bytes_max} bytes")]
-    ContentTooLarge {
-        /// What is allowed, in bytes.
-        bytes_max: u64,
-    },
-    /// The client stopped sending the request's content.
-    #[error("the request's content stopped arriving")]
-    ContentStalled,
-    /// The client broke off the request's content, or its framing is wrong.
-    #[error("the request's content broke off")]
-    ContentBroken,
-    /// The upstream did not answer.
-    #[error(transparent)]
-    Upstream(#[from] UpstreamError),
-    /// An operation was not done.
-    #[error(transparent)]
-    Operation(#[from] OperationError),
-}
 
 /// What a refusal says to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,99 +26,6 @@ pub struct Row {
 }
 
 impl Rejection {
-    /// The permission that was missing, or would be needed besides.
-    #[must_use]
-    pub fn missing_permission(&self) -> Option<&str> {
-        let permission = match self {
-            Self::Authorization(AuthorizationError::PermissionMissing(permission)) => Some(permission),
-            Self::Authorization(AuthorizationError::KeyNotAccepted { permission })
-            | Self::Operation(OperationError::Tenant(permission)) => permission.as_ref(),
-            Self::Message(_)
-            | Self::Head(_)
-            | Self::Address(_)
-            | Self::Environment(_)
-            | Self::Route(_)
-            | Self::Credentials(_)
-            | Self::Authentication(_)
-            | Self::Authorization(_)
-            | Self::RateLimited(_)
-            | Self::ContentTooLarge { .. }
-            | Self::ContentStalled
-            | Self::ContentBroken
-            | Self::Upstream(_)
-            | Self::Operation(_) => None,
-        };
-        permission.map(Permission::as_str)
-    }
-
-    /// The seconds that the client is asked to wait.
-    #[must_use]
-    pub const fn retry_after_seconds(&self) -> Option<u64> {
-        match self {
-            Self::RateLimited(limited) => Some(limited.retry_after_seconds),
-            Self::Upstream(UpstreamError::Overloaded)
-            | Self::Operation(OperationError::Busy(_))
-            | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),
-            Self::Message(_)
-            | Self::Head(_)
-            | Self::Address(_)
-            | Self::Environment(_)
-            | Self::Route(_)
-            | Self::Credentials(_)
-            | Self::Authentication(_)
-            | Self::Authorization(_)
-            | Self::ContentTooLarge { .. }
-            | Self::ContentStalled
-            | Self::ContentBroken
-            | Self::Upstream(_)
-            | Self::Operation(_) => None,
-        }
-    }
-
-    /// What is said to the client where the table's words are too general: which member of its content is wrong. Never its
-    /// value.
-    #[must_use]
-    pub fn particulars(&self) -> Option<&str> {
-        if let Self::Operation(OperationError::Malformed(what) | OperationError::Invalid(what)) = self {
-            Some(what)
-        } else {
-            None
-        }
-    }
-
-    /// Whether the request was to be believed on credentials that are not good. What an operation is told, a password for
-    /// example, is none of them: no field was asked for it.
-    #[must_use]
-    pub const fn is_of_bad_credentials(&self) -> bool {
-        matches!(
-            self,
-            Self::Credentials(CredentialsError::Malformed | CredentialsError::Conflict) | Self::Authentication(_)
-        )
-    }
-
-    /// Whether a user's token was sent where tokens are accepted, and is not good.
-    #[must_use]
-    pub const fn is_of_bad_token(&self) -> bool {
-        matches!(self, Self::Authentication(AuthenticationError::Token(_) | AuthenticationError::LoginEnded))
-    }
-
-    /// The upstream's connection says only that the content broke off; the upload knows why.
-    #[must_use]
-    pub fn of_upstream(error: UpstreamError, upload: Option<&Upload>, bytes_max: u64) -> Self {
-        let failure = upload.and_then(Upload::failure);
-        failure.map_or(Self::Upstream(error), |failure| Self::of_upload(failure, bytes_max))
-    }
-
-    /// What an upload that ended early means.
-    #[must_use]
-    pub const fn of_upload(failure: UploadFailure, bytes_max: u64) -> Self {
-        match failure {
-            UploadFailure::TooLarge => Self::ContentTooLarge { bytes_max },
-            UploadFailure::Stalled => Self::ContentStalled,
-            UploadFailure::Broken => Self::ContentBroken,
-        }
-    }
-
     /// The table. No `_` arm: a new rejection does not compile until its row is written.
     #[must_use]
     pub const fn row(&self) -> Row {
@@ -222,6 +69,11 @@ impl Rejection {
             Self::ContentBroken => {
                 row(Reason::ContentBroken, StatusCode::BAD_REQUEST, "The content broke off or is malformed")
             }
+            Self::ContentCrowded => row(
+                Reason::ContentOverloaded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too much is being sent; try again in a moment",
+            ),
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),
         }
