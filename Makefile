@@ -11,7 +11,7 @@ TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-ven
     nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus
 
 # The gate, in this order: what fails fastest comes first. Lint and documentation share one check of all dependencies.
-STAGES := packages format lint documentation build tests
+STAGES := packages clients format lint documentation build tests
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fmt bench clean $(STAGES)
@@ -35,6 +35,8 @@ test: ## Run the gate: everything that must pass before a change goes in.
 
 packages: ## Install what the tests need and this machine lacks.
 	@.ci/packages $(TOOLS)
+
+clients: ## Install the clients and libraries of others that the tests run, under target/interop.
 	@.ci/clients
 
 fmt: ## Format the sources.

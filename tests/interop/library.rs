@@ -30,7 +30,7 @@ impl Library {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{self:?}: {error}; run `make packages`"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{self:?}: {error}; run `make packages clients`"));
         child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{self:?}:\n{}", String::from_utf8_lossy(&output.stderr));
@@ -63,6 +63,6 @@ fn python(program: &str) -> Command {
 fn installed(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop");
     let done = folder.join(format!("{name}.fingerprint"));
-    assert!(done.exists(), "{} is not installed; run `make packages`", folder.join(name).display());
+    assert!(done.exists(), "{} is not installed; run `make packages clients`", folder.join(name).display());
     folder.join(name)
 }

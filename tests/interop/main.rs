@@ -1,6 +1,6 @@
 //! Clients and libraries of others, which know nothing of keygate: they must get along with it.
 //!
-//! `make packages` installs them, in the versions that stand in `tests/interop/packages`.
+//! `make clients` installs them, in the versions that stand in `tests/interop/packages`.
 
 #![allow(
     clippy::unwrap_used,
