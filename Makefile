@@ -6,11 +6,12 @@ CARGO ?= cargo
 # A shell of a CI has often neither cargo's folder nor the system's in its path.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
-# What the tests and the benchmark run, as COMMAND=PACKAGE of Debian.
-TOOLS := curl=curl openssl=openssl python3=python3 nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus
+# What the tests and the benchmark run, as COMMAND=PACKAGE of Debian, or COMMAND:MODULE=PACKAGE.
+TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-venv node=nodejs npm=npm \
+    nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus
 
 # The gate, in this order: what fails fastest comes first. Lint and documentation share one check of all dependencies.
-STAGES := packages format lint documentation build tests
+STAGES := packages clients format lint documentation build tests
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fmt bench clean $(STAGES)
@@ -34,6 +35,9 @@ test: ## Run the gate: everything that must pass before a change goes in.
 
 packages: ## Install what the tests need and this machine lacks.
 	@.ci/packages $(TOOLS)
+
+clients: ## Install the clients and libraries of others that the tests run, under target/interop.
+	@.ci/clients
 
 fmt: ## Format the sources.
 	@$(CARGO) fmt

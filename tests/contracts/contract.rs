@@ -88,6 +88,18 @@ impl Contract {
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
+    /// Runs a command of keygate on the contract's store that reads its standard input.
+    #[track_caller]
+    pub(crate) fn keygate_reading(&self, arguments: &[&str], input: &str) -> Value {
+        let mut command = self.command(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("keygate");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
     /// What a command says that fails.
     #[track_caller]
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
@@ -113,34 +125,22 @@ impl Contract {
     }
 
     fn output(&self, arguments: &[&str]) -> Output {
-        self.output_of(arguments, "")
+        self.command(arguments).output().unwrap()
     }
 
-    /// Runs a command that reads `input`.
-    fn output_of(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
-            .args(arguments)
-            .args(["--json", "--config"])
-            .arg(&self.file)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that reads nothing may have closed it.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
+        command.args(arguments).args(["--json", "--config"]).arg(&self.file);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Makes a user with the password [`PASSWORD`]; gives back the id.
     #[track_caller]
     pub(crate) fn user(&mut self, login: &str, more: &[&str]) -> String {
-        let arguments = [&["users", "create", "--login", login, "--password-stdin"], more].concat();
-        let output = self.output_of(&arguments, &format!("{PASSWORD}\n"));
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let create = [&["users", "create", "--login", login, "--password-stdin"], more].concat();
+        let user = self.keygate_reading(&create, &format!("{PASSWORD}\n"));
         self.gate.watch_for_secret(PASSWORD);
-        let user: Value = serde_json::from_slice(&output.stdout).unwrap();
         user["id"].as_str().unwrap().to_owned()
     }
 

@@ -185,7 +185,7 @@ fn flex_03_lists_can_be_asked_for_one_status() {
     }
     contract.keygate(&["keys", "deactivate", &ids[1]]);
     contract.keygate(&["keys", "revoke", &ids[2]]);
-    let soon = jiff::Timestamp::from_second(now_s() + 2).unwrap().to_string();
+    let soon = jiff::Timestamp::from_second(now_s() + 3).unwrap().to_string();
     let asked = json!({ "name": "Short", "type": "private_key", "expires_at": soon });
     let short = create_with(&mut contract, &[("X-API-Key", &creator.secret)], &asked);
     assert_eq!(text(&short, "/secret/expires_at"), soon);

@@ -204,7 +204,7 @@ fn flex_settled_03_05_a_deleted_key_is_unknown_and_only_an_inactive_one_is_403()
     let mut contract = Contract::start("flexprice");
     user(&mut contract, "off", &["--tenant", "acme"]);
     let manager = contract.key("production", &["--tenant", "acme"]);
-    let soon = jiff::Timestamp::from_second(now_s() + 1).unwrap().to_string();
+    let soon = jiff::Timestamp::from_second(now_s() + 3).unwrap().to_string();
     let create = |contract: &mut Contract, name: &str, more: &[&str]| {
         contract.key("production", &[&["--tenant", "acme", "--id", name], more].concat())
     };
