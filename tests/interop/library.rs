@@ -30,7 +30,8 @@ impl Library {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{self:?}: {error}; run `make packages clients`"));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{self:?}: {error}; run `make packages clients`"));
         child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{self:?}:\n{}", String::from_utf8_lossy(&output.stderr));
