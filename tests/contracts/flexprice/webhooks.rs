@@ -215,7 +215,7 @@ fn flex_07_a_signature_is_all_that_a_delivery_needs() {
         assert!(["X-User-ID", "X-Customer-ID"].iter().all(|name| seen.values(name).is_empty()), "{row}");
     }
     // The same in chunks, and with a path that is written in another way.
-    let chunked = stripe(NEW, now_s() - 5).to("/v1/webhooks/stripe/%61cme/live");
+    let chunked = stripe(NEW, now_s() - 100).to("/v1/webhooks/stripe/%61cme/live");
     let mut client = contract.gate.client();
     let signature = &chunked.fields[0].1;
     client.send("POST", &chunked.path, &[("Transfer-Encoding", "chunked"), ("Stripe-Signature", signature)], b"");
@@ -346,11 +346,12 @@ fn flex_07_several_secrets_are_good_while_one_takes_the_place_of_another() {
 fn flex_07_secrets_are_read_again_without_a_restart_and_a_broken_file_changes_nothing() {
     let (folder, contract) = start(&secrets());
     let failures = || contract.gate.metric("keygate_reloads_total", &["part=\"webhooks\"", "result=\"failed\""]);
+    let begun_s = now_s();
     let of = |secret: &str, tenant: &str, number: i64| {
-        stripe(secret, now_s() - number).to(&format!("/v1/webhooks/stripe/{tenant}/live")).send(&contract).status
+        stripe(secret, begun_s - number).to(&format!("/v1/webhooks/stripe/{tenant}/live")).send(&contract).status
     };
     assert_eq!((of(NEW, "acme", 1), of("whsec_of_a_newcomer_123456", "newcomer", 1)), (200, 401));
-    let first = stripe(NEW, now_s() - 100);
+    let first = stripe(NEW, begun_s - 100);
     assert_eq!(first.send(&contract).status, 200);
     let newcomer = entry("stripe", "newcomer", "live", &["whsec_of_a_newcomer_123456"]);
     for broken in [
