@@ -212,7 +212,7 @@ impl Visitor<'_> for NoDocument {
 fn explanation(error: &serde_yaml::Error, text: &str) -> String {
     let words = error.to_string();
     if words.contains("invalid type:") || words.contains("invalid value:") {
-        return "a value does not fit its tag, or a field name is not text".to_owned();
+        return "a value does not fit its tag, or a field name is not text; `{{...}}` must be in quotes".to_owned();
     }
     let (what, context) = words.split_once(", ").unwrap_or((&words, ""));
     let what = what.split(" at line ").next().unwrap_or(what);

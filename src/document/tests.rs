@@ -35,7 +35,10 @@ fn what_is_not_one_document_is_refused_with_its_place() {
         "a.yaml:1:4: a tag (`!name`) has no meaning here; leave it out, or put the text into quotes",
     );
     check("a: &a {b: 1}\nc:\n  <<: *a\n", "a.yaml:3:3: merging (`<<`) has no meaning here; write the fields out");
-    check("? [a]\n: b\n", "a.yaml:1:3: a value does not fit its tag, or a field name is not text");
+    check(
+        "? [a]\n: b\n",
+        "a.yaml:1:3: a value does not fit its tag, or a field name is not text; `{{...}}` must be in quotes",
+    );
     check("a: 99999999999999999999\n", "a.yaml:1:4: this number is too large; if it is text, put it into quotes");
 }
 

@@ -94,7 +94,8 @@ fn read_segment(part: &str, last: bool) -> Result<Segment, PatternError> {
             _ => Err(PatternError::Parameter),
         };
     }
-    if part.contains(['{', '}']) {
+    // `*` and `:id` are parameters in other programs; a path that really has them is hardly meant.
+    if part.contains(['{', '}', '*']) || part.starts_with(':') {
         return Err(PatternError::Parameter);
     }
     if part.is_empty() && !last {

@@ -18,6 +18,7 @@ use crate::gateway::parameter::Word;
 use crate::gateway::pattern::Pattern;
 use crate::gateway::route::{Accepted, Access, Signed};
 use crate::keys::Standing;
+use crate::template::names_in;
 
 /// The longest session.
 const SESSION_MAX: Duration = Duration::from_secs(30 * 86_400);
@@ -67,7 +68,10 @@ impl Checker<'_> {
         if let Some(Word::Fixed(name)) = &scheme
             && !file.webhooks.schemes.iter().any(|scheme| scheme.name == *name)
         {
-            self.refuse(&path.field("scheme"), "is not the name of a scheme under `webhooks.schemes`");
+            let known = file.webhooks.schemes.iter().map(|scheme| scheme.name.as_str());
+            let hint = crate::document::suggestion(name, known).map(|near| format!("; did you mean `{near}`?"));
+            let message = format!("is not the name of a scheme under `webhooks.schemes`{}", hint.unwrap_or_default());
+            self.refuse(&path.field("scheme"), message);
         }
         let tenant = self.word(&webhook.tenant, patterns, &path.field("tenant"));
         let environment = self.word(&webhook.environment, patterns, &path.field("environment"));
@@ -93,26 +97,35 @@ impl Checker<'_> {
                 let (path, status) = (path.field("login"), status(tokens.status));
                 let request = self.request(&tokens.request, LOGIN_INPUTS, &path.field("request"));
                 let response = self.filled(response(&tokens.response), &path.field("response"));
+                self.must_show(&tokens.response, "access_token", &path.field("response"));
                 Some(Operation::Login(Login::new(request?, response?, status)))
             }
             operations::Operation::Refresh(tokens) => {
                 let (path, status) = (path.field("refresh"), status(tokens.status));
                 let request = self.request(&tokens.request, REFRESH_INPUTS, &path.field("request"));
                 let response = self.filled(response(&tokens.response), &path.field("response"));
+                self.must_show(&tokens.response, "access_token", &path.field("response"));
+                self.must_show(&tokens.response, "refresh_token", &path.field("response"));
                 Some(Operation::Refresh(Refresh::new(request?, response?, status)))
             }
             operations::Operation::Logout(_) => Some(Operation::Logout),
             operations::Operation::Jwks(_) => Some(Operation::Jwks),
-            operations::Operation::CreateKey(create) => self.create_key(create, patterns, &path.field("create_key")),
+            operations::Operation::CreateKey(create) => {
+                self.create_key(file, create, patterns, &path.field("create_key"))
+            }
             operations::Operation::ListKeys(list) => self.list_keys(list, &path.field("list_keys")),
             operations::Operation::GetOwnKey(own) => {
-                self.own_key(own, &path.field("get_own_key")).map(Operation::GetOwnKey)
+                let path = path.field("get_own_key");
+                self.must_not_show(&own.response, "secret", &path.field("response"));
+                self.own_key(own, &path).map(Operation::GetOwnKey)
             }
             operations::Operation::RegenerateOwnKey(own) => {
-                self.own_key(own, &path.field("regenerate_own_key")).map(Operation::RegenerateOwnKey)
+                let path = path.field("regenerate_own_key");
+                self.must_show(&own.response, "secret", &path.field("response"));
+                self.own_key(own, &path).map(Operation::RegenerateOwnKey)
             }
             operations::Operation::DeleteKey(delete) => {
-                let id = self.word(&delete.id, patterns, &path.field("delete_key").field("id"))?;
+                let id = self.parameter(&delete.id, patterns, &path.field("delete_key").field("id"))?;
                 Some(Operation::DeleteKey(DeleteKey { id }))
             }
             operations::Operation::CreateSession(create) => {
@@ -152,7 +165,26 @@ impl Checker<'_> {
         }
     }
 
-    fn create_key(&mut self, written: &operations::CreateKey, patterns: &[Pattern], path: &Path) -> Option<Operation> {
+    fn create_key(
+        &mut self,
+        file: &File,
+        written: &operations::CreateKey,
+        patterns: &[Pattern],
+        path: &Path,
+    ) -> Option<Operation> {
+        let known: Vec<&str> = file.environments.iter().map(|environment| environment.name.as_str()).collect();
+        if let Some(environment) = &written.environment
+            && !known.is_empty()
+            && !known.contains(&environment.as_str())
+        {
+            let message = format!("is none of the environments: {}; its keys would open nothing", known.join(", "));
+            self.refuse(&path.field("environment"), message);
+        }
+        for note in written.notes.keys().filter(|note| !asks_for(&written.request, &format!("metadata.{note}"))) {
+            let message = format!("has no effect: `request` has no `{{{{metadata.{note}}}}}`");
+            self.refuse(&path.field("notes").field(note), message);
+        }
+        self.must_show(&written.response, "secret", &path.field("response"));
         let request = self.request(&written.request, CREATE_INPUTS, &path.field("request"));
         let response = self.key_template(&written.response, &written.states, path, "response");
         let tenant = written.tenant.as_deref().map(|tenant| self.word(tenant, patterns, &path.field("tenant")));
@@ -176,6 +208,8 @@ impl Checker<'_> {
     fn list_keys(&mut self, written: &operations::ListKeys, path: &Path) -> Option<Operation> {
         let query = self.request(&written.query, LIST_INPUTS, &path.field("query"));
         let item = self.key_template(&written.item, &written.states, path, "item");
+        self.must_not_show(&written.item, "secret", &path.field("item"));
+        self.must_show(&written.response, "items", &path.field("response"));
         let response = self.filled(ListKeys::response(&written.response), &path.field("response"));
         Some(Operation::ListKeys(ListKeys {
             query: query?,
@@ -196,14 +230,38 @@ impl Checker<'_> {
         patterns: &[Pattern],
         path: &Path,
     ) -> Option<Operation> {
-        let customer = self.word(&written.customer, patterns, &path.field("customer"));
+        let customer = self.parameter(&written.customer, patterns, &path.field("customer"));
         let lifetime = written.lifetime.get();
         if !(Duration::from_secs(1)..=SESSION_MAX).contains(&lifetime) {
             self.refuse(&path.field("lifetime"), "must be `1s` to `30d`");
         }
+        self.must_show(&written.response, "token", &path.field("response"));
         let response = self.filled(CreateSession::response(&written.response), &path.field("response"));
         let (customer, response, status) = (customer?, response?, status(written.status));
         Some(Operation::CreateSession(CreateSession { customer, lifetime, response, status }))
+    }
+
+    /// Refuses a template without what its reader is there for: it is shown nowhere else.
+    fn must_show(&mut self, shape: &Value, name: &str, path: &Path) {
+        if !asks_for(shape, name) {
+            self.refuse(path, format!("does not show `{{{{{name}}}}}`, which nobody could learn otherwise"));
+        }
+    }
+
+    /// Refuses a template with what is not there any more.
+    fn must_not_show(&mut self, shape: &Value, name: &str, path: &Path) {
+        if asks_for(shape, name) {
+            self.refuse(path, format!("cannot show `{{{{{name}}}}}`, which is known only where it is made"));
+        }
+    }
+
+    /// A parameter of the path: another one for each request.
+    fn parameter(&mut self, text: &str, patterns: &[Pattern], path: &Path) -> Option<Word> {
+        let word = self.word(text, patterns, path)?;
+        if let Word::Fixed(word) = &word {
+            self.refuse(path, format!("must be a parameter of the path; write `{{{word}}}` if that is its name"));
+        }
+        Some(word)
     }
 
     fn word(&mut self, text: &str, patterns: &[Pattern], path: &Path) -> Option<Word> {
@@ -247,6 +305,11 @@ pub(super) fn within(path: &Path, inside: &str) -> Path {
         .split('.')
         .filter(|step| !step.is_empty())
         .fold(path.clone(), |at, step| step.parse().map_or_else(|_| at.field(step), |index| at.index(index)))
+}
+
+/// Whether a shape asks for a name, be it optional.
+fn asks_for(shape: &Value, name: &str) -> bool {
+    names_in(shape).iter().any(|asked| asked.strip_suffix('?').unwrap_or(asked) == name)
 }
 
 /// Whether anybody's tokens are believed.

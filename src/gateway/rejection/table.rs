@@ -152,9 +152,11 @@ const fn signature_row(error: SignatureError) -> Row {
         | SignatureError::Mismatch => {
             row(Reason::SignatureInvalid, StatusCode::UNAUTHORIZED, "The signature is not valid")
         }
-        SignatureError::TooOld | SignatureError::TooNew => {
-            row(Reason::SignatureExpired, StatusCode::UNAUTHORIZED, "The content was signed at another time")
-        }
+        SignatureError::TooOld | SignatureError::TooNew => row(
+            Reason::SignatureExpired,
+            StatusCode::UNAUTHORIZED,
+            "The content was signed too long ago, or in the future",
+        ),
         SignatureError::Replayed => {
             row(Reason::DeliveryRepeated, StatusCode::CONFLICT, "The same content was delivered before")
         }

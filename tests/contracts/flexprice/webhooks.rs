@@ -293,7 +293,7 @@ fn flex_07_what_is_not_signed_by_whom_it_says_is_401() {
 #[test]
 fn flex_07_a_delivery_is_neither_older_nor_newer_than_is_tolerated() {
     let (_folder, contract) = start(&secrets());
-    let expired = error("signature_expired", "The content was signed at another time", 401);
+    let expired = error("signature_expired", "The content was signed too long ago, or in the future", 401);
     for (late_s, good) in [(0, true), (290, true), (-290, true), (310, false), (-310, false), (86_400, false)] {
         let sent_s = now_s() - late_s;
         let id = format!("msg_{sent_s}");
