@@ -81,7 +81,7 @@ struct Text {
 /// How a file says whose a secret is.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// A list of keys ([`file`]).
+    /// A list of keys ([`super::file`]).
     List,
     /// A mapping from digest to key ([`map`]).
     Map,
