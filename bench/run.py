@@ -60,11 +60,11 @@ def main():
     os.sched_setaffinity(0, {cores[1]})
     with contextlib.ExitStack() as started:
         log = started.enter_context(open(WORK / "log.txt", "w"))
-        start(started, nginx("upstream.conf", ports, "nginx"), cores[1], ports["upstream"], log)
+        start(started, nginx("upstream.conf", ports, "nginx"), {cores[1]}, ports["upstream"], log)
         commands = {"nginx": nginx("nginx.conf", ports, "nginx"), "keygate": keygate(binary, ports)}
         gateways = {}
         for name, command in commands.items():
-            gateways[name] = start(started, command, cores[0], ports[f"{name} plain"], log)
+            gateways[name] = start(started, command, {cores[0]}, ports[f"{name} plain"], log)
             expect_answers(name, ports[f"{name} plain"], secrets_of)
         idle = {name: pss_mib(gateway) for name, gateway in gateways.items()}
 
@@ -158,15 +158,19 @@ def free_ports(count):
         return [each.getsockname()[1] for each in bound]
 
 
-def start(started, command, core, port, log):
-    """Starts a server on one core, in a session of its own, and waits for its port. It ends with `started`."""
+def start(started, command, cores, port, log, session=True):
+    """Starts a server on these cores, in a session of its own, and waits for its port. It ends with `started`.
+
+    A session is a group to the scheduler (autogroup), as the control group of a service is: what priorities say holds
+    within it alone.
+    """
 
     def before():
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, cores)
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: ends with this script, however that ends.
 
     server = subprocess.Popen(command, cwd=WORK, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=before,
-                              start_new_session=True)
+                              start_new_session=session)
     started.callback(stop, server)
     deadline = time.monotonic() + 15
     while server.poll() is None and time.monotonic() < deadline:

@@ -1,7 +1,8 @@
 //! Whose password is hashed when: a few threads of the lowest priority, and a bounded queue.
 //!
 //! A password is a thousand times the work of any other request, so it never happens on the threads that serve those. Who
-//! comes when many wait is told to come again; nothing is done for whoever has left.
+//! comes when many wait is told to come again, but not at once: whoever is answered at once asks again at once. Nothing is
+//! done for whoever has left.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,12 +13,23 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::password::{Busy, Checked, HashError, Memory, check};
 
-/// Passwords that may wait for a thread. The last of them waits for about a second.
+/// Passwords that may wait for a thread. The last of them waits for about a second, if the processors have nothing else
+/// to do.
 pub const WAITING_MAX: usize = 32;
+
+/// How long anybody waits. Where others leave the threads no time, that is said and not kept waiting for.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long anybody waits for a place.
+pub const PLACE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How many wait for a place at once; each holds a connection or a stream, and its small request.
+pub const PLACE_WAITERS_MAX: usize = 4096;
 
 /// How long a thread keeps its memory when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(60);
@@ -26,6 +38,9 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Passwords {
     desk: Arc<Desk>,
     places: Semaphore,
+    waiters: Semaphore,
+    place_wait: Duration,
+    wait: Duration,
 }
 
 /// A place among those who log in, until it is dropped.
@@ -47,7 +62,13 @@ impl Passwords {
     }
 
     fn with_threads(threads: usize) -> io::Result<Self> {
-        let service = Self { desk: Arc::default(), places: Semaphore::new(WAITING_MAX + threads) };
+        let service = Self {
+            desk: Arc::default(),
+            places: Semaphore::new(WAITING_MAX),
+            waiters: Semaphore::new(PLACE_WAITERS_MAX),
+            place_wait: PLACE_WAIT_MAX,
+            wait: WAIT_MAX,
+        };
         for number in 0..threads {
             let desk = Arc::clone(&service.desk);
             thread::Builder::new().name(format!("passwords-{number}")).spawn(move || work(&desk))?;
@@ -55,14 +76,20 @@ impl Passwords {
         Ok(service)
     }
 
-    /// Takes one of as many places as passwords may wait and be worked on. To be taken before anything is done for a
-    /// login, so that those for whom there is no time cost nothing but their answer: not the store's time either.
+    /// Takes one of [`WAITING_MAX`] places, in the order in which they were asked for. To be taken before anything is done
+    /// for a login, so that those for whom there is no time cost little but their answer: not the store's time either, and
+    /// no more than one answer a second for each connection or stream.
     ///
     /// # Errors
     ///
-    /// [`Busy`] if all are taken.
-    pub fn place(&self) -> Result<Place<'_>, Busy> {
-        self.places.try_acquire().map(|permit| Place { _permit: permit }).map_err(|_| Busy)
+    /// [`Busy`] if all are taken for [`PLACE_WAIT_MAX`], or at once if [`PLACE_WAITERS_MAX`] wait already.
+    pub async fn place(&self) -> Result<Place<'_>, Busy> {
+        if let Ok(permit) = self.places.try_acquire() {
+            return Ok(Place { _permit: permit });
+        }
+        let _waiter = self.waiters.try_acquire().map_err(|_| Busy)?;
+        let permit = timeout(self.place_wait, self.places.acquire()).await;
+        permit.map_err(|_| Busy)?.map(|permit| Place { _permit: permit }).map_err(|_| Busy)
     }
 
     /// Checks a password against what is `stored` of it. `None` is a user who is not there, or has none: that takes as
@@ -72,11 +99,11 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// [`Busy`] if [`WAITING_MAX`] wait already.
+    /// [`Busy`] if [`WAITING_MAX`] wait already, or after [`WAIT_MAX`].
     pub async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Result<Checked, Busy> {
         let (answer, answered) = oneshot::channel();
         self.desk.put(Job { password, task: Task::Verify(stored, answer) })?;
-        answered.await.map_err(|_| Busy)
+        timeout(self.wait, answered).await.map_err(|_| Busy)?.map_err(|_| Busy)
     }
 
     /// Hashes a password. The answer is a PHC string, which says itself how it was made.
@@ -88,7 +115,7 @@ impl Passwords {
         check(&password)?;
         let (answer, answered) = oneshot::channel();
         self.desk.put(Job { password, task: Task::Hash(answer) })?;
-        answered.await.unwrap_or(Err(HashError::Failed))
+        timeout(self.wait, answered).await.map_err(|_| Busy)?.unwrap_or(Err(HashError::Failed))
     }
 }
 
@@ -282,19 +309,52 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let next = passwords.verify(text("a guess"), None);
-        assert!(tokio::time::timeout(Duration::from_millis(50), next).await.is_err(), "waits");
+        assert!(timeout(Duration::from_millis(50), next).await.is_err(), "waits");
         for one in waiting {
             one.abort();
         }
     }
 
-    #[test]
-    fn a_place_is_given_back() {
-        let passwords = Passwords::with_threads(1).unwrap();
-        let mut places: Vec<_> = (0..=WAITING_MAX).map(|_| passwords.place().unwrap()).collect();
-        assert_eq!(passwords.place().map(drop), Err(Busy));
-        places.pop();
-        assert_eq!(passwords.place().map(drop), Ok(()));
+    /// Takes all places.
+    async fn full(passwords: &Passwords) -> Vec<Place<'_>> {
+        let mut places = Vec::new();
+        for _ in 0..WAITING_MAX {
+            places.push(passwords.place().await.unwrap());
+        }
+        places
+    }
+
+    #[tokio::test]
+    async fn a_place_is_waited_for_but_not_for_ever() {
+        let mut passwords = Passwords::with_threads(1).unwrap();
+        passwords.place_wait = Duration::from_millis(20);
+        let places = full(&passwords).await;
+        let (refused, waited) = timed(passwords.place()).await;
+        assert_eq!(refused.map(drop), Err(Busy));
+        assert!(waited >= passwords.place_wait, "{waited:?}");
+        drop(places);
+        assert!(passwords.place().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_given_back_goes_to_who_waits_and_more_do_not_wait() {
+        let mut passwords = Passwords::with_threads(1).unwrap();
+        passwords.place_wait = Duration::from_secs(3600);
+        let mut places = full(&passwords).await;
+        let leaving = async { drop(places.pop()) };
+        let (place, ()) = tokio::join!(passwords.place(), leaving);
+        assert!(place.is_ok());
+        let _waiters = passwords.waiters.try_acquire_many(u32::try_from(PLACE_WAITERS_MAX).unwrap()).unwrap();
+        assert_eq!(passwords.place().await.map(drop), Err(Busy));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever() {
+        let mut passwords = Passwords::with_threads(0).unwrap();
+        passwords.wait = Duration::from_millis(1);
+        assert_eq!(passwords.verify(text("a guess"), None).await, Err(Busy));
+        assert!(matches!(passwords.hash(text("long enough")).await, Err(HashError::Busy(Busy))));
+        assert!(passwords.desk.queue().jobs.iter().all(|job| !job.is_wanted()));
     }
 
     #[tokio::test]
@@ -302,7 +362,7 @@ mod tests {
         let passwords = Passwords::with_threads(0).unwrap();
         for _ in 0..WAITING_MAX {
             let left = passwords.verify(text("a guess"), None);
-            assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err());
+            assert!(timeout(Duration::ZERO, left).await.is_err());
         }
         let desk = Arc::clone(&passwords.desk);
         let last = passwords.verify(text("a guess"), Some("the last".to_owned()));

@@ -1,7 +1,7 @@
 //! Keys in the hands of their owners: made, listed, shown, regenerated, deleted.
 //!
 //! Nobody acts in a tenant that is not the caller's own, or sees one; who is bound to none, and is a user, may name one.
-//! Nobody gives more than they hold: not a permission, nor a longer life, nor a network more.
+//! Nobody gives more than they hold: not a permission, nor a longer life, nor a network, nor a request a minute more.
 
 use std::collections::BTreeMap;
 
@@ -176,6 +176,10 @@ impl CreateKey {
             environment,
             permissions,
             expires: expires.into_iter().chain(of_creator).min(),
+            // Less than others have is handed on; more was granted to that one key.
+            rate_limit: creator
+                .and_then(|key| key.rate_limit)
+                .filter(|own| granted(call).is_none_or(|usual| *own < usual)),
             allowed_networks: creator.map(|key| key.allowed_networks.clone()).unwrap_or_default(),
             metadata,
             ..Entry::new(&id, secret.digest())

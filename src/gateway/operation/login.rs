@@ -78,7 +78,7 @@ impl Login {
         let told = call.told(&self.request)?;
         let login = told.text("login").unwrap_or_default().to_owned();
         let password = Zeroizing::new(told.text("password").unwrap_or_default().to_owned());
-        let _place = call.services.passwords.place().map_err(OperationError::from)?;
+        let _place = call.services.passwords.place().await.map_err(OperationError::from)?;
         let user = self.user(call, login, password).await?;
         let made = self.begin(call, &user).await?;
         Ok(with_json(self.status, fill(&self.response, call, &made, &user.id, user.tenant.as_deref())))
