@@ -134,6 +134,12 @@ fn what_is_ended_in_a_flood_of_streams_is_ended() {
         assert_eq!(gate.client().request("DELETE", &path, &field, b"").status, 204, "round {round}");
         assert_eq!(status(), 401, "round {round}");
     }
+    // What was refused leaves nothing behind.
+    let refused = |gate: &Gate| gate.metric("keygate_rejections_total", &["reason=\"login_overloaded\""]);
+    let (memory, before) = (gate.memory_bytes(), refused(&gate));
+    gate.eventually("it goes on", |gate| refused(gate) > before + 10_000.0);
+    let more = gate.memory_bytes().saturating_sub(memory);
+    assert!(more < 48 << 20, "10,000 logins have left {more} bytes");
     assert!(flood.try_wait().unwrap().is_none(), "the flood has ended");
     flood.kill().unwrap();
     flood.wait().unwrap();

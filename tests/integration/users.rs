@@ -45,7 +45,7 @@ fn as_json(text: &str) -> Value {
 fn is_good(store: &Path, login: &'static str, password: &str) -> bool {
     let database = Database::open_existing(store).unwrap();
     let (_, stored) = database.read_blocking(move |store| store.user_and_hash_by_login(login)).unwrap().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let password = zeroize::Zeroizing::new(password.to_owned());
     runtime.block_on(async { Passwords::start().unwrap().verify(password, stored).await.unwrap().good })
 }

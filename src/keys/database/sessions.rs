@@ -21,6 +21,9 @@ use crate::secret::Digest;
 /// Sessions there may be at a time, of all customers together.
 pub const SESSIONS_MAX: usize = 100_000;
 
+/// Sessions of one tenant among them, so that no tenant's key can leave none for the others.
+pub const SESSIONS_OF_ONE_MAX: usize = SESSIONS_MAX / 2;
+
 const SELECT: &str =
     "SELECT sequence, id, digest, tenant, environment, customer, created_us, expires_us, revision FROM sessions ";
 
@@ -131,10 +134,10 @@ impl Writer<'_> {
     /// # Errors
     ///
     /// [`DatabaseError::Invalid`] with all faults; [`DatabaseError::TooManySessions`] if there are [`SESSIONS_MAX`] that
-    /// are not over; [`DatabaseError::SecretTaken`].
+    /// are not over, or [`SESSIONS_OF_ONE_MAX`] of this tenant; [`DatabaseError::SecretTaken`].
     pub fn create_session(&self, session: NewSession) -> Result<SessionRecord, DatabaseError> {
         check(&session)?;
-        self.make_room(SESSIONS_MAX)?;
+        self.make_room(session.tenant.as_deref(), SESSIONS_OF_ONE_MAX, SESSIONS_MAX)?;
         let NewSession { id, digest, tenant, environment, customer, expires } = session;
         if self.first("SELECT 1 FROM sessions WHERE digest = ?1", [digest.bytes()], |_| Ok(()))?.is_some() {
             return Err(DatabaseError::SecretTaken);
@@ -176,11 +179,17 @@ impl Writer<'_> {
         Ok(session)
     }
 
-    /// Says whether there may be one more. What is over gives way first.
-    pub(super) fn make_room(&self, most: usize) -> Result<(), DatabaseError> {
+    /// Says whether there may be one more: of `tenant` and of all. What is over gives way first.
+    pub(super) fn make_room(&self, tenant: Option<&str>, of_one: usize, of_all: usize) -> Result<(), DatabaseError> {
         let full = || -> Result<bool, DatabaseError> {
-            let count: i64 = self.one("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
-            Ok(usize::try_from(count).unwrap_or(usize::MAX) >= most)
+            let reached = |count: i64, most: usize| usize::try_from(count).unwrap_or(usize::MAX) >= most;
+            let all: i64 = self.one("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
+            // All of them are quickly counted; those of one are not, and no more than all.
+            if !reached(all, of_one) || reached(all, of_all) {
+                return Ok(reached(all, of_all));
+            }
+            let own: i64 = self.one("SELECT count(*) FROM sessions WHERE tenant IS ?1", [tenant], |row| row.get(0))?;
+            Ok(reached(own, of_one))
         };
         if full()? && (self.purge()? == 0 || full()?) {
             return Err(DatabaseError::TooManySessions);

@@ -109,12 +109,19 @@ fn there_are_no_more_sessions_than_there_may_be() {
         store.write(0, move |store| store.create_session(NewSession { expires: time(end), ..new(id, "c") }));
     }
     let full = "there are too many sessions; revoke some, or wait until they are over";
-    assert_eq!(store.refused(9, |store| store.make_room(3)), full);
-    store.write(9, |store| store.make_room(4));
+    let room = |most| move |store: &Writer<'_>| store.make_room(Some("another"), 1, most);
+    assert_eq!(store.refused(9, room(3)), full);
+    store.write(9, room(4));
     assert_eq!(ids(&store, SessionFilter::default()).len(), 3, "nothing is taken out before there is need");
-    store.write(10, |store| store.make_room(3));
+    store.write(10, room(3));
     assert_eq!(ids(&store, SessionFilter::default()), ["s2", "s3"], "what is over gives way");
-    assert_eq!(store.refused(10, |store| store.make_room(2)), full);
+    assert_eq!(store.refused(10, room(2)), full);
+    // One tenant has no more than its own share, and none is a tenant, too.
+    let tenant = store.database.read_blocking(|store| store.session("s2")).unwrap().tenant;
+    let of_one = |tenant: Option<String>, most| move |store: &Writer<'_>| store.make_room(tenant.as_deref(), most, 9);
+    assert_eq!(store.refused(10, of_one(tenant.clone(), 2)), full);
+    store.write(10, of_one(tenant, 3));
+    store.write(10, of_one(None, 1));
 }
 
 #[test]
