@@ -45,10 +45,10 @@ fn a_preflight_does_nothing() {
     // What a page asks for is not a method, or has none of these routes.
     for (method, path) in [("GET, DELETE", KEYS), ("", KEYS), ("\u{e9}", KEYS)] {
         let asks = [ORIGIN, ("Access-Control-Request-Method", method)];
-        assert_eq!(gate.client().request("OPTIONS", path, &asks, b"").status, 401, "{method:?} {path}");
+        assert_eq!(gate.client().request("OPTIONS", path, &asks, b"").status, 405, "{method:?} {path}");
     }
     // Without an origin it is no preflight.
-    assert_eq!(gate.client().request("OPTIONS", LOGIN, &[], b"").status, 401);
+    assert_eq!(gate.client().request("OPTIONS", LOGIN, &[], b"").status, 405);
     assert!(stand.upstream.received().is_empty());
     assert_eq!(stand.state(), before);
     // What goes on goes on as nobody.
@@ -76,7 +76,7 @@ fn head_shows_what_get_would_and_changes_nothing() {
     let gate = stand.start();
     let (_, secret) = stand.key("--tenant acme");
     let before = stand.state();
-    for (path, status) in [(KEYS, 200), ("/.well-known/jwks.json", 200), ("/v1/customers/portal/c1", 200), (LOGIN, 200)]
+    for (path, status) in [(KEYS, 200), ("/.well-known/jwks.json", 200), ("/v1/customers/portal/c1", 405), (LOGIN, 405)]
     {
         let mut client = gate.client();
         let response = client.request("HEAD", path, &[("X-API-Key", &secret)], b"");
