@@ -31,6 +31,7 @@ mod hostile;
 mod kills;
 mod limits;
 mod management;
+mod messages;
 mod operations;
 mod policy;
 mod programs;
