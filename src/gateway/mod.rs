@@ -290,8 +290,10 @@ impl Heard {
         let grpc = self.grpc && !record.is_of_operation();
         let mut response = policy.refusals.write(rejection, Manner { request_id, grpc, tokens_alone });
         self.open(policy, &mut response);
-        if self.content && !record.has_read_content() && self.version != Version::HTTP_2 {
-            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection.
+        let unread = self.content && !record.has_read_content();
+        if (unread || matches!(rejection, Rejection::Message(_))) && self.version != Version::HTTP_2 {
+            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection. So
+            // does what follows a request that can be read in two ways.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

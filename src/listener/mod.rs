@@ -16,7 +16,8 @@
 //! Everything a peer sends has a bound in bytes and a bound in time ([`Settings`]); whatever is turned away is told to
 //! the [`Observer`], because hyper and TLS answer such peers by themselves and no request would ever show it.
 //!
-//! Never in this part: what a request means. No field of a request is read here.
+//! Never in this part: what a request means. Two fields are looked at here, and only for whether both frame the same
+//! request: hyper forgets that (`framing`).
 
 mod settings;
 pub use settings::{Maxima, ProxyProtocol, Settings, Timeouts};
@@ -37,6 +38,8 @@ mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
 
 mod activity;
+mod framing;
+pub use framing::Doubt;
 mod goodbye;
 mod http;
 mod watchdog;
