@@ -39,6 +39,7 @@ pub mod path;
 pub mod pattern;
 pub mod permission;
 pub mod record;
+pub mod room;
 pub mod trailers;
 pub mod upstream;
 
@@ -151,6 +152,7 @@ impl Gateway {
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
         let request_id = correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names);
         record.named(request_id);
+        record.find_room(policy.in_flight_max)?;
 
         policy.head_maxima.check(&request)?;
         let target = Target::of(&request)?;
@@ -322,7 +324,7 @@ impl Heard {
 /// Counts a request that was refused before anybody knew whom it was from against its address. Once that allowance is
 /// spent, the answer is that and no longer what was wrong.
 fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Record) -> Rejection {
-    if record.is_authenticated() {
+    if record.is_authenticated() || matches!(rejection, Rejection::Overloaded(_)) {
         return rejection;
     }
     match charge_unauthenticated(&policy.unauthenticated, record.client(), now) {

@@ -3,6 +3,7 @@
 //! ```text
 //! bind          one listening socket for each worker, all at the same address
 //! accept        the loop of one socket; more connections than we want are turned away here
+//! crowd         how many of them one client has
 //! connection    one connection, step by step:
 //!                 proxy_protocol   who is behind the load balancer
 //!                 tls              which certificate, which client
@@ -28,6 +29,7 @@ mod accept;
 pub use accept::{Listener, serve};
 
 mod connection;
+mod crowd;
 mod socket;
 
 mod proxy_protocol;

@@ -27,6 +27,7 @@ mod fields;
 mod flood;
 mod forging;
 mod framing;
+mod guards;
 mod hostile;
 mod kills;
 mod limits;
