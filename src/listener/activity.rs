@@ -10,13 +10,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::takeover::Takeover;
 use crate::moment::monotonic_ns;
 
 /// Bytes of an HTTP/2 preface and of the smallest SETTINGS frame that must follow it (RFC 9113, section 3.4).
@@ -51,6 +52,10 @@ pub(super) struct Activity {
     write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
     ended: AtomicBool,
+    /// Streams that have left HTTP. They are in flight, and never wait for the client as a response does.
+    tunnels: AtomicU32,
+    /// What goes on with an HTTP/1.1 connection that has left HTTP.
+    takeover: Mutex<Option<Takeover>>,
 }
 
 impl Activity {
@@ -70,7 +75,14 @@ impl Activity {
             writes: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            tunnels: AtomicU32::new(0),
+            takeover: Mutex::new(None),
         }
+    }
+
+    /// What goes on with this HTTP/1.1 connection, if it has left HTTP.
+    pub(super) fn takeover(&self) -> Option<Takeover> {
+        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -122,7 +134,8 @@ impl Activity {
     /// If all responses wait for the client to take a frame: how many frames were given before that.
     pub(super) fn stalled_after_frames(&self) -> Option<u64> {
         let waiting = self.waiting_for_client.load(Relaxed);
-        (waiting > 0 && waiting == self.in_flight.load(Relaxed)).then(|| self.frames.load(Relaxed))
+        let responses = self.in_flight.load(Relaxed).wrapping_sub(self.tunnels.load(Relaxed));
+        (waiting > 0 && waiting == responses).then(|| self.frames.load(Relaxed))
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -165,6 +178,7 @@ pub(super) struct InFlight {
     activity: Arc<Activity>,
     is_http1: bool,
     waits_for_client: bool,
+    is_tunnel: bool,
 }
 
 impl InFlight {
@@ -174,7 +188,25 @@ impl InFlight {
         activity.head_bytes.store(false, Relaxed);
         activity.last_had_body.store(has_body, Relaxed);
         activity.last_was_http10.store(version < Version::HTTP_11, Relaxed);
-        Self { activity: Arc::clone(activity), is_http1: version < Version::HTTP_2, waits_for_client: false }
+        Self {
+            activity: Arc::clone(activity),
+            is_http1: version < Version::HTTP_2,
+            waits_for_client: false,
+            is_tunnel: false,
+        }
+    }
+
+    /// Leaves the connection to `takeover` once HTTP is done with it.
+    pub(super) fn give_over(&self, takeover: Takeover) {
+        *self.activity.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
+    }
+
+    /// From now on it is a stream that has left HTTP.
+    pub(super) fn of_tunnel(mut self) -> Self {
+        self.asked_for_frame();
+        self.activity.tunnels.fetch_add(1, Relaxed);
+        self.is_tunnel = true;
+        self
     }
 
     /// Whether its response must say that no other will follow on this connection.
@@ -203,6 +235,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.asked_for_frame();
+        if self.is_tunnel {
+            self.activity.tunnels.fetch_sub(1, Relaxed);
+        }
         if self.activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             self.activity.head_bytes.store(false, Relaxed);
             self.activity.idle_since.store(monotonic_ns(), Relaxed);

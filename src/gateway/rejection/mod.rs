@@ -22,6 +22,7 @@ use crate::gateway::permission::Permission;
 use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
 use crate::gateway::route::NoRoute;
+use crate::gateway::upgrade::NotUpgradable;
 use crate::gateway::upstream::UpstreamError;
 use crate::webhooks::SignatureError;
 
@@ -70,6 +71,9 @@ pub enum Rejection {
     /// So much content is held for others that there is no room for this.
     #[error("there is no room for more content that has to be seen whole")]
     ContentCrowded,
+    /// Another protocol was asked for that cannot be had.
+    #[error(transparent)]
+    Upgrade(#[from] NotUpgradable),
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -99,6 +103,7 @@ impl Rejection {
             | Self::ContentStalled
             | Self::ContentBroken
             | Self::ContentCrowded
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -125,6 +130,7 @@ impl Rejection {
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         }
