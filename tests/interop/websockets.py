@@ -20,6 +20,10 @@ async def echo(connection):
             await connection.close(4000, "as asked")
 
 
+def chosen(_connection, offered):
+    return "chat" if "chat" in offered else None
+
+
 def tls():
     if told["ca"] is None:
         return None
@@ -92,7 +96,7 @@ async def closing():
 
 
 async def main():
-    async with serve(echo, "127.0.0.1", told["upstream"], max_size=None, subprotocols=["chat"]):
+    async with serve(echo, "127.0.0.1", told["upstream"], max_size=None, select_subprotocol=chosen):
         said["sizes"] = await sizes("deflate") + await sizes(None)
         said["burst"] = await burst(5000)
         said["many"] = await many(50)
