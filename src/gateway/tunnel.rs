@@ -82,6 +82,8 @@ impl Tunnel {
         let mut alarm = pin!(sleep(pump.next_look()));
         let end = poll_fn(|cx| pump.poll(cx, &mut client, &mut upstream, alarm.as_mut(), &mut counted)).await;
         counted.end = end;
+        // Who hears of the end finds it counted.
+        drop(counted);
         if matches!(end, TunnelEnd::Idle | TunnelEnd::Stalled | TunnelEnd::Forbidden) {
             // Both hear an end, not a failure. Whoever does not take it is cut off.
             let farewell = async { tokio::join!(client.shutdown(), upstream.shutdown()) };

@@ -22,6 +22,7 @@ use pin_project_lite::pin_project;
 
 use super::accept::Door;
 use super::activity::{Activity, InFlight, Watched};
+use super::framing::Framing;
 use super::socket::Wire;
 use super::takeover::{GivenOver, Takeover, TakesOver};
 use super::watchdog::Conversation;
@@ -96,13 +97,13 @@ impl Protocols {
 
     /// Speaks HTTP/1.1 on `wire`.
     pub(super) fn http1<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http1<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        let watched = Watched::new(wire, Arc::clone(&requests.activity), Framing::new());
         self.http1.serve_connection(TokioIo::new(watched), requests)
     }
 
     /// Speaks HTTP/2 on `wire`.
     pub(super) fn http2<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http2<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        let watched = Watched::new(wire, Arc::clone(&requests.activity), Framing::of_no_interest());
         self.http2.serve_connection(TokioIo::new(watched), requests)
     }
 }
@@ -173,6 +174,9 @@ impl<S: Respond, O: Observer> Service<Request<Incoming>> for Requests<S, O> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::begin(&self.activity, request.version(), !request.body().is_end_stream());
+        if let Some(doubt) = self.activity.doubt() {
+            request.extensions_mut().insert(doubt);
+        }
         // An HTTP/1.1 connection is taken back as a whole; a stream has to be asked for (RFC 8441, section 4).
         let connect = request.method() == Method::CONNECT && request.version() == Version::HTTP_2;
         let stream = connect.then(|| hyper::upgrade::on(&mut request));
