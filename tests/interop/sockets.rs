@@ -15,12 +15,15 @@ fn the_library_websockets_is_carried_unchanged_in_the_clear_and_over_tls() {
             "routes:\n  - { name: live, paths: [\"/live/{*rest}\"], access: api_key, upgrade: [websocket] }\n  \
              - { name: rest, paths: [\"/{*rest}\"], access: api_key }",
         );
-        let gate = if tls { setup.tls() } else { setup }.start();
+        let over_tls =
+            format!("upstream: {{ url: \"https://localhost:{}\", tls: {{ ca: tls.crt }} }}", upstream.port());
+        let gate = if tls { setup.tls().upstream(&over_tls) } else { setup }.start();
         let said = Library::Websockets.run(&json!({
             "port": gate.address.port(),
             "upstream": upstream.port(),
             "key": alice.secret,
             "ca": tls.then(|| gate.file("tls.crt")),
+            "private": gate.file("tls.key"),
         }));
         assert_eq!(said["sizes"], 48, "{said}");
         assert_eq!((&said["burst"], &said["many"]), (&json!(5000), &json!(50)), "{said}");

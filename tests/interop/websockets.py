@@ -95,8 +95,16 @@ async def closing():
             return [closed.rcvd.code, closed.rcvd.reason]
 
 
+def served_over():
+    if told["ca"] is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(told["ca"], told["private"])
+    return context
+
+
 async def main():
-    async with serve(echo, "127.0.0.1", told["upstream"], max_size=None, select_subprotocol=chosen):
+    async with serve(echo, "127.0.0.1", told["upstream"], ssl=served_over(), max_size=None, select_subprotocol=chosen):
         said["sizes"] = await sizes("deflate") + await sizes(None)
         said["burst"] = await burst(5000)
         said["many"] = await many(50)
