@@ -57,8 +57,6 @@ pub(super) struct Activity {
     tunnels: AtomicU32,
     /// What goes on with an HTTP/1.1 connection that has left HTTP.
     takeover: Mutex<Option<Takeover>>,
-    /// The connection speaks another protocol from now on.
-    switched: AtomicBool,
     /// The number of the request, from 1 on, whose framing is doubtful, and why.
     doubt: OnceLock<(u64, Doubt)>,
 }
@@ -82,7 +80,6 @@ impl Activity {
             ended: AtomicBool::new(false),
             tunnels: AtomicU32::new(0),
             takeover: Mutex::new(None),
-            switched: AtomicBool::new(false),
             doubt: OnceLock::new(),
         }
     }
@@ -213,9 +210,8 @@ impl InFlight {
         }
     }
 
-    /// Leaves the connection to `takeover` once HTTP is done with it. What is read from now on is no HTTP.
+    /// Leaves the connection to `takeover` once HTTP is done with it.
     pub(super) fn give_over(&self, takeover: Takeover) {
-        self.activity.switched.store(true, Relaxed);
         *self.activity.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
     }
 
@@ -278,9 +274,6 @@ impl<T> Watched<T> {
 
     /// Looks at what was read. Behind a doubt there is nothing for hyper.
     fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        if self.activity.switched.load(Relaxed) {
-            self.framing.leave();
-        }
         let Some((doubt, good)) = self.framing.look(&buffer.filled()[before..]) else { return Ok(()) };
         let _ = self.activity.doubt.set((self.framing.request(), doubt));
         buffer.set_filled(before + good);
