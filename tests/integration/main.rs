@@ -39,5 +39,6 @@ mod programs;
 mod races;
 mod reload;
 mod transport;
+mod upgrades;
 mod users;
 mod wrong_input;

@@ -18,6 +18,8 @@ pub(crate) enum Library {
     PyJwt,
     /// `jose`, for JavaScript.
     Jose,
+    /// `websockets`.
+    Websockets,
 }
 
 impl Library {
@@ -42,6 +44,7 @@ impl Library {
         match self {
             Self::Flexprice => python(include_str!("flexprice.py")),
             Self::PyJwt => python(include_str!("pyjwt.py")),
+            Self::Websockets => python(include_str!("websockets.py")),
             Self::Jose => {
                 // A program on the command line finds packages from where it is run.
                 let mut command = Command::new("node");

@@ -25,4 +25,5 @@ mod upstream;
 
 mod clients;
 mod library;
+mod sockets;
 mod tokens;
