@@ -11,10 +11,10 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
-use super::path::normal_form;
+use super::path::{careless_reading, normal_form};
 
 /// The request could be read in more than one way, or not at all.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MalformedMessage(pub &'static str);
 
@@ -57,16 +57,20 @@ pub struct Target {
     pub authority: Option<Authority>,
     /// Path and query in origin form, the path in its normal form (see [`super::path`]).
     pub path_and_query: PathAndQuery,
+    /// Another path that a careless server could read in this one (see [`super::path::careless_reading`]).
+    pub other_reading: Option<String>,
 }
 
 impl Target {
-    /// The target as the client wrote it, for the log of a request that does not get further.
+    /// The target as the client wrote it, for the log of a request that does not get further; without an authority that
+    /// has user information, which is often a secret.
     #[must_use]
     pub fn unchecked<B>(request: &Request<B>) -> Self {
         let path_and_query = request.uri().path_and_query().cloned();
         Self {
-            authority: request.uri().authority().cloned(),
+            authority: request.uri().authority().filter(|authority| !authority.as_str().contains('@')).cloned(),
             path_and_query: path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")),
+            other_reading: None,
         }
     }
 
@@ -84,7 +88,9 @@ impl Target {
         check_edges(request)?;
         let host = host(request)?;
         let uri = request.uri();
-        check_form(uri)?;
+        check_form(request.version(), uri)?;
+        // RFC 9112, section 3.2: also where an absolute target says which.
+        let is_named = host.is_some() || (uri.authority().is_some() && request.version() == Version::HTTP_2);
         let authority = match uri.authority() {
             // RFC 9112, section 3.2.2: the authority of an absolute target replaces `Host`. In HTTP/2 the two must
             // agree (RFC 9113, section 8.3.1).
@@ -98,33 +104,45 @@ impl Target {
             }
             None => host,
         };
-        if authority.is_none() && request.version() != Version::HTTP_10 {
+        if !is_named && request.version() != Version::HTTP_10 {
             return Err(MalformedMessage("Host is missing"));
         }
-        Ok(Self { authority, path_and_query: normal_target(uri)? })
+        let (path_and_query, other_reading) = normal_target(uri)?;
+        Ok(Self { authority, path_and_query, other_reading })
     }
 }
 
-/// The path in its normal form, and the query as it came.
-fn normal_target(uri: &Uri) -> Result<PathAndQuery, MalformedMessage> {
+/// The path in its normal form and the query as it came; beside them what else could be read in the path.
+fn normal_target(uri: &Uri) -> Result<(PathAndQuery, Option<String>), MalformedMessage> {
     // A path without a byte, as in `http://a#b`, calls itself `/` and is written as nothing.
     let Some(path_and_query) = uri.path_and_query().filter(|target| target.as_str() != "/") else {
-        return Ok(PathAndQuery::from_static("/"));
+        return Ok((PathAndQuery::from_static("/"), None));
     };
     let path = normal_form(path_and_query.path())?;
+    let other_reading = match &path {
+        // It came in its normal form, beyond doubt.
+        Cow::Borrowed(_) => None,
+        Cow::Owned(path) => careless_reading(path)?,
+    };
     // An absolute target may come without a path at all; on the wire it has one (RFC 9112, section 3.2.1).
     if matches!(path, Cow::Borrowed(_)) && path_and_query.as_str().starts_with('/') {
-        return Ok(path_and_query.clone());
+        return Ok((path_and_query.clone(), None));
     }
     match path_and_query.query() {
         Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
         None => PathAndQuery::try_from(path.into_owned()),
     }
+    .map(|target| (target, other_reading))
     .map_err(|_| MalformedMessage("the target is malformed"))
 }
 
 /// A target is a path or an absolute URL of HTTP; the other forms are for other methods (RFC 9112, section 3.2).
-fn check_form(uri: &Uri) -> Result<(), MalformedMessage> {
+fn check_form(version: Version, uri: &Uri) -> Result<(), MalformedMessage> {
+    // RFC 9113, section 8.3.1: the path of HTTP/2 is never left out.
+    let begins = uri.path_and_query().is_some_and(|target| target.as_str().starts_with('/'));
+    if version == Version::HTTP_2 && !begins {
+        return Err(MalformedMessage("the target is not a path"));
+    }
     match (uri.scheme_str(), uri.authority()) {
         (None, None) | (Some("http" | "https"), Some(_)) => Ok(()),
         _ => Err(MalformedMessage("the target is neither a path nor a URL of HTTP")),
@@ -142,16 +160,17 @@ fn check_content_length<B>(request: &Request<B>) -> Result<(), MalformedMessage>
     }
 }
 
-/// In HTTP/2 a value has no white space at its edges (RFC 9113, section 8.2.1); in HTTP/1.1 it was taken off.
+/// In HTTP/2 a value has no white space at its edges (RFC 9113, section 8.2.1); in HTTP/1.1 it was taken off. Nor is a
+/// quotation mark part of a name (RFC 9110, section 5.6.2), which the library lets through in HTTP/2 alone.
 fn check_edges<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     if request.version() == Version::HTTP_2
-        && request.headers().values().any(|value| {
+        && request.headers().iter().any(|(name, value)| {
             let value = value.as_bytes();
-            blank(value.first()) || blank(value.last())
+            blank(value.first()) || blank(value.last()) || name.as_str().contains('"')
         })
     {
-        return Err(MalformedMessage("white space at the edge of a value"));
+        return Err(MalformedMessage("a name that is no token, or white space at the edge of a value"));
     }
     Ok(())
 }

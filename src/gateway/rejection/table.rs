@@ -30,7 +30,7 @@ impl Rejection {
     #[must_use]
     pub const fn row(&self) -> Row {
         match self {
-            Self::Message(_) => {
+            Self::Message(_) | Self::Route(NoRoute::Disputed) => {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
             // RFC 6585, section 5.
