@@ -11,7 +11,8 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
-use super::path::{careless_reading, normal_form};
+use super::path::{careless_reading, normal_form, push};
+use crate::listener::Doubt;
 
 /// The request could be read in more than one way, or not at all.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +75,19 @@ impl Target {
         }
     }
 
+    /// The same in memory of its own, to be kept for longer than a request lasts.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let authority = self.authority.as_ref().map(|authority| authority.as_str().parse());
+        let path_and_query = self.path_and_query.as_str().parse();
+        // What was parsed once is parsed again.
+        Self {
+            authority: authority.and_then(Result::ok),
+            path_and_query: path_and_query.unwrap_or_else(|_| PathAndQuery::from_static("/")),
+            other_reading: self.other_reading.clone(),
+        }
+    }
+
     /// Reads the target of a request, and refuses a request that is ambiguous about it or about its own length.
     ///
     /// # Errors
@@ -83,12 +97,15 @@ impl Target {
         if *request.method() == Method::CONNECT {
             return Err(MalformedMessage("CONNECT is not for a gateway"));
         }
+        if let Some(doubt) = request.extensions().get::<Doubt>() {
+            return Err(MalformedMessage(doubt.0));
+        }
         check_transfer_encoding(request)?;
         check_content_length(request)?;
-        check_edges(request)?;
+        check_fields(request)?;
         let host = host(request)?;
         let uri = request.uri();
-        check_form(request.version(), uri)?;
+        check_form(uri, request.version())?;
         // RFC 9112, section 3.2: also where an absolute target says which.
         let is_named = host.is_some() || (uri.authority().is_some() && request.version() == Version::HTTP_2);
         let authority = match uri.authority() {
@@ -112,7 +129,7 @@ impl Target {
     }
 }
 
-/// The path in its normal form and the query as it came; beside them what else could be read in the path.
+/// The path in its normal form and the query as it came, but in ASCII; beside them what else could be read in the path.
 fn normal_target(uri: &Uri) -> Result<(PathAndQuery, Option<String>), MalformedMessage> {
     // A path without a byte, as in `http://a#b`, calls itself `/` and is written as nothing.
     let Some(path_and_query) = uri.path_and_query().filter(|target| target.as_str() != "/") else {
@@ -125,23 +142,31 @@ fn normal_target(uri: &Uri) -> Result<(PathAndQuery, Option<String>), MalformedM
         Cow::Owned(path) => careless_reading(path)?,
     };
     // An absolute target may come without a path at all; on the wire it has one (RFC 9112, section 3.2.1).
-    if matches!(path, Cow::Borrowed(_)) && path_and_query.as_str().starts_with('/') {
+    let query_is_ascii = path_and_query.query().is_none_or(str::is_ascii);
+    if matches!(path, Cow::Borrowed(_)) && path_and_query.as_str().starts_with('/') && query_is_ascii {
         return Ok((path_and_query.clone(), None));
     }
     match path_and_query.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        Some(query) => PathAndQuery::try_from(format!("{path}?{}", escaped_query(query))),
         None => PathAndQuery::try_from(path.into_owned()),
     }
     .map(|target| (target, other_reading))
     .map_err(|_| MalformedMessage("the target is malformed"))
 }
 
-/// A target is a path or an absolute URL of HTTP; the other forms are for other methods (RFC 9112, section 3.2).
-fn check_form(version: Version, uri: &Uri) -> Result<(), MalformedMessage> {
-    // RFC 9113, section 8.3.1: the path of HTTP/2 is never left out.
-    let begins = uri.path_and_query().is_some_and(|target| target.as_str().starts_with('/'));
-    if version == Version::HTTP_2 && !begins {
-        return Err(MalformedMessage("the target is not a path"));
+/// The query with escapes for what is not ASCII: the first line of a request is (RFC 9112, section 3.2).
+fn escaped_query(query: &str) -> String {
+    query.bytes().fold(String::with_capacity(query.len()), |mut text, byte| {
+        push(&mut text, byte, byte.is_ascii());
+        text
+    })
+}
+
+/// A target is a path or an absolute URL of HTTP; the other forms are for other methods (RFC 9112, section 3.2). In
+/// HTTP/2 there is a path always (RFC 9113, section 8.3.1), where an absolute URL may have a query alone.
+fn check_form(uri: &Uri, version: Version) -> Result<(), MalformedMessage> {
+    if version == Version::HTTP_2 && uri.path_and_query().is_none_or(|path| !path.as_str().starts_with('/')) {
+        return Err(MalformedMessage(":path is not a path"));
     }
     match (uri.scheme_str(), uri.authority()) {
         (None, None) | (Some("http" | "https"), Some(_)) => Ok(()),
@@ -160,17 +185,21 @@ fn check_content_length<B>(request: &Request<B>) -> Result<(), MalformedMessage>
     }
 }
 
-/// In HTTP/2 a value has no white space at its edges (RFC 9113, section 8.2.1); in HTTP/1.1 it was taken off. Nor is a
-/// quotation mark part of a name (RFC 9110, section 5.6.2), which the library lets through in HTTP/2 alone.
-fn check_edges<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
+/// In HTTP/2 a value has no white space at its edges, and a name is a token (RFC 9113, section 8.2.1); in HTTP/1.1 hyper
+/// has taken off the one and seen to the other. A [`http::HeaderName`] may hold a quotation mark, which no token has.
+fn check_fields<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
+    if request.version() != Version::HTTP_2 {
+        return Ok(());
+    }
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    if request.version() == Version::HTTP_2
-        && request.headers().iter().any(|(name, value)| {
-            let value = value.as_bytes();
-            blank(value.first()) || blank(value.last()) || name.as_str().contains('"')
-        })
-    {
-        return Err(MalformedMessage("a name that is no token, or white space at the edge of a value"));
+    for (name, value) in request.headers() {
+        if name.as_str().contains('"') {
+            return Err(MalformedMessage("the name of a field is no token"));
+        }
+        let value = value.as_bytes();
+        if blank(value.first()) || blank(value.last()) {
+            return Err(MalformedMessage("white space at the edge of a value"));
+        }
     }
     Ok(())
 }

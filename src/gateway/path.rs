@@ -199,7 +199,7 @@ fn unescaped(raw: &str) -> Result<String, MalformedMessage> {
 }
 
 /// Writes a byte as it is or as an escape.
-fn push(text: &mut String, byte: u8, as_it_is: bool) {
+pub(super) fn push(text: &mut String, byte: u8, as_it_is: bool) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     if as_it_is {
         text.push(char::from(byte));

@@ -15,13 +15,14 @@ use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::rejection::{Reason, Rejection};
+use super::room::{Overloaded, Place, Room};
 use super::route::{Accepted, Access, Destination, Route};
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
 use crate::moment::{Moment, monotonic_ns};
 use crate::telemetry::access_log::{AccessLine, AccessLog};
-use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source};
+use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source, TunnelSide};
 
 /// The status that stands in the log for a client that went away before it had its response. It is never sent.
 const CLIENT_GONE: u16 = 499;
@@ -39,11 +40,14 @@ pub struct Desk {
     pub access_log: Option<Arc<AccessLog>>,
     /// Where names of requests come from.
     pub names: Names,
+    /// Room for requests, the same for all workers.
+    pub room: Arc<Room>,
 }
 
 /// The record of one request.
 pub struct Record {
     desk: Arc<Desk>,
+    place: Option<Place>,
     started: Moment,
     method: Method,
     version: Version,
@@ -68,6 +72,7 @@ pub struct Record {
     answered_ns: u64,
     responded_ns: u64,
     response_bytes: u64,
+    tunnels: bool,
 }
 
 impl Record {
@@ -76,6 +81,7 @@ impl Record {
         desk.shard.in_flight_add(1);
         Box::new(Self {
             desk: Arc::clone(desk),
+            place: None,
             started: now,
             method: request.method().clone(),
             version: request.version(),
@@ -101,7 +107,18 @@ impl Record {
             answered_ns: 0,
             responded_ns: 0,
             response_bytes: 0,
+            tunnels: false,
         })
+    }
+
+    /// Takes a place among the requests in flight, which is given back when the record is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`] if `max` are in flight.
+    pub fn find_room(&mut self, max: usize) -> Result<(), Overloaded> {
+        self.place = Some(self.desk.room.enter(self.desk.worker, max).ok_or(Overloaded)?);
+        Ok(())
     }
 
     /// The worker's desk.
@@ -223,6 +240,21 @@ impl Record {
         }
     }
 
+    /// Notes that the request goes on in another protocol. Its record is kept for long, and must not hold on to the head
+    /// that it was read from.
+    pub fn tunnels(&mut self) {
+        self.tunnels = true;
+        self.target = self.target.as_ref().map(Target::detached);
+    }
+
+    /// Notes bytes that went through its tunnel.
+    pub const fn moved(&mut self, from: TunnelSide, bytes: u64) {
+        match from {
+            TunnelSide::Client => self.request_bytes += bytes,
+            TunnelSide::Upstream => self.response_bytes += bytes,
+        }
+    }
+
     /// Notes the head of the response, as it goes to the client.
     pub fn responded(&mut self, status: StatusCode, source: Source) {
         self.status = status.as_u16();
@@ -239,7 +271,7 @@ impl Record {
     pub fn response_broke_off(&mut self, error: &BodyError) {
         let reason = match error {
             BodyError::Stalled => Reason::UpstreamTimeout,
-            BodyError::Broken(_) | BodyError::TooLarge => Reason::UpstreamReset,
+            BodyError::Broken(_) | BodyError::TooLarge | BodyError::EmptyTrailers => Reason::UpstreamReset,
         };
         self.reason = Some(reason);
         self.desk.shard.rejected(reason as usize);
@@ -278,7 +310,8 @@ impl Record {
             method: MethodLabel::from(&self.method),
             status: self.status,
             source: self.source,
-            request_ns,
+            // How long a tunnel lasts says nothing of how quickly requests are answered.
+            request_ns: if self.tunnels { head_ns } else { request_ns },
             upstream_ns,
             overhead_ns,
             request_bytes,
@@ -317,6 +350,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.desk.shard.in_flight_add(-1);
+        if let Some(place) = &self.place {
+            self.desk.room.leave(self.desk.worker, place);
+        }
         self.write();
     }
 }

@@ -113,6 +113,8 @@ pub struct RouteLimit {
     pub counts: Counts,
     /// What one request costs.
     pub cost: u32,
+    /// Bits of an IPv6 address that count as one client address.
+    pub ipv6_prefix_bits: u8,
 }
 
 /// One route.
@@ -131,6 +133,8 @@ pub struct Route {
     pub patterns: Vec<Pattern>,
     /// Where it leads.
     pub destination: Destination,
+    /// Whether its clients may go on in WebSocket (RFC 6455).
+    pub websocket: bool,
 }
 
 /// Two routes are for the same requests.

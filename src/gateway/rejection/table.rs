@@ -30,6 +30,11 @@ impl Rejection {
     #[must_use]
     pub const fn row(&self) -> Row {
         match self {
+            Self::Overloaded(_) => row(
+                Reason::Overloaded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many requests are being answered; try again in a moment",
+            ),
             Self::Message(_) | Self::Route(NoRoute::Disputed) => {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
@@ -73,6 +78,12 @@ impl Rejection {
                 Reason::ContentOverloaded,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too much is being sent; try again in a moment",
+            ),
+            // RFC 9110, section 15.6.2, as RFC 9220, section 3, has it for the same request in HTTP/3.
+            Self::Upgrade(_) => row(
+                Reason::UpgradeUnsupported,
+                StatusCode::NOT_IMPLEMENTED,
+                "This path does not go on in another protocol",
             ),
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),

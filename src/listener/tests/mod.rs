@@ -32,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::takeover::{Takeover, TakesOver};
 use super::{
     ConnectionInfo, Drain, HandshakeFailure, Listener, Maxima, Observer, Refusal, Settings, Timeouts, TlsStore, bind,
     serve,
@@ -51,14 +52,23 @@ const LARGE_BYTES: usize = 64 * 1024 * 1024;
 
 type TestBody = UnsyncBoxBody<Bytes, io::Error>;
 
-fn settings() -> Settings {
+pub(in crate::listener) fn settings() -> Settings {
     Settings {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         proxy_protocol: None,
         http2: true,
         prior_knowledge: false,
+        extended_connect: false,
         timeouts: Timeouts { tls_handshake: LONG, request_head: LONG, idle: LONG, write: LONG },
-        maxima: Maxima { head_bytes: 16 * 1024, fields: 100, connections: 100, streams: 10 },
+        maxima: Maxima {
+            head_bytes: 16 * 1024,
+            fields: 100,
+            connections: 100,
+            connections_per_address: 100,
+            ipv6_prefix_bits: 64,
+            streams: 10,
+        },
+        proxies: Vec::new(),
     }
 }
 
@@ -154,6 +164,12 @@ async fn answer(request: Request<Incoming>, info: Arc<ConnectionInfo>, gate: Arc
         _ => text(format!("{info:?}")),
     };
     response.body(body).unwrap()
+}
+
+impl TakesOver for TestBody {
+    fn take_over(&mut self) -> Option<Takeover> {
+        None
+    }
 }
 
 /// A body of [`LARGE_BYTES`].
