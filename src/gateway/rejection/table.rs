@@ -35,7 +35,7 @@ impl Rejection {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many requests are being answered; try again in a moment",
             ),
-            Self::Message(_) => {
+            Self::Message(_) | Self::Route(NoRoute::Disputed) => {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
             // RFC 6585, section 5.
