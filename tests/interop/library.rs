@@ -18,6 +18,8 @@ pub(crate) enum Library {
     PyJwt,
     /// `jose`, for JavaScript.
     Jose,
+    /// `grpcio`, gRPC's own client and server for Python.
+    Grpc,
 }
 
 impl Library {
@@ -38,10 +40,22 @@ impl Library {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Runs a program that consists of cases; all `count` of them must end well.
+    #[track_caller]
+    pub(crate) fn run_cases(self, input: &Value, count: usize) {
+        let ended = self.run(input);
+        let ended = ended.as_object().unwrap();
+        let failed: Vec<_> = ended.iter().filter_map(|(name, how)| Some((name, how.as_str()?))).collect();
+        let told: String = failed.iter().map(|(name, how)| format!("{name}:\n{how}\n")).collect();
+        assert!(failed.is_empty(), "{self:?}: {} of {} cases failed\n{told}", failed.len(), ended.len());
+        assert_eq!(ended.len(), count, "{self:?}: so many cases have run");
+    }
+
     fn command(self) -> Command {
         match self {
             Self::Flexprice => python(include_str!("flexprice.py")),
             Self::PyJwt => python(include_str!("pyjwt.py")),
+            Self::Grpc => python(concat!(include_str!("cases.py"), include_str!("grpc.py"))),
             Self::Jose => {
                 // A program on the command line finds packages from where it is run.
                 let mut command = Command::new("node");

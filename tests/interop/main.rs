@@ -24,5 +24,8 @@ mod key;
 mod upstream;
 
 mod clients;
+mod grpc;
+mod commands;
 mod library;
+mod site;
 mod tokens;
