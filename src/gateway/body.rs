@@ -17,6 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::arriving::Arriving;
 use super::content::{Content, Held};
 use super::fields::{Framing, strip_response};
 use super::record::Record;
@@ -128,7 +129,7 @@ enum Going {
 
 #[derive(Debug)]
 struct Uploading {
-    incoming: Incoming,
+    arriving: Arriving,
     upload: Arc<Upload>,
     left_bytes: u64,
     watch: Watch,
@@ -144,20 +145,20 @@ impl RequestBody {
     /// The content that the upstream shall have.
     pub fn new(content: Content, bytes_max: u64, timeout: Duration) -> Self {
         match content {
-            Content::Coming(incoming) => Self::streaming(incoming, bytes_max, timeout),
+            Content::Coming(arriving) => Self::streaming(arriving, bytes_max, timeout),
             Content::Whole(held) if held.bytes().is_empty() => Self::empty(),
             Content::Whole(held) => Self(Some(Box::new(Going::Whole(held)))),
         }
     }
 
     /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above).
-    pub fn streaming(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Self {
-        if incoming.is_end_stream() {
+    pub fn streaming(arriving: Arriving, bytes_max: u64, timeout: Duration) -> Self {
+        if arriving.is_end_stream() {
             return Self::empty();
         }
         let upload = Arc::new(Upload::default());
         upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
-        let uploading = Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout) };
+        let uploading = Uploading { arriving, upload, left_bytes: bytes_max, watch: Watch::new(timeout) };
         Self(Some(Box::new(Going::Streaming(uploading))))
     }
 
@@ -188,7 +189,7 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => true,
             Some(Going::Whole(held)) => held.bytes().is_empty(),
-            Some(Going::Streaming(uploading)) => uploading.incoming.is_end_stream(),
+            Some(Going::Streaming(uploading)) => uploading.arriving.is_end_stream(),
         }
     }
 
@@ -196,14 +197,14 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => SizeHint::with_exact(0),
             Some(Going::Whole(held)) => SizeHint::with_exact(held.bytes().len() as u64),
-            Some(Going::Streaming(uploading)) => uploading.incoming.size_hint(),
+            Some(Going::Streaming(uploading)) => uploading.arriving.size_hint(),
         }
     }
 }
 
 impl Uploading {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match Pin::new(&mut self.arriving).poll_frame(cx) {
             // Trailers may be left out (RFC 9110, section 6.5.1), and a field that the gateway has not judged must not
             // arrive behind it: there are servers that take trailers for fields.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),

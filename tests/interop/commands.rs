@@ -187,7 +187,7 @@ fn curl_goes_on_with_a_download_and_with_an_upload() {
 fn curl_hears_that_an_upload_is_refused() {
     let place = Place::start(true);
     write(&place.gate, "large", &vec![b'x'; 9 * 1024 * 1024]);
-    for version in ["--http1.1"] {
+    for version in ["--http1.1", "--http2"] {
         for (row, more, expected) in [
             ("no key", &["-H", NOBODY, "-H", "Expect: 100-continue"][..], "401"),
             ("no key, without Expect", &["-H", NOBODY, "-H", "Expect:"], "401"),
@@ -199,7 +199,8 @@ fn curl_hears_that_an_upload_is_refused() {
             let (said, _) = place.curl_status("/echo", &told, b"");
             let (status, sent) = said.split_once(' ').unwrap();
             assert_eq!(status, expected, "{version} {row}");
-            if row == "no key" {
+            // In HTTP/2 this curl sends nothing about what it expects that would make it wait for the answer.
+            if row == "no key" && version == "--http1.1" {
                 assert_eq!(sent, "0", "{version} {row}: bytes sent");
             }
         }
