@@ -112,7 +112,9 @@ def open_channel(kind=grpc, options=()):
     options = [*(option for option in own if option[0] not in given), *options]
     if told["ca"] is None:
         return kind.insecure_channel(told["gate"], options=options)
-    return kind.secure_channel(told["gate"], grpc.ssl_channel_credentials(told["ca"].encode()), options=options)
+    with open(told["ca"], "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    return kind.secure_channel(told["gate"], credentials, options=options)
 
 
 def call(name, argument, fields=(KEY,), through=None, **more):

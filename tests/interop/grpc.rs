@@ -33,7 +33,7 @@ fn check(encrypted: bool) {
         false => setup.listen("listen: { address: '127.0.0.1:0', prior_knowledge: true }"),
     };
     let gate = setup.start();
-    let ca = encrypted.then(|| std::fs::read_to_string(gate.file("tls.crt")).unwrap());
+    let ca = encrypted.then(|| gate.file("tls.crt"));
     let address = format!("localhost:{}", gate.address.port());
     Library::Grpc.run_cases(&json!({ "gate": address, "upstream": socket, "ca": ca, "key": alice.secret }), CASES);
 }

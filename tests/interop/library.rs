@@ -20,6 +20,14 @@ pub(crate) enum Library {
     Jose,
     /// `grpcio`, gRPC's own client and server for Python.
     Grpc,
+    /// `requests`, `httpx` and `aiohttp`, for Python.
+    Http,
+    /// Node's own `fetch`, `https` and `http2`.
+    Fetch,
+    /// Python's `ssl`, which is OpenSSL, and records written by hand.
+    Encryption,
+    /// `sslyze`, which looks for what is weak in TLS.
+    Sslyze,
 }
 
 impl Library {
@@ -30,6 +38,10 @@ impl Library {
         // What is asked is on this machine, whatever stands between it and others.
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
+        }
+        // Node takes an authority of ours from nowhere else.
+        if let Some(ca) = input["ca"].as_str() {
+            command.env("NODE_EXTRA_CA_CERTS", ca);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -56,13 +68,11 @@ impl Library {
             Self::Flexprice => python(include_str!("flexprice.py")),
             Self::PyJwt => python(include_str!("pyjwt.py")),
             Self::Grpc => python(concat!(include_str!("cases.py"), include_str!("grpc.py"))),
-            Self::Jose => {
-                // A program on the command line finds packages from where it is run.
-                let mut command = Command::new("node");
-                command.args(["--input-type=module", "--eval", include_str!("jose.mjs")]);
-                command.current_dir(installed("node"));
-                command
-            }
+            Self::Http => python(concat!(include_str!("cases.py"), include_str!("http.py"))),
+            Self::Encryption => python(concat!(include_str!("cases.py"), include_str!("encryption.py"))),
+            Self::Sslyze => python(include_str!("sslyze.py")),
+            Self::Jose => node(include_str!("jose.mjs")),
+            Self::Fetch => node(include_str!("fetch.mjs")),
         }
     }
 }
@@ -71,6 +81,13 @@ fn python(program: &str) -> Command {
     let mut command = Command::new(installed("python").join("bin/python"));
     // Isolated: no variable and no folder of whoever runs this has a part in it.
     command.args(["-I", "-c", program]);
+    command
+}
+
+fn node(program: &str) -> Command {
+    // A program on the command line finds packages from where it is run.
+    let mut command = Command::new("node");
+    command.args(["--input-type=module", "--eval", program]).current_dir(installed("node"));
     command
 }
 

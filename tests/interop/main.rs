@@ -23,9 +23,12 @@ mod key;
 #[path = "../integration/upstream.rs"]
 mod upstream;
 
+mod certificates;
 mod clients;
-mod grpc;
 mod commands;
+mod encryption;
+mod grpc;
+mod http;
 mod library;
 mod site;
 mod tokens;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::json;
@@ -19,7 +20,9 @@ const SQUEEZED: &[u8] =
 
 /// The content of `/file`, in which no two places look alike.
 pub(crate) fn file() -> Vec<u8> {
-    (0_u32..).flat_map(|number| format!("{number:07}\n").into_bytes()).take(FILE_BYTES).collect()
+    static FILE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0_u32..).flat_map(|number| format!("{number:07}\n").into_bytes()).take(FILE_BYTES).collect());
+    FILE.clone()
 }
 
 /// SHA-256 in hexadecimal digits.
@@ -110,7 +113,7 @@ fn parts(stream: &mut TcpStream) -> Then {
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n");
     for part in ["one\n", "two\n", "three\n"] {
         let _ = write!(stream, "{:x}\r\n{part}\r\n", part.len());
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(100));
     }
     let _ = stream.write_all(b"0\r\nx-sum: 14\r\n\r\n");
     Then::Keep

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Everything is one [`rustls::ServerConfig`], built aside and swapped whole; a connection in the middle of its handshake
-//! keeps the one it began with. Versions are 1.2 and 1.3, cipher suites are rustls' (ECDHE with AEAD only), and early
-//! data is off: a replayed request is not ours to detect (RFC 8470).
+//! keeps the one it began with. Versions are 1.2 and 1.3, cipher suites are rustls' (ECDHE with AEAD only) in its order,
+//! the strongest first, and early data is off: a replayed request is not ours to detect (RFC 8470).
 //!
 //! Sessions are resumed by tickets whose keys live in this process. A resumed session does not verify the client's
 //! certificate again, so a change of the client authorities makes new ticket keys and forgets all sessions; a mere
@@ -295,6 +295,7 @@ impl Loaded {
         config.session_storage = Arc::clone(&sessions);
         config.send_tls13_tickets = 1;
         config.max_early_data_size = 0;
+        config.ignore_client_order = true;
 
         config.alpn_protocols = HTTP1.map(<[u8]>::to_vec).into();
         let http1 = Arc::new(config.clone());
