@@ -18,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::arriving::Arriving;
 use super::content::{Content, Held};
 use super::fields::Framing;
 use super::record::Record;
@@ -135,7 +136,7 @@ enum Going {
 
 #[derive(Debug)]
 struct Uploading {
-    incoming: Incoming,
+    arriving: Arriving,
     upload: Arc<Upload>,
     left_bytes: u64,
     watch: Watch,
@@ -152,8 +153,8 @@ impl RequestBody {
     /// The content that the upstream shall have, and of the fields behind it what `trailers` leave.
     pub fn new(content: Content, bytes_max: u64, timeout: Duration, trailers: impl FnOnce() -> TrailerRules) -> Self {
         match content {
-            Content::Coming(incoming) => {
-                let mut body = Self::streaming(incoming, bytes_max, timeout);
+            Content::Coming(arriving) => {
+                let mut body = Self::streaming(arriving, bytes_max, timeout);
                 if let Some(Going::Streaming(uploading)) = body.0.as_deref_mut() {
                     uploading.trailers = Some(trailers());
                 }
@@ -166,14 +167,14 @@ impl RequestBody {
 
     /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above), and
     /// nothing behind it.
-    pub fn streaming(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Self {
-        if incoming.is_end_stream() {
+    pub fn streaming(arriving: Arriving, bytes_max: u64, timeout: Duration) -> Self {
+        if arriving.is_end_stream() {
             return Self::empty();
         }
         let upload = Arc::new(Upload::default());
         upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
         let uploading =
-            Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout), trailers: None };
+            Uploading { arriving, upload, left_bytes: bytes_max, watch: Watch::new(timeout), trailers: None };
         Self(Some(Box::new(Going::Streaming(uploading))))
     }
 
@@ -204,7 +205,7 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => true,
             Some(Going::Whole(held)) => held.bytes().is_empty(),
-            Some(Going::Streaming(uploading)) => uploading.incoming.is_end_stream(),
+            Some(Going::Streaming(uploading)) => uploading.arriving.is_end_stream(),
         }
     }
 
@@ -212,14 +213,14 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => SizeHint::with_exact(0),
             Some(Going::Whole(held)) => SizeHint::with_exact(held.bytes().len() as u64),
-            Some(Going::Streaming(uploading)) => uploading.incoming.size_hint(),
+            Some(Going::Streaming(uploading)) => uploading.arriving.size_hint(),
         }
     }
 }
 
 impl Uploading {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match Pin::new(&mut self.arriving).poll_frame(cx) {
             // h2 leaves out the pseudo-fields of trailers without a word, and they make a request malformed (RFC 9113,
             // section 8.1). Those that hold nothing else are told by that; nobody has a reason to send empty ones.
             Poll::Ready(Some(Ok(frame))) if frame.trailers_ref().is_some_and(HeaderMap::is_empty) => {

@@ -28,6 +28,7 @@ pub mod cors;
 
 pub mod policy;
 
+pub mod arriving;
 pub mod body;
 pub mod claim;
 pub mod content;
@@ -61,6 +62,7 @@ use crate::listener::ConnectionInfo;
 use crate::moment::Moment;
 use crate::telemetry::metrics::Source;
 
+use arriving::Arriving;
 use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
 use body::ResponseBody;
@@ -117,6 +119,7 @@ impl Gateway {
         let policy = self.policy.load_full();
         let heard = Heard::of(&request, &policy);
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
+        let request = Arriving::of(request);
 
         let (mut response, source) = match self.serve(request, &connection, &policy, now, &mut record).await {
             Ok((mut response, source)) => {
@@ -151,7 +154,7 @@ impl Gateway {
     /// The road: every step of a request, in order, and nothing else.
     async fn serve(
         self: &Arc<Self>,
-        mut request: Request<Incoming>,
+        mut request: Request<Arriving>,
         connection: &ConnectionInfo,
         policy: &Policy,
         now: Moment,
@@ -261,9 +264,9 @@ async fn read_whole(
     let (head, content) = request.into_parts();
     let held = match content {
         Content::Whole(held) => held,
-        Content::Coming(incoming) => {
+        Content::Coming(arriving) => {
             let time_max = policy.forwarding.request_body_timeout;
-            let held = content::whole(incoming, bytes_max, time_max, budget).await;
+            let held = content::whole(arriving, bytes_max, time_max, budget).await;
             held.map_err(|failure| Rejection::of_content(failure, bytes_max))?
         }
     };
