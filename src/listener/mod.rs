@@ -29,7 +29,7 @@ pub use accept::{Listener, serve};
 mod connection;
 mod socket;
 
-mod proxy_protocol;
+pub mod proxy_protocol;
 
 mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
