@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
@@ -35,6 +36,9 @@ pub enum BodyError {
     /// The connection it came over broke, or its framing did.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// It ended with trailers of which the library that reads them has left nothing.
+    #[error("pseudo-fields stand behind the content")]
+    EmptyTrailers,
 }
 
 /// Breaks off a body that makes no progress.
@@ -204,6 +208,12 @@ impl Body for RequestBody {
 impl Uploading {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
+            // h2 leaves out the pseudo-fields of trailers without a word, and they make a request malformed (RFC 9113,
+            // section 8.1). Those that hold nothing else are told by that; nobody has a reason to send empty ones.
+            Poll::Ready(Some(Ok(frame))) if frame.trailers_ref().is_some_and(HeaderMap::is_empty) => {
+                self.upload.fail(UploadFailure::Broken);
+                Poll::Ready(Some(Err(BodyError::EmptyTrailers)))
+            }
             // Trailers may be left out (RFC 9110, section 6.5.1), and a field that the gateway has not judged must not
             // arrive behind it: there are servers that take trailers for fields.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
