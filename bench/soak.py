@@ -27,8 +27,9 @@ import time
 from run import Failure, build, free_ports
 
 HERE = pathlib.Path(__file__).resolve()
-WARM_UP_S = 40       # Longer than a sweep of the gateway, which comes each 30 s.
-SETTLE_S = 12        # Longer than connections to the upstream are kept.
+WARM_UP_S = 60       # Two sweeps of the gateway, which come each 30 s.
+LIGHT_S = 35         # Little traffic, longer than a sweep: memory that is free goes back while something happens.
+SETTLE_S = 6         # Longer than connections to the upstream are kept.
 OUTAGE_S = 0.7
 AFTER_OUTAGE_S = 1.0  # What a request may still notice of an outage that has ended.
 GROWTH_MAX = 0.10
@@ -409,8 +410,20 @@ def memory_mib(pid):
     return int(re.search(r"^Pss_Anon:\s+(\d+)", rollup, re.M)[1]) / 1024
 
 
-async def settled(run, pid):
-    """Waits until nobody is connected. Returns memory, the median of a few looks, and descriptors."""
+async def settled(run, pid, start_upstream):
+    """Waits until little was asked for a while, and then nobody is connected. Returns memory, the median of a few looks,
+    and descriptors."""
+    replace(run.folder / "keys.yaml", key_file(run.keys, 100))
+    behind = start_upstream()
+    await reachable(run.ports["upstream"])
+    until = time.monotonic() + LIGHT_S
+    while time.monotonic() < until:
+        streams = await run.connect(random.random() < 0.5)
+        await ask(streams, "GET", "/orders/1", [key(run.keys["good"][0])])
+        await close(streams)
+        await asyncio.sleep(0.05)
+    behind.kill()
+    behind.wait()
     await asyncio.sleep(SETTLE_S)
     looks = []
     for _ in range(9):
@@ -428,10 +441,15 @@ async def traffic(run, seconds, gateway, start_upstream):
     behind = asyncio.create_task(restarts(run, start_upstream))
     await reachable(run.ports["upstream"])
     running = [asyncio.create_task(task) for task in tasks]
-    peak = 0
+    peak, shown = 0, stage + 30
     while time.monotonic() - stage < seconds:
         await asyncio.sleep(1)
-        peak = max(peak, memory_mib(gateway.pid))
+        now = memory_mib(gateway.pid)
+        peak = max(peak, now)
+        if time.monotonic() >= shown:
+            shown += 30
+            print(f"    {time.monotonic() - stage:5.0f} s  {now:6.1f} MiB  {sum(descriptors(gateway.pid).values()):4} descriptors  "
+                  f"{sum(run.counts.values()):9,} answers  {len(run.wrong)} wrong", flush=True)
         for task in [*running, behind]:
             if task.done() and task.exception():
                 raise task.exception()
@@ -475,10 +493,10 @@ async def soak(options, folder, binary):
         at_start = descriptors(gateway.pid)
         print(f"warming up for {WARM_UP_S} s", flush=True)
         await traffic(run, WARM_UP_S, gateway, start_upstream)
-        warm, warm_descriptors = await settled(run, gateway.pid)
+        warm, warm_descriptors = await settled(run, gateway.pid, start_upstream)
         print(f"traffic for {options.seconds} s", flush=True)
         peak = await traffic(run, options.seconds, gateway, start_upstream)
-        after, after_descriptors = await settled(run, gateway.pid)
+        after, after_descriptors = await settled(run, gateway.pid, start_upstream)
         gateway.terminate()
         ended = gateway.wait(40)
     finally:
