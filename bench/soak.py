@@ -91,7 +91,7 @@ async def exchange(reader, writer):
     if fault == "garbage":
         writer.write(b"NONSENSE\r\n\r\n")
     elif fault == "silent":
-        await asyncio.sleep(4)
+        await asyncio.sleep(30)
         return False
     elif fault == "short":
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + body)
@@ -133,6 +133,7 @@ class Run:
         self.folder, self.ports, self.keys = folder, ports, keys
         self.counts = collections.Counter()
         self.wrong = []
+        self.names = []  # Of those answers, as the access log has them.
         self.outages = []
         self.on = True
         self.tls = ssl.create_default_context()
@@ -142,7 +143,7 @@ class Run:
         """Whether the upstream was away while a request ran that began then."""
         return any(began <= end + AFTER_OUTAGE_S for _, end in self.outages[-3:])
 
-    def expect(self, kind, got, right, began):
+    def expect(self, kind, got, right, began, name=b""):
         """Counts an answer. One that is neither right nor due to an outage is an error that nobody injected."""
         if got in right:
             self.counts[f"{kind} {got}"] += 1
@@ -150,6 +151,7 @@ class Run:
             self.counts[f"{kind} {got} in an outage"] += 1
         else:
             self.wrong.append(f"{kind}: {got} in place of {' or '.join(map(str, right))}")
+            self.names.append(name.decode())
 
     async def connect(self, tls=False):
         port = self.ports["tls" if tls else "plain"]
@@ -157,7 +159,7 @@ class Run:
 
 
 async def ask(streams, method, path, fields=(), body=b"", chunked=False):
-    """Sends a request and reads the answer: its status and content, or `cut`."""
+    """Sends a request and reads the answer: its status and content, or `cut`; whether the connection is over; its name."""
     reader, writer = streams
     lines = [f"{method} {path} HTTP/1.1", "Host: soak.test", *(f"{name}: {value}" for name, value in fields)]
     if chunked:
@@ -176,9 +178,11 @@ async def ask(streams, method, path, fields=(), body=b"", chunked=False):
             writer.write(body)
         await writer.drain()
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
-        return int(head.split(b" ")[1]), await asyncio.wait_for(content(reader, head), 15), b"connection: close" in head.lower()
+        name = (re.search(rb"(?i)x-request-id: *(\S+)", head) or [b"", b""])[1]
+        body = await asyncio.wait_for(content(reader, head), 15)
+        return int(head.split(b" ")[1]), body, b"connection: close" in head.lower(), name
     except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, ValueError, ssl.SSLError):
-        return "cut", b"", True
+        return "cut", b"", True, b""
 
 
 async def close(streams):
@@ -200,8 +204,8 @@ async def conversation(run, kind, tls, pause, requests, turns):
         for _ in range(turns):
             began = time.monotonic()
             request, right = requests()
-            status, body, over = await ask(streams, **request)
-            run.expect(kind, status, right, began)
+            status, body, over, name = await ask(streams, **request)
+            run.expect(kind, status, right, began, name)
             await asyncio.sleep(random.uniform(0, 2 * pause))
             if over or not run.on:
                 break
@@ -256,14 +260,14 @@ async def sessions(run):
         streams = await run.connect()
         began = time.monotonic()
         path = f"/customers/c{random.randrange(1000)}/session"
-        status, body, _ = await ask(streams, "POST", path, [key(run.keys["stored"])])
-        run.expect("sign in", status, (200,), began)
+        status, body, _, name = await ask(streams, "POST", path, [key(run.keys["stored"])])
+        run.expect("sign in", status, (200,), began, name)
         if status == 200:
             field = ("X-Session-Token", json.loads(body)["token"])
             for _ in range(3):
                 began = time.monotonic()
-                status, _, over = await ask(streams, "GET", "/portal/home", [field])
-                run.expect("session", status, (200,), began)
+                status, _, over, name = await ask(streams, "GET", "/portal/home", [field])
+                run.expect("session", status, (200,), began, name)
                 if over:
                     break
         await close(streams)
@@ -516,7 +520,10 @@ def report(run, folder, descriptors_of, memory, ended):
     print(f"descriptors  {sum(at_start.values())} at the start, {sum(warm_descriptors.values())} after warm-up, "
           f"{sum(after_descriptors.values())} at the end ({shown(after_descriptors)})")
     print(f"errors       {len(run.wrong)} answers that nothing explains, {len(said)} such lines in the log")
-    for line in [*collections.Counter(run.wrong).most_common(20), *said[:20]]:
+    named = [name for name in run.names[:20] if name]
+    with open(folder / "access.log") as log:
+        logged = [line.strip() for line in log if any(name in line for name in named)] if named else []
+    for line in [*collections.Counter(run.wrong).most_common(20), *logged, *said[:20]]:
         print(f"             {line}")
     failures = []
     if after > warm * (1 + GROWTH_MAX):
