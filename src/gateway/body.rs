@@ -21,7 +21,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::content::{Content, Held};
 use super::fields::{Framing, strip_response};
 use super::record::Record;
+use super::tunnel::Tunnel;
 use super::upstream::Lease;
+use crate::listener::{Takeover, TakesOver};
 use crate::moment::monotonic_ns;
 
 /// Why a body was broken off.
@@ -255,6 +257,8 @@ pub enum ResponseBody {
     Fixed(Fixed),
     /// The upstream's content as it comes.
     Forwarded(Box<Forwarded>),
+    /// No content, and no HTTP behind it; nothing once that was taken over.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// Content of our own.
@@ -297,6 +301,17 @@ impl ResponseBody {
         match self {
             Self::Fixed(fixed) => fixed.record = Some(finished),
             Self::Forwarded(forwarded) => forwarded.record = Some(finished),
+            Self::Tunnel(Some(tunnel)) => tunnel.carry(finished),
+            Self::Tunnel(None) => {}
+        }
+    }
+}
+
+impl TakesOver for ResponseBody {
+    fn take_over(&mut self) -> Option<Takeover> {
+        match self {
+            Self::Tunnel(tunnel) => tunnel.take().map(|tunnel| Takeover::new(|client| tunnel.run(client))),
+            Self::Fixed(_) | Self::Forwarded(_) => None,
         }
     }
 }
@@ -315,6 +330,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut fixed.content)))))
             }
             Self::Forwarded(forwarded) => forwarded.poll_frame(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -322,6 +338,7 @@ impl Body for ResponseBody {
         match self {
             Self::Fixed(fixed) => fixed.content.is_empty(),
             Self::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+            Self::Tunnel(_) => true,
         }
     }
 
@@ -329,6 +346,7 @@ impl Body for ResponseBody {
         match self {
             Self::Fixed(fixed) => SizeHint::with_exact(fixed.content.len() as u64),
             Self::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
 use crate::gateway::room::Overloaded;
 use crate::gateway::route::NoRoute;
+use crate::gateway::upgrade::NotUpgradable;
 use crate::gateway::upstream::UpstreamError;
 use crate::webhooks::SignatureError;
 
@@ -74,6 +75,9 @@ pub enum Rejection {
     /// So much content is held for others that there is no room for this.
     #[error("there is no room for more content that has to be seen whole")]
     ContentCrowded,
+    /// Another protocol was asked for that cannot be had.
+    #[error(transparent)]
+    Upgrade(#[from] NotUpgradable),
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -104,6 +108,7 @@ impl Rejection {
             | Self::ContentStalled
             | Self::ContentBroken
             | Self::ContentCrowded
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -131,6 +136,7 @@ impl Rejection {
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         }
