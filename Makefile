@@ -14,7 +14,7 @@ TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-ven
 STAGES := packages clients format lint documentation build tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt bench clean $(STAGES)
+.PHONY: help run test fmt bench fuzz soak clean $(STAGES)
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z][a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -54,14 +54,23 @@ documentation: ## Build the documentation; a broken link is an error.
 
 build: ## Compile the program and its tests, with debug assertions.
 	$(CARGO) test --locked --no-run
+	$(CARGO) build --locked --example models
 
 # Examples in the documentation come first, so that the results of the tests stand last.
 tests: ## Run the tests: unit, integration and end-to-end.
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --lib --bins --tests
+	$(CARGO) run --locked --quiet --example models
 
 bench: packages ## Measure CPU time per request beside nginx (about two minutes; bench/README.md).
 	@bench/run.py $(ARGS)
+
+# libFuzzer needs a nightly compiler. Its own corpus grows under fuzz/found; what it breaks lies in fuzz/artifacts.
+fuzz: ## Look for inputs that break a parser's promises (TARGETS="path head", SECONDS_EACH=60; docs in fuzz/README.md).
+	@fuzz/run $(TARGETS)
+
+soak: packages ## Run mixed traffic with reloads, restarts and faults for ten minutes, and see what is left (ARGS="--seconds 120").
+	@bench/soak.py $(ARGS)
 
 clean: ## Remove everything that was built.
 	@$(CARGO) clean

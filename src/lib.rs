@@ -33,6 +33,7 @@ pub mod cli;
 pub mod address;
 pub mod document;
 pub mod json;
+pub mod locks;
 pub mod moment;
 pub mod secret;
 pub mod telemetry;

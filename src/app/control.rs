@@ -17,15 +17,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use super::assembly::Assembly;
+use super::gateways::gateways;
 use super::meters;
 use super::state::{Applied, State};
 use super::workers::{Door, Worker};
 use crate::config::Shutdown;
 use crate::gateway::Gateway;
-use crate::gateway::content::{Budget, HELD_BYTES_MAX};
-use crate::gateway::correlation::Names;
-use crate::gateway::record::Desk;
-use crate::gateway::room::Room;
 use crate::listener::{self, Drain};
 use crate::management;
 use crate::probes;
@@ -140,32 +137,12 @@ fn start_workers(
             mine.push((socket, door.clone()));
         }
     }
-    let directory = state.vault.as_ref().map(|vault| Arc::clone(&vault.directory)).unwrap_or_default();
-    let services = state.vault.as_ref().map(|vault| Arc::new(vault.services()));
-    let budget = Arc::new(Budget::new(HELD_BYTES_MAX));
-    let room = Arc::new(Room::new(state.workers));
-    let start = |(index, doors): (usize, Vec<(StdListener, Door)>)| {
-        let desk = Arc::new(Desk {
-            worker: index,
-            shard: state.metrics.shard(index),
-            access_log: state.access_log.clone(),
-            names: Names::new(),
-            room: Arc::clone(&room),
-        });
-        let gateway = Arc::new(Gateway {
-            policy: Arc::clone(&state.policy),
-            keys: Arc::clone(&state.keys),
-            directory: Arc::clone(&directory),
-            services: services.clone(),
-            budget: Arc::clone(&budget),
-            draining: Arc::clone(&state.draining),
-            desk,
-        });
+    let start = |((index, doors), gateway): ((usize, Vec<(StdListener, Door)>), Arc<Gateway>)| {
         Worker { index, doors, gateway, drain: drain.watch(), stop: stopped.clone() }
             .start()
             .context("no worker thread")
     };
-    sockets.into_iter().enumerate().map(start).collect()
+    sockets.into_iter().enumerate().zip(gateways(state)).map(start).collect()
 }
 
 /// Reads again whatever may have changed, for as long as the process lives.

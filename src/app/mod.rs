@@ -4,6 +4,7 @@
 //! assembly   configuration → everything it names, loaded and checked
 //! state      what lives as long as the process: keys, limits, metrics, the policy in force
 //! vault      the store of keys: taking what has changed in it
+//! gateways   the road, as each worker walks it
 //! workers    the data plane: one single-threaded runtime a worker
 //! control    the control plane: signals, reloads, the admin door, sweeping
 //! meters     what the control plane shows in the metrics
@@ -14,6 +15,7 @@
 mod assembly;
 mod control;
 mod demo;
+mod gateways;
 mod meters;
 mod outcomes;
 mod renewal;
@@ -38,6 +40,8 @@ use crate::telemetry::log;
 
 use assembly::Assembly;
 use demo::Demo;
+
+pub use gateways::gateway_of;
 
 /// Runs what the command line asks for.
 #[must_use]

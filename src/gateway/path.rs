@@ -46,10 +46,10 @@ pub fn normal_form(path: &str) -> Result<Cow<'_, str>, MalformedMessage> {
     while let Some(raw) = segments.next() {
         let last = segments.peek().is_none();
         let segment = unescaped(raw)?;
-        match segment.split(';').next().unwrap_or_default() {
-            "." | ".." if segment.contains(';') => {
-                return Err(MalformedMessage("a dot segment of the path has parameters"));
-            }
+        if has_parameters_behind_dots(&segment) {
+            return Err(MalformedMessage("a dot segment of the path has parameters"));
+        }
+        match segment.as_str() {
             "." => {}
             ".." => {
                 let parent = normal.rfind('/').ok_or(MalformedMessage("the path leads above the root"))?;
@@ -162,6 +162,13 @@ fn alike(text: &[u8]) -> Vec<u8> {
         bytes.push(byte);
         rest = rest.get(length..).unwrap_or_default();
     }
+}
+
+/// Says whether a segment is a dot segment to a server that takes parameters off, however often it decodes before.
+fn has_parameters_behind_dots(segment: &str) -> bool {
+    let behind = segment.strip_prefix("..").or_else(|| segment.strip_prefix('.')).unwrap_or_default();
+    let begins = |mark: &str| behind.get(..mark.len()).is_some_and(|begun| begun.eq_ignore_ascii_case(mark));
+    [";", "%3B", "%253B"].into_iter().any(begins)
 }
 
 /// Undoes the escapes of a segment that are not needed, and refuses those that are dangerous.
@@ -302,6 +309,9 @@ mod tests {
             "/%25%32%65%25%32%65/a",
             "/a%25%32fb",
             "/%2525",
+            "/a/..%3b/b",
+            "/a/.%3Bx/b",
+            "/a/..%253b./b",
         ] {
             assert!(normal_form(path).is_err(), "{path}: {:?}", normal_form(path));
         }

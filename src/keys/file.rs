@@ -134,7 +134,7 @@ pub fn schema() -> Value {
 /// # Errors
 ///
 /// Everything that is wrong with the file, at once.
-pub(super) fn entries(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
+pub fn entries(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
     if says_nothing(text) {
         let message = "holds no keys at all, as if it was cut off; if that is what you want, write `keys: []`";
         return Err(Problem::of_file(name, message).into());

@@ -12,13 +12,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use dashmap::DashMap;
+use std::sync::Arc;
 
 use super::database::{Delta, KeyUsage};
 use super::key::{Key, Origin, Standing};
 use super::set::{Clash, KeySet, Same};
+use crate::locks::{DashMap, Mutex, MutexGuard, PoisonError};
 use crate::moment::Moment;
 use crate::secret::{Digest, DigestState};
 

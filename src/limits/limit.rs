@@ -8,13 +8,10 @@
 //! it with what was taken from the overflow bucket, because it may have been the one who took it.
 
 use std::hash::RandomState;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use dashmap::{DashMap, Entry};
 
 use super::bucket::Bucket;
 use super::{Algorithm, Allowance, Exceeded, Quota, Subject};
+use crate::locks::{AtomicU64, AtomicUsize, DashMap, Entry, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::moment::Moment;
 
 /// Parts of the map that are locked separately. More than the processors of a usual machine, and few enough that an

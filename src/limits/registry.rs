@@ -1,9 +1,10 @@
 //! All limits, by name. What is spent stays spent over a reload.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::{Algorithm, Limit};
+use crate::locks::{Mutex, MutexGuard, PoisonError};
 use crate::moment::Moment;
 
 /// The limits of the gateway, by name. Lives as long as the process; each policy holds the limits it uses by `Arc`.

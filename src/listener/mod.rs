@@ -33,7 +33,7 @@ mod connection;
 mod crowd;
 mod socket;
 
-mod proxy_protocol;
+pub mod proxy_protocol;
 
 mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};

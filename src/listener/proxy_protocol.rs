@@ -58,7 +58,11 @@ pub(super) async fn client_behind(
 }
 
 /// The client, if one is named, and the length of the header; nothing as long as the header is not complete.
-fn parse(read: &[u8], allowed: &ProxyProtocol) -> Result<Option<(Option<SocketAddr>, usize)>, Refusal> {
+///
+/// # Errors
+///
+/// [`Refusal::ProxyMalformed`] as soon as what was read can no longer become a header that is allowed here.
+pub fn parse(read: &[u8], allowed: &ProxyProtocol) -> Result<Option<(Option<SocketAddr>, usize)>, Refusal> {
     // The crate waits for 15 bytes before it looks at the first; a client that speaks HTTP at us can be told earlier.
     let compared = read.len().min(SIGNATURE_V1.len());
     let is_v1 = read[..compared] == SIGNATURE_V1[..compared];
@@ -79,7 +83,7 @@ fn parse(read: &[u8], allowed: &ProxyProtocol) -> Result<Option<(Option<SocketAd
         ) => return Err(Refusal::ProxyMalformed),
     };
     let length_max = if is_v1 { HEADER_BYTES_MAX_V1 } else { HEADER_BYTES_MAX };
-    if length > length_max {
+    if length > length_max || (is_v1 && !has_plain_ports(&read[..length])) {
         return Err(Refusal::ProxyMalformed);
     }
     match header.proxied_address() {
@@ -88,6 +92,13 @@ fn parse(read: &[u8], allowed: &ProxyProtocol) -> Result<Option<(Option<SocketAd
         // Nobody carries a datagram over this connection.
         Some(_) => Err(Refusal::ProxyMalformed),
     }
+}
+
+/// Says whether the ports of a version 1 header are written as its specification (section 2.1) has it: the crate takes
+/// `+80` and `080`, too. What follows `UNKNOWN` is to be ignored.
+fn has_plain_ports(header: &[u8]) -> bool {
+    let plain = |port: &[u8]| port.iter().all(u8::is_ascii_digit) && (port.len() == 1 || !port.starts_with(b"0"));
+    header.starts_with(b"PROXY UNKNOWN") || header.trim_ascii_end().rsplit(|byte| *byte == b' ').take(2).all(plain)
 }
 
 /// The same address, with an IPv4 address written as one.
@@ -143,6 +154,8 @@ mod tests {
         check("TLS", b"\x16\x03\x01\x02\x00", malformed);
         check("other separator", b"PROXY-UNKNOWN\r\n", malformed);
         check("broken address", b"PROXY TCP4 203.0.113.999 10.0.0.1 1 2\r\n", malformed);
+        check("signed port", b"PROXY TCP4 203.0.113.9 10.0.0.1 1 +2\r\n", malformed);
+        check("port with a zero before it", b"PROXY TCP4 203.0.113.9 10.0.0.1 01 2\r\n", malformed);
         check("version 3", b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x01\0\x01", malformed);
         check("datagram", b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x01\0\x01", malformed);
 

@@ -63,6 +63,12 @@ pub fn init(level: Level, format: Format) -> Result<LogControl, String> {
 }
 
 impl LogControl {
+    /// Controls no log at all.
+    #[must_use]
+    pub fn silent() -> Self {
+        subscriber(Level::Off, Format::Text, false, io::sink).1
+    }
+
     /// Changes the level from now on.
     pub fn set_level(&self, level: Level) {
         // It fails only when the log itself is gone, and then there is nobody to tell.

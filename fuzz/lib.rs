@@ -1,0 +1,3 @@
+//! The targets, as libFuzzer calls them (`fuzz_targets`).
+
+pub mod targets;

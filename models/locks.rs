@@ -1,0 +1,121 @@
+//! What `src/locks.rs` is in the program, with a model in the place of each lock.
+//!
+//! The map is one of two parts, each with a lock of its own: as in the real one, whoever goes through all of it holds one
+//! part at a time, and whoever holds a value holds its part.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use shuttle::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+pub use shuttle::sync::{Mutex, MutexGuard};
+pub use std::sync::PoisonError;
+
+/// The model of `dashmap::DashMap`.
+pub struct DashMap<K, V, S> {
+    hasher: PhantomData<S>,
+    parts: [RwLock<HashMap<K, V>>; 2],
+}
+
+/// A value, while its part is locked against writers.
+pub struct Ref<'m, K, V> {
+    part: RwLockReadGuard<'m, HashMap<K, V>>,
+    key: K,
+}
+
+/// The place of a key, while its part is locked.
+pub enum Entry<'m, K, V> {
+    /// There is a value.
+    Occupied(Place<'m, K, V>),
+    /// There is none.
+    Vacant(Place<'m, K, V>),
+}
+
+pub struct Place<'m, K, V> {
+    part: RwLockWriteGuard<'m, HashMap<K, V>>,
+    key: K,
+}
+
+impl<K: Copy + Eq + Hash, V, S> DashMap<K, V, S> {
+    pub fn with_capacity_and_hasher_and_shard_amount(_: usize, _: S, _: usize) -> Self {
+        Self { hasher: PhantomData, parts: [RwLock::new(HashMap::new()), RwLock::new(HashMap::new())] }
+    }
+
+    /// Never by the seed of the program's hasher: an order that was told must lead to the same end again.
+    fn part(&self, key: &K) -> &RwLock<HashMap<K, V>> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+        &self.parts[usize::from(hash & 1 == 1)]
+    }
+
+    pub fn get(&self, key: &K) -> Option<Ref<'_, K, V>> {
+        let part = self.part(key).read().unwrap_or_else(PoisonError::into_inner);
+        part.contains_key(key).then_some(Ref { part, key: *key })
+    }
+
+    pub fn insert(&self, key: K, value: V) -> Option<V> {
+        self.part(&key).write().unwrap_or_else(PoisonError::into_inner).insert(key, value)
+    }
+
+    pub fn remove_if(&self, key: &K, condition: impl FnOnce(&K, &V) -> bool) -> Option<(K, V)> {
+        let mut part = self.part(key).write().unwrap_or_else(PoisonError::into_inner);
+        if part.get(key).is_some_and(|value| condition(key, value)) { part.remove_entry(key) } else { None }
+    }
+
+    pub fn entry(&self, key: K) -> Entry<'_, K, V> {
+        let part = self.part(&key).write().unwrap_or_else(PoisonError::into_inner);
+        let occupied = part.contains_key(&key);
+        let place = Place { part, key };
+        if occupied { Entry::Occupied(place) } else { Entry::Vacant(place) }
+    }
+
+    pub fn retain(&self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        for part in &self.parts {
+            part.write().unwrap_or_else(PoisonError::into_inner).retain(|key, value| keep(key, value));
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Ref<'_, K, V>> {
+        let keys = |part: &RwLock<HashMap<K, V>>| -> Vec<K> {
+            part.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        };
+        self.parts.iter().flat_map(keys).filter_map(|key| self.get(&key))
+    }
+
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'m, K: Copy + Eq + Hash, V, S> IntoIterator for &'m DashMap<K, V, S> {
+    type Item = Ref<'m, K, V>;
+    type IntoIter = Box<dyn Iterator<Item = Ref<'m, K, V>> + 'm>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
+    }
+}
+
+impl<K: Eq + Hash, V> Deref for Ref<'_, K, V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.part[&self.key]
+    }
+}
+
+impl<K: Copy + Eq + Hash, V> Place<'_, K, V> {
+    pub fn get(&self) -> &V {
+        &self.part[&self.key]
+    }
+
+    pub fn insert(mut self, value: V) {
+        self.part.insert(self.key, value);
+    }
+}
