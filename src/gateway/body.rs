@@ -366,7 +366,7 @@ impl Forwarded {
             match self.framing {
                 Framing::Clear => lease.give_back(),
                 // RFC 9112, section 6.3: that may be an attempt to smuggle a response.
-                Framing::Overruled => drop(lease),
+                Framing::Doubtful => drop(lease),
             }
         }
     }

@@ -217,8 +217,9 @@ fn continue_list(fields: &mut HeaderMap, name: &HeaderName, element: &HeaderValu
 pub enum Framing {
     /// One thing, or nothing.
     Clear,
-    /// Chunks overrule a length. Such a response can be read, but what is behind it on its connection cannot be trusted.
-    Overruled,
+    /// Chunks overrule a length, or the upstream speaks HTTP/1.0. Such a response can be read, but what is behind it on its
+    /// connection cannot be trusted, and to HTTP/1.0 no content of unknown length can be sent.
+    Doubtful,
 }
 
 /// The framing of a response that nobody can be sure of.
@@ -230,7 +231,7 @@ pub struct Ambiguous;
 /// # Errors
 ///
 /// [`Ambiguous`] for a `Transfer-Encoding` other than exactly `chunked`, and for a length that is not one number.
-pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<Framing, Ambiguous> {
+pub fn settle_framing(status: StatusCode, version: Version, fields: &mut HeaderMap) -> Result<Framing, Ambiguous> {
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let chunked = match (codings.next(), codings.next()) {
         (None, _) => false,
@@ -240,12 +241,9 @@ pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<Fram
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
     let framing = match (lengths.next(), lengths.next()) {
         (Some(length), None) if length.as_bytes().iter().all(u8::is_ascii_digit) => {
-            if chunked {
-                Framing::Overruled
-            } else {
-                Framing::Clear
-            }
+            if chunked || version == Version::HTTP_10 { Framing::Doubtful } else { Framing::Clear }
         }
+        (None, _) if version == Version::HTTP_10 => Framing::Doubtful,
         (None, _) => Framing::Clear,
         (Some(_), _) => return Err(Ambiguous),
     };

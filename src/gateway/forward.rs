@@ -74,9 +74,11 @@ pub async fn forward(
         result.map_err(|error| Rejection::of_upstream(error, upload.as_deref(), bytes_max))?;
 
     let (mut head, incoming) = response.into_parts();
-    // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2).
-    let framing = fields::settle_framing(head.status, &mut head.headers);
-    let framing = framing.ok().filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS);
+    // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2); and above 599 there is no
+    // status (section 15).
+    let framing = fields::settle_framing(head.status, head.version, &mut head.headers);
+    let is_status = head.status != StatusCode::SWITCHING_PROTOCOLS && head.status.as_u16() < 600;
+    let framing = framing.ok().filter(|_| is_status);
     let framing = framing.ok_or(UpstreamError::Ambiguous)?;
     fields::strip_response(&mut head.headers);
     if head.status.is_success()

@@ -21,7 +21,9 @@ mod gate;
 mod key;
 
 mod hpack;
+mod plain;
 mod tap;
 mod wire;
 
+mod answers;
 mod requests;
