@@ -30,6 +30,7 @@ pub mod reload;
 pub mod app;
 pub mod cli;
 
+pub mod address;
 pub mod document;
 pub mod json;
 pub mod moment;

@@ -127,10 +127,12 @@ impl Assembly {
                 allowance: named.allowance,
                 counts: named.counts,
                 cost: 1,
+                ipv6_prefix_bits: config.ipv6_prefix_bits(),
             })
             .collect();
         Policy {
             head_maxima: config.head_maxima(),
+            in_flight_max: config.in_flight_max,
             environments: self.environments(upstreams),
             routes: self.routes(upstreams, &applied, metrics),
             roles: config.roles.clone(),

@@ -25,6 +25,7 @@ use crate::gateway::Gateway;
 use crate::gateway::content::{Budget, HELD_BYTES_MAX};
 use crate::gateway::correlation::Names;
 use crate::gateway::record::Desk;
+use crate::gateway::room::Room;
 use crate::listener::{self, Drain};
 use crate::management;
 use crate::probes;
@@ -142,12 +143,14 @@ fn start_workers(
     let directory = state.vault.as_ref().map(|vault| Arc::clone(&vault.directory)).unwrap_or_default();
     let services = state.vault.as_ref().map(|vault| Arc::new(vault.services()));
     let budget = Arc::new(Budget::new(HELD_BYTES_MAX));
+    let room = Arc::new(Room::new(state.workers));
     let start = |(index, doors): (usize, Vec<(StdListener, Door)>)| {
         let desk = Arc::new(Desk {
             worker: index,
             shard: state.metrics.shard(index),
             access_log: state.access_log.clone(),
             names: Names::new(),
+            room: Arc::clone(&room),
         });
         let gateway = Arc::new(Gateway {
             policy: Arc::clone(&state.policy),

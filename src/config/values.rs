@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::address::IPV6_PREFIX_BITS;
 use crate::document::Problem;
 use crate::gateway::cors::Cors;
 use crate::gateway::credentials::Places;
@@ -51,6 +52,8 @@ pub struct Config {
     pub tokens: Option<TokenSettings>,
     /// The issuers whose tokens are believed; no name twice, and not ours.
     pub issuers: Vec<IssuerSettings>,
+    /// How many requests may be in flight, in the whole process; not zero.
+    pub in_flight_max: usize,
     /// The environments; at least one.
     pub environments: Vec<EnvironmentSettings>,
     /// The routes, in the order of the file; at least one.
@@ -204,6 +207,12 @@ impl Config {
             bytes: usize::try_from(maxima.head_bytes).unwrap_or(usize::MAX),
             fields: maxima.fields,
         })
+    }
+
+    /// Bits of an IPv6 address that count as one client address; the same at every listening address.
+    #[must_use]
+    pub fn ipv6_prefix_bits(&self) -> u8 {
+        self.listeners.first().map_or(IPV6_PREFIX_BITS, |(settings, _)| settings.maxima.ipv6_prefix_bits)
     }
 
     /// A problem with a file or directory that the configuration names somewhere in `sections` (`listen`, `keys`, ...),

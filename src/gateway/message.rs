@@ -12,6 +12,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
 use super::path::normal_form;
+use crate::listener::Doubt;
 
 /// The request could be read in more than one way, or not at all.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,9 @@ impl Target {
     pub fn of<B>(request: &Request<B>) -> Result<Self, MalformedMessage> {
         if *request.method() == Method::CONNECT {
             return Err(MalformedMessage("CONNECT is not for a gateway"));
+        }
+        if let Some(doubt) = request.extensions().get::<Doubt>() {
+            return Err(MalformedMessage(doubt.0));
         }
         check_transfer_encoding(request)?;
         check_content_length(request)?;

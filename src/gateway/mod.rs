@@ -38,6 +38,7 @@ pub mod path;
 pub mod pattern;
 pub mod permission;
 pub mod record;
+pub mod room;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -148,6 +149,7 @@ impl Gateway {
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
         let request_id = correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names);
         record.named(request_id);
+        record.find_room(policy.in_flight_max)?;
 
         policy.head_maxima.check(&request)?;
         let target = Target::of(&request)?;
@@ -288,8 +290,10 @@ impl Heard {
         let grpc = self.grpc && !record.is_of_operation();
         let mut response = policy.refusals.write(rejection, Manner { request_id, grpc, tokens_alone });
         self.open(policy, &mut response);
-        if self.content && !record.has_read_content() && self.version != Version::HTTP_2 {
-            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection.
+        let unread = self.content && !record.has_read_content();
+        if (unread || matches!(rejection, Rejection::Message(_))) && self.version != Version::HTTP_2 {
+            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection. So
+            // does what follows a request that can be read in two ways.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -299,7 +303,7 @@ impl Heard {
 /// Counts a request that was refused before anybody knew whom it was from against its address. Once that allowance is
 /// spent, the answer is that and no longer what was wrong.
 fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Record) -> Rejection {
-    if record.is_authenticated() {
+    if record.is_authenticated() || matches!(rejection, Rejection::Overloaded(_)) {
         return rejection;
     }
     match charge_unauthenticated(&policy.unauthenticated, record.client(), now) {

@@ -26,6 +26,8 @@ pub struct Policy {
     pub head_maxima: HeadMaxima,
     /// Which hosts are answered for, with whose keys.
     pub environments: Environments,
+    /// How many requests may be in flight.
+    pub in_flight_max: usize,
     /// Where requests lead, and what each way asks for.
     pub routes: Routes,
     /// What roles may do.

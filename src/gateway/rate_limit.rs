@@ -14,6 +14,7 @@ use super::authentication::Principal;
 use super::authorization::Permit;
 use super::client_address::ClientAddress;
 use super::route::{Counts, RouteLimit};
+use crate::address::AddressBlock;
 use crate::limits::{Allowance, Quota, Subject};
 use crate::moment::Moment;
 
@@ -80,9 +81,8 @@ pub fn charge_unauthenticated(
     client: IpAddr,
     now: Moment,
 ) -> Result<Option<Quota>, RateLimited> {
-    let subject = Subject::address(client);
     take_all(limits, now, |applied| match applied.counts {
-        Counts::Address | Counts::UnauthenticatedAddress => Some((subject, applied.allowance)),
+        Counts::Address | Counts::UnauthenticatedAddress => Some((applied.addresses(client), applied.allowance)),
         Counts::Key | Counts::User | Counts::UserToken => None,
     })
 }
@@ -126,11 +126,16 @@ impl RouteLimit {
                 Some((Subject::from_hash(user), self.allowance))
             }
             Counts::UserToken => Some((Subject::from_hash(principal.user()?.hash), self.allowance)),
-            Counts::Address => Some((Subject::address(client.ip()), self.allowance)),
+            Counts::Address => Some((self.addresses(client.ip()), self.allowance)),
             Counts::UnauthenticatedAddress => {
-                principal.is_anonymous().then(|| (Subject::address(client.ip()), self.allowance))
+                principal.is_anonymous().then(|| (self.addresses(client.ip()), self.allowance))
             }
         }
+    }
+
+    /// The subject of a client address.
+    fn addresses(&self, client: IpAddr) -> Subject {
+        Subject::addresses(AddressBlock::of(client, self.ipv6_prefix_bits))
     }
 
     fn take(&self, subject: Subject, allowance: &Allowance, now: Moment) -> Result<Quota, RateLimited> {

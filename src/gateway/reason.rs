@@ -36,6 +36,7 @@ macro_rules! reasons {
 
 reasons! {
     BadRequest "bad_request",
+    Overloaded "overloaded",
     ClientAddress "client_address",
     Misdirected "misdirected",
     NoRoute "no_route",

@@ -15,6 +15,7 @@ use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::rejection::{Reason, Rejection};
+use super::room::{Overloaded, Place, Room};
 use super::route::{Accepted, Access, Destination, Route};
 use crate::identity::User;
 use crate::keys::Key;
@@ -39,11 +40,14 @@ pub struct Desk {
     pub access_log: Option<Arc<AccessLog>>,
     /// Where names of requests come from.
     pub names: Names,
+    /// Room for requests, the same for all workers.
+    pub room: Arc<Room>,
 }
 
 /// The record of one request.
 pub struct Record {
     desk: Arc<Desk>,
+    place: Option<Place>,
     started: Moment,
     method: Method,
     version: Version,
@@ -76,6 +80,7 @@ impl Record {
         desk.shard.in_flight_add(1);
         Box::new(Self {
             desk: Arc::clone(desk),
+            place: None,
             started: now,
             method: request.method().clone(),
             version: request.version(),
@@ -102,6 +107,16 @@ impl Record {
             responded_ns: 0,
             response_bytes: 0,
         })
+    }
+
+    /// Takes a place among the requests in flight, which is given back when the record is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`] if `max` are in flight.
+    pub fn find_room(&mut self, max: usize) -> Result<(), Overloaded> {
+        self.place = Some(self.desk.room.enter(self.desk.worker, max).ok_or(Overloaded)?);
+        Ok(())
     }
 
     /// The worker's desk.
@@ -317,6 +332,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.desk.shard.in_flight_add(-1);
+        if let Some(place) = &self.place {
+            self.desk.room.leave(self.desk.worker, place);
+        }
         self.write();
     }
 }

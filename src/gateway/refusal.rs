@@ -186,8 +186,13 @@ fn problem(reason: Reason) -> Json {
         "detail": "{{detail}}",
     });
     if let Some(members) = problem.as_object_mut() {
-        let to_wait =
-            [Reason::RateLimited, Reason::UpstreamOverloaded, Reason::LoginOverloaded, Reason::DeliveryOverloaded];
+        let to_wait = [
+            Reason::RateLimited,
+            Reason::Overloaded,
+            Reason::UpstreamOverloaded,
+            Reason::LoginOverloaded,
+            Reason::DeliveryOverloaded,
+        ];
         if to_wait.contains(&reason) {
             members.insert("retry_after".to_owned(), "{{retry_after}}".into());
         }

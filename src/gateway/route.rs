@@ -110,6 +110,8 @@ pub struct RouteLimit {
     pub counts: Counts,
     /// What one request costs.
     pub cost: u32,
+    /// Bits of an IPv6 address that count as one client address.
+    pub ipv6_prefix_bits: u8,
 }
 
 /// One route.

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::{Arrival, converse};
+use super::crowd::Member;
 use super::drain::{DrainWatch, Open};
 use super::http::{Protocols, Respond};
 use super::proxy_protocol::canonical;
@@ -123,23 +124,31 @@ fn welcome<S: Respond, O: Observer>(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
+    let peer = canonical(peer);
+    // With the PROXY protocol it is not known yet whose connection it is.
+    let member = match protocols.settings.proxy_protocol {
+        None => match door.drain.crowds().join(peer.ip(), &protocols.settings) {
+            None => return turn_away(door, Refusal::AddressConnectionsMax, stream),
+            member => member,
+        },
+        Some(_) => None,
+    };
     let Some(open) = door.drain.open(protocols.settings.maxima.connections) else {
-        door.observer.refused(Refusal::ConnectionsMax);
-        turn_away(door, stream);
-        return;
+        return turn_away(door, Refusal::ConnectionsMax, stream);
     };
     // Fails only on a connection that is gone already.
     let _nodelay = stream.set_nodelay(true);
-    let arrival = Arrival { stream, peer: canonical(peer), protocols: Arc::clone(protocols) };
-    let counted = Counted::new(Arc::clone(door), open);
+    let arrival = Arrival { stream, peer, protocols: Arc::clone(protocols) };
+    let counted = Counted::new(Arc::clone(door), open, member);
     tokio::spawn(async move {
         let _cut_short = counted.door.drain.until_aborted(converse(Arc::clone(&counted.door), arrival)).await;
         drop(counted);
     });
 }
 
-/// Answers 503 without TLS; closes with it, or when too many are being answered.
-fn turn_away<S: Respond, O: Observer>(door: &Arc<Door<S, O>>, stream: TcpStream) {
+/// Answers 503 or 429 without TLS; closes with it, or when too many are being answered.
+fn turn_away<S: Respond, O: Observer>(door: &Arc<Door<S, O>>, refusal: Refusal, stream: TcpStream) {
+    door.observer.refused(refusal);
     if door.tls.is_some() || door.turned_away.load(Ordering::Relaxed) >= TURNED_AWAY_MAX {
         return;
     }
@@ -147,7 +156,13 @@ fn turn_away<S: Respond, O: Observer>(door: &Arc<Door<S, O>>, stream: TcpStream)
     let door = Arc::clone(door);
     tokio::spawn(async move {
         let mut socket = Socket::new(stream);
-        let _cut_short = door.drain.until_aborted(goodbye::service_unavailable(&mut socket)).await;
+        let words = async {
+            match refusal {
+                Refusal::AddressConnectionsMax => goodbye::too_many_connections(&mut socket).await,
+                _ => goodbye::service_unavailable(&mut socket).await,
+            }
+        };
+        let _cut_short = door.drain.until_aborted(words).await;
         door.turned_away.fetch_sub(1, Ordering::Relaxed);
     });
 }
@@ -156,12 +171,13 @@ fn turn_away<S: Respond, O: Observer>(door: &Arc<Door<S, O>>, stream: TcpStream)
 struct Counted<S, O: Observer> {
     door: Arc<Door<S, O>>,
     _open: Open,
+    _member: Option<Member>,
 }
 
 impl<S, O: Observer> Counted<S, O> {
-    fn new(door: Arc<Door<S, O>>, open: Open) -> Self {
+    fn new(door: Arc<Door<S, O>>, open: Open, member: Option<Member>) -> Self {
         door.observer.connection_opened();
-        Self { door, _open: open }
+        Self { door, _open: open, _member: member }
     }
 }
 

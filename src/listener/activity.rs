@@ -10,13 +10,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::framing::{Closed, Doubt, Framing};
 use crate::moment::monotonic_ns;
 
 /// Bytes of an HTTP/2 preface and of the smallest SETTINGS frame that must follow it (RFC 9113, section 3.4).
@@ -51,6 +52,10 @@ pub(super) struct Activity {
     write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
     ended: AtomicBool,
+    /// The connection speaks another protocol from now on.
+    switched: AtomicBool,
+    /// The number of the request, from 1 on, whose framing is doubtful, and why.
+    doubt: OnceLock<(u64, Doubt)>,
 }
 
 impl Activity {
@@ -70,6 +75,8 @@ impl Activity {
             writes: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
+            doubt: OnceLock::new(),
         }
     }
 
@@ -129,6 +136,11 @@ impl Activity {
         self.ended.load(Relaxed)
     }
 
+    /// What is doubtful about the framing of the request that was begun last.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        self.doubt.get().filter(|(request, _)| *request == self.requests()).map(|(_, doubt)| *doubt)
+    }
+
     fn add_read(&self, bytes: usize) {
         let before = self.first_bytes.load(Relaxed);
         if before < PREFACE_BYTES {
@@ -179,7 +191,12 @@ impl InFlight {
 
     /// Whether its response must say that no other will follow on this connection.
     pub(super) fn is_last(&self) -> bool {
-        self.is_http1 && self.activity.leaving.load(Relaxed)
+        self.is_http1 && (self.activity.leaving.load(Relaxed) || self.activity.doubt().is_some())
+    }
+
+    /// The response hands the connection over to another protocol.
+    pub(super) fn switches(&self) {
+        self.activity.switched.store(true, Relaxed);
     }
 
     /// The response body is asked for a frame: the client has taken what was there.
@@ -215,16 +232,34 @@ impl Drop for InFlight {
 pub(super) struct Watched<T> {
     wire: T,
     activity: Arc<Activity>,
+    framing: Framing,
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(wire: T, activity: Arc<Activity>) -> Self {
-        Self { wire, activity }
+    pub(super) const fn new(wire: T, activity: Arc<Activity>, framing: Framing) -> Self {
+        Self { wire, activity, framing }
+    }
+
+    /// Looks at what was read. Behind a doubt there is nothing for hyper.
+    fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        if self.activity.switched.load(Relaxed) {
+            self.framing.leave();
+        }
+        let Some((doubt, good)) = self.framing.look(&buffer.filled()[before..]) else { return Ok(()) };
+        let _ = self.activity.doubt.set((self.framing.request(), doubt));
+        buffer.set_filled(before + good);
+        // Nothing read would say that the client has ended.
+        if good == 0 { Err(broken()) } else { Ok(()) }
     }
 
     pub(super) fn into_inner(self) -> T {
         self.wire
     }
+}
+
+/// What hyper reads where the framing of content is doubtful.
+fn broken() -> io::Error {
+    io::ErrorKind::InvalidData.into()
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
@@ -233,13 +268,22 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        match self.framing.closed() {
+            None => {}
+            // The refusal ends the connection; nobody has to be woken for more.
+            Some(Closed::Silent) => return Poll::Pending,
+            Some(Closed::Broken) => return Poll::Ready(Err(broken())),
+        }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.wire).poll_read(context, buffer);
         match &result {
             Poll::Ready(Ok(())) => match buffer.filled().len() - before {
                 0 if buffer.remaining() > 0 => self.activity.ended.store(true, Relaxed),
                 0 => {}
-                bytes => self.activity.add_read(bytes),
+                bytes => {
+                    self.activity.add_read(bytes);
+                    return Poll::Ready(self.look(buffer, before));
+                }
             },
             Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),
             Poll::Pending => {}
@@ -321,7 +365,7 @@ mod tests {
     async fn reads_between_requests_are_a_head_and_reads_within_are_not() {
         let activity = Arc::new(Activity::new(0));
         let (mut client, server) = tokio::io::duplex(64);
-        let mut server = Watched::new(server, Arc::clone(&activity));
+        let mut server = Watched::new(server, Arc::clone(&activity), Framing::new());
 
         client.write_all(b"GET").await.unwrap();
         server.read_exact(&mut [0; 3]).await.unwrap();
@@ -348,7 +392,7 @@ mod tests {
     async fn a_full_peer_blocks_and_a_reading_one_does_not() {
         let activity = Arc::new(Activity::new(0));
         let (mut client, server) = tokio::io::duplex(8);
-        let mut server = Watched::new(server, Arc::clone(&activity));
+        let mut server = Watched::new(server, Arc::clone(&activity), Framing::new());
 
         server.write_all(&[0; 8]).await.unwrap();
         assert_eq!(activity.blocked_after_writes(), None);

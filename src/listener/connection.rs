@@ -57,6 +57,14 @@ pub(super) async fn converse<S: Respond, O: Observer>(door: Arc<Door<S, O>>, arr
         Ok(client) => client,
         Err(refusal) => return door.observer.refused(refusal),
     };
+    // Whom a balancer speaks for is known only now. It has had its place among all connections, and keeps it.
+    let _member = match protocols.settings.proxy_protocol {
+        None => None,
+        Some(_) => match door.drain.crowds().join(client.ip(), &protocols.settings) {
+            None => return door.observer.refused(Refusal::AddressConnectionsMax),
+            member => member,
+        },
+    };
     let client_text = text_of(client.ip());
     let info = ConnectionInfo { peer, client, client_text, local: canonical(local), tls: None, worker: door.worker };
 

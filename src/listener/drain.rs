@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::crowd::Crowds;
+
 /// How long a connection that has not asked for anything stays open once a drain has begun. A client that is about to
 /// use it is then told by the response that there will be no more, which loses no request; closing at once would.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(250);
@@ -43,6 +45,7 @@ struct Shared {
     changed: Arc<Notify>,
     accepting: AtomicUsize,
     connections: AtomicUsize,
+    crowds: Arc<Crowds>,
     emptied: Notify,
 }
 
@@ -146,6 +149,11 @@ impl DrainWatch {
     pub(super) fn accepting(&self) -> Accepting {
         self.shared.accepting.fetch_add(1, Ordering::SeqCst);
         Accepting { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The connections of each client, in the whole process.
+    pub(super) fn crowds(&self) -> &Arc<Crowds> {
+        &self.shared.crowds
     }
 
     /// Counts a connection, until the guard is dropped; nothing if there are `max` already.

@@ -29,6 +29,10 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
 const SERVICE_UNAVAILABLE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// RFC 6585, section 4.
+const TOO_MANY_CONNECTIONS: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// Says 408 and closes. In a drain it does not wait long for the client to hear it.
 pub(super) async fn request_timeout(wire: &mut impl Wire, drain: &DrainWatch) {
     let words = async {
@@ -41,6 +45,12 @@ pub(super) async fn request_timeout(wire: &mut impl Wire, drain: &DrainWatch) {
 /// Says 503 and closes.
 pub(super) async fn service_unavailable(wire: &mut impl Wire) {
     say(wire, SERVICE_UNAVAILABLE).await;
+    linger(wire).await;
+}
+
+/// Says 429 and closes.
+pub(super) async fn too_many_connections(wire: &mut impl Wire) {
+    say(wire, TOO_MANY_CONNECTIONS).await;
     linger(wire).await;
 }
 

@@ -21,6 +21,7 @@ use pin_project_lite::pin_project;
 
 use super::accept::Door;
 use super::activity::{Activity, InFlight, Watched};
+use super::framing::Framing;
 use super::socket::Wire;
 use super::watchdog::Conversation;
 use super::{ConnectionInfo, Observer, Settings};
@@ -91,13 +92,13 @@ impl Protocols {
 
     /// Speaks HTTP/1.1 on `wire`.
     pub(super) fn http1<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http1<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        let watched = Watched::new(wire, Arc::clone(&requests.activity), Framing::new());
         self.http1.serve_connection(TokioIo::new(watched), requests)
     }
 
     /// Speaks HTTP/2 on `wire`.
     pub(super) fn http2<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http2<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        let watched = Watched::new(wire, Arc::clone(&requests.activity), Framing::of_no_interest());
         self.http2.serve_connection(TokioIo::new(watched), requests)
     }
 }
@@ -165,8 +166,11 @@ impl<S: Respond, O: Observer> Service<Request<Incoming>> for Requests<S, O> {
     type Error = Infallible;
     type Future = Answer<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::begin(&self.activity, request.version(), !request.body().is_end_stream());
+        if let Some(doubt) = self.activity.doubt() {
+            request.extensions_mut().insert(doubt);
+        }
         Answer { future: self.door.service.respond(request, &self.info), in_flight: Some(in_flight) }
     }
 }
@@ -190,6 +194,9 @@ where
         let this = self.project();
         let mut response = ready!(this.future.poll(context));
         let in_flight = this.in_flight.take();
+        if let Some(in_flight) = in_flight.as_ref().filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            in_flight.switches();
+        }
         if in_flight.as_ref().is_some_and(InFlight::is_last) {
             // RFC 9112, section 9.6. HTTP/2 says GOAWAY by itself.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -3,6 +3,7 @@
 //! ```text
 //! bind          one listening socket for each worker, all at the same address
 //! accept        the loop of one socket; more connections than we want are turned away here
+//! crowd         how many of them one client has
 //! connection    one connection, step by step:
 //!                 proxy_protocol   who is behind the load balancer
 //!                 tls              which certificate, which client
@@ -15,7 +16,8 @@
 //! Everything a peer sends has a bound in bytes and a bound in time ([`Settings`]); whatever is turned away is told to
 //! the [`Observer`], because hyper and TLS answer such peers by themselves and no request would ever show it.
 //!
-//! Never in this part: what a request means. No field of a request is read here.
+//! Never in this part: what a request means. Two fields are looked at here, and only for whether both frame the same
+//! request: hyper forgets that (`framing`).
 
 mod settings;
 pub use settings::{Maxima, ProxyProtocol, Settings, Timeouts};
@@ -27,6 +29,7 @@ mod accept;
 pub use accept::{Listener, serve};
 
 mod connection;
+mod crowd;
 mod socket;
 
 mod proxy_protocol;
@@ -35,6 +38,8 @@ mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
 
 mod activity;
+mod framing;
+pub use framing::Doubt;
 mod goodbye;
 mod http;
 mod watchdog;

@@ -45,11 +45,13 @@ pub enum Refusal {
     UnexpectedHttp2,
     /// The client did not read what it asked for.
     WriteTimeout,
+    /// More connections of one client address than the maximum. A plain connection was answered 429.
+    AddressConnectionsMax,
 }
 
 impl Refusal {
     /// All of them, for a metric that has every series from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ConnectionsMax,
         Self::ProxyUntrusted,
         Self::ProxyMalformed,
@@ -58,11 +60,12 @@ impl Refusal {
         Self::HeadTimeout,
         Self::UnexpectedHttp2,
         Self::WriteTimeout,
+        Self::AddressConnectionsMax,
     ];
 
     /// The words of all of them, in the order of the variants.
-    pub const WORDS: [&'static str; 8] = {
-        let mut words = [""; 8];
+    pub const WORDS: [&'static str; 9] = {
+        let mut words = [""; Self::ALL.len()];
         let mut index = 0;
         while index < words.len() {
             words[index] = Self::ALL[index].word();
@@ -83,6 +86,7 @@ impl Refusal {
             Self::HeadTimeout => "head_timeout",
             Self::UnexpectedHttp2 => "unexpected_http2",
             Self::WriteTimeout => "write_timeout",
+            Self::AddressConnectionsMax => "address_connections_max",
         }
     }
 }

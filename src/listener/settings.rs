@@ -23,6 +23,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How much a peer may send and have open.
     pub maxima: Maxima,
+    /// Peers that speak for many clients, so that [`Maxima::connections_per_address`] does not hold for them.
+    pub proxies: Vec<IpNet>,
 }
 
 /// Who may speak the PROXY protocol to us, and which versions.
@@ -71,6 +73,10 @@ pub struct Maxima {
     pub fields: usize,
     /// Connections of the whole process, over all listening addresses that share one [`Drain`](super::Drain).
     pub connections: usize,
+    /// The same, of one client address.
+    pub connections_per_address: usize,
+    /// Bits of an IPv6 address that say which network it is in; all of it counts as one address.
+    pub ipv6_prefix_bits: u8,
     /// HTTP/2 streams that are open at once on one connection.
     pub streams: u32,
 }

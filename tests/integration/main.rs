@@ -26,6 +26,8 @@ mod failures;
 mod fields;
 mod flood;
 mod forging;
+mod framing;
+mod guards;
 mod hostile;
 mod kills;
 mod limits;

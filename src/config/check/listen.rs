@@ -34,6 +34,7 @@ impl Checker<'_> {
                 prior_knowledge: listener.prior_knowledge,
                 timeouts,
                 maxima,
+                proxies: file.forwarding.trusted_proxies.clone(),
             };
             let tls = listener.tls.as_ref().map(|tls| self.tls(tls, &path.field("tls")));
             listeners.push((settings, tls));
@@ -58,10 +59,14 @@ impl Checker<'_> {
             let path = Path::root().field("maxima").field("head");
             self.refuse(&path, "must be from `8KiB` to `1MiB`");
         }
+        // A client that takes all it may leaves as much to the others.
+        let per_address = maxima.connections_per_address.unwrap_or_else(|| maxima.connections.div_ceil(2));
         Maxima {
             head_bytes,
             fields: usize::try_from(maxima.fields).unwrap_or(usize::MAX),
             connections: usize::try_from(maxima.connections).unwrap_or(usize::MAX),
+            connections_per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
+            ipv6_prefix_bits: maxima.ipv6_prefix,
             streams: maxima.streams,
         }
     }

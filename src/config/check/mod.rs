@@ -85,6 +85,7 @@ impl Checker<'_> {
             places,
             tokens,
             issuers,
+            in_flight_max: usize::try_from(file.maxima.in_flight).unwrap_or(usize::MAX),
             environments,
             routes,
             roles,

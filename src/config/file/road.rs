@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::shapes::{self, FromText};
+use crate::address::IPV6_PREFIX_BITS;
 use crate::document::duration::HumanDuration;
 use crate::document::size::{self, ByteSize};
 use crate::limits::Allowance;
@@ -258,6 +259,17 @@ pub(in crate::config) struct Maxima {
     /// Connections of clients at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::config) connections: u32,
+    /// Connections at once of one client address. Absent: half of `connections`. `forwarding.trusted_proxies` may have
+    /// all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) connections_per_address: Option<u32>,
+    /// Bits of an IPv6 address that are one client's network, which counts as one address here and in `limits`.
+    #[schemars(range(min = 32, max = 128))]
+    pub(in crate::config) ipv6_prefix: u8,
+    /// Requests that are being answered at once. More are answered with 503.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(in crate::config) in_flight: u32,
     /// Requests at once on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 10_000))]
     pub(in crate::config) streams: u32,
@@ -270,6 +282,9 @@ impl Default for Maxima {
             fields: 100,
             body: BodyMaximum::Bytes(ByteSize::from_bytes(100 * 1024 * 1024)),
             connections: 10_000,
+            connections_per_address: None,
+            ipv6_prefix: IPV6_PREFIX_BITS,
+            in_flight: 10_000,
             streams: 128,
         }
     }

@@ -21,6 +21,7 @@ use crate::gateway::operation::error::OperationError;
 use crate::gateway::permission::Permission;
 use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
+use crate::gateway::room::Overloaded;
 use crate::gateway::route::NoRoute;
 use crate::gateway::upstream::UpstreamError;
 use crate::webhooks::SignatureError;
@@ -28,6 +29,9 @@ use crate::webhooks::SignatureError;
 /// A refusal, with what led to it.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
+    /// As many requests are in flight as may be.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// The request's head contradicts itself or could be read in two ways.
     #[error(transparent)]
     Message(#[from] MalformedMessage),
@@ -86,7 +90,8 @@ impl Rejection {
             Self::Authorization(AuthorizationError::PermissionMissing(permission)) => Some(permission),
             Self::Authorization(AuthorizationError::KeyNotAccepted { permission })
             | Self::Operation(OperationError::Tenant(permission)) => permission.as_ref(),
-            Self::Message(_)
+            Self::Overloaded(_)
+            | Self::Message(_)
             | Self::Head(_)
             | Self::Address(_)
             | Self::Environment(_)
@@ -110,7 +115,8 @@ impl Rejection {
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
-            Self::ContentCrowded
+            Self::Overloaded(_)
+            | Self::ContentCrowded
             | Self::Upstream(UpstreamError::Overloaded)
             | Self::Operation(OperationError::Busy(_))
             | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),

@@ -30,6 +30,11 @@ impl Rejection {
     #[must_use]
     pub const fn row(&self) -> Row {
         match self {
+            Self::Overloaded(_) => row(
+                Reason::Overloaded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many requests are being answered; try again in a moment",
+            ),
             Self::Message(_) => {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }

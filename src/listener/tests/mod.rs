@@ -51,14 +51,22 @@ const LARGE_BYTES: usize = 64 * 1024 * 1024;
 
 type TestBody = UnsyncBoxBody<Bytes, io::Error>;
 
-fn settings() -> Settings {
+pub(in crate::listener) fn settings() -> Settings {
     Settings {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         proxy_protocol: None,
         http2: true,
         prior_knowledge: false,
         timeouts: Timeouts { tls_handshake: LONG, request_head: LONG, idle: LONG, write: LONG },
-        maxima: Maxima { head_bytes: 16 * 1024, fields: 100, connections: 100, streams: 10 },
+        maxima: Maxima {
+            head_bytes: 16 * 1024,
+            fields: 100,
+            connections: 100,
+            connections_per_address: 100,
+            ipv6_prefix_bits: 64,
+            streams: 10,
+        },
+        proxies: Vec::new(),
     }
 }
 
