@@ -19,8 +19,9 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::content::{Content, Held};
-use super::fields::{Framing, strip_response};
+use super::fields::Framing;
 use super::record::Record;
+use super::trailers::{self, TrailerRules};
 use super::upstream::Lease;
 use crate::moment::monotonic_ns;
 
@@ -136,6 +137,7 @@ struct Uploading {
     upload: Arc<Upload>,
     left_bytes: u64,
     watch: Watch,
+    trailers: Option<TrailerRules>,
 }
 
 impl RequestBody {
@@ -145,23 +147,31 @@ impl RequestBody {
         Self(None)
     }
 
-    /// The content that the upstream shall have.
-    pub fn new(content: Content, bytes_max: u64, timeout: Duration) -> Self {
+    /// The content that the upstream shall have, and of the fields behind it what `trailers` leave.
+    pub fn new(content: Content, bytes_max: u64, timeout: Duration, trailers: impl FnOnce() -> TrailerRules) -> Self {
         match content {
-            Content::Coming(incoming) => Self::streaming(incoming, bytes_max, timeout),
+            Content::Coming(incoming) => {
+                let mut body = Self::streaming(incoming, bytes_max, timeout);
+                if let Some(Going::Streaming(uploading)) = body.0.as_deref_mut() {
+                    uploading.trailers = Some(trailers());
+                }
+                body
+            }
             Content::Whole(held) if held.bytes().is_empty() => Self::empty(),
             Content::Whole(held) => Self(Some(Box::new(Going::Whole(held)))),
         }
     }
 
-    /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above).
+    /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above), and
+    /// nothing behind it.
     pub fn streaming(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
         let upload = Arc::new(Upload::default());
         upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
-        let uploading = Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout) };
+        let uploading =
+            Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout), trailers: None };
         Self(Some(Box::new(Going::Streaming(uploading))))
     }
 
@@ -214,10 +224,14 @@ impl Uploading {
                 self.upload.fail(UploadFailure::Broken);
                 Poll::Ready(Some(Err(BodyError::EmptyTrailers)))
             }
-            // Trailers may be left out (RFC 9110, section 6.5.1), and a field that the gateway has not judged must not
-            // arrive behind it: there are servers that take trailers for fields.
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.moved(frame))),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(fields) = frame.trailers_mut()
+                    && !self.trailers.as_ref().is_some_and(|rules| rules.strip(fields))
+                {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(self.moved(frame)))
+            }
             Poll::Ready(Some(Err(error))) => {
                 self.upload.fail(UploadFailure::Broken);
                 Poll::Ready(Some(Err(error.into())))
@@ -339,7 +353,7 @@ impl Forwarded {
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.watch.moved = true;
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_response(trailers);
+                    trailers::strip(trailers);
                 }
                 if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
                     record.sent(data.len() as u64);
@@ -366,7 +380,7 @@ impl Forwarded {
             match self.framing {
                 Framing::Clear => lease.give_back(),
                 // RFC 9112, section 6.3: that may be an attempt to smuggle a response.
-                Framing::Doubtful => drop(lease),
+                Framing::Overruled | Framing::Old => drop(lease),
             }
         }
     }

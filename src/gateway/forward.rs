@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Scheme, Uri};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 
 use super::body::{RequestBody, ResponseBody};
 use super::content::Content;
-use super::fields::{self, FieldRules, Origin};
+use super::fields::{self, FieldRules, Framing, Origin};
+use super::hops::check_circle;
 use super::identity::{Identity, IdentityFields};
 use super::message::{MalformedMessage, Target};
 use super::rate_limit::Admission;
@@ -54,7 +55,8 @@ pub async fn forward(
     }
     let permit = admission.permit();
 
-    let wants_trailers = request.headers().get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    check_circle(request.headers(), &forwarding.fields.via.pseudonym)?;
+    let wants_trailers = wants_trailers(request.headers());
     let environment = forwarding.identity.asked_environment(request.headers());
     forwarding.fields.strip_request(request.headers_mut());
     forwarding.fields.write_forwarding(request.headers_mut(), origin);
@@ -62,7 +64,7 @@ pub async fn forward(
     forwarding.identity.write(request.headers_mut(), Identity::of(principal, environment.as_ref()));
 
     let (head, content) = request.into_parts();
-    let body = RequestBody::new(content, bytes_max, forwarding.request_body_timeout);
+    let body = RequestBody::new(content, bytes_max, forwarding.request_body_timeout, || forwarding.fields.trailers());
     let upload = body.upload();
     let mut request = Request::from_parts(head, body);
     address(&mut request, origin.target, upstream, wants_trailers)?;
@@ -76,10 +78,11 @@ pub async fn forward(
     let (mut head, incoming) = response.into_parts();
     // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2); and above 599 there is no
     // status (section 15).
-    let framing = fields::settle_framing(head.status, head.version, &mut head.headers);
+    let framing = fields::settle_framing(head.status, &mut head.headers);
     let is_status = head.status != StatusCode::SWITCHING_PROTOCOLS && head.status.as_u16() < 600;
     let framing = framing.ok().filter(|_| is_status);
     let framing = framing.ok_or(UpstreamError::Ambiguous)?;
+    let framing = if head.version < Version::HTTP_11 { Framing::Old } else { framing };
     fields::strip_response(&mut head.headers);
     if head.status.is_success()
         && let Some(delivery) = permit.principal().delivery()
@@ -89,6 +92,12 @@ pub async fn forward(
     head.version = Version::HTTP_11;
     let body = ResponseBody::forwarded(incoming, lease, framing, forwarding.response_body_timeout);
     Ok(Response::from_parts(head, body))
+}
+
+/// Whether a client understands fields behind the content (RFC 9110, section 10.1.4).
+fn wants_trailers(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(TE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// The length that a request announces, in bytes. hyper has made sure that there is only one and that it is a number.

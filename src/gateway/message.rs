@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
@@ -23,6 +23,22 @@ pub struct MalformedMessage(pub &'static str);
 #[derive(Debug, thiserror::Error)]
 #[error("the head of the request is larger than allowed")]
 pub struct HeadTooLarge;
+
+/// The client expects something that we cannot do (RFC 9110, section 10.1.1).
+#[derive(Debug, thiserror::Error)]
+#[error("an expectation other than 100-continue")]
+pub struct UnknownExpectation;
+
+/// Looks whether a request expects nothing but to be asked for its content. HTTP/1.0 knows no expectations.
+///
+/// # Errors
+///
+/// [`UnknownExpectation`].
+pub fn check_expectation<B>(request: &Request<B>) -> Result<(), UnknownExpectation> {
+    let mut expected = request.headers().get_all(EXPECT).iter();
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if request.version() == Version::HTTP_10 || expected.all(known) { Ok(()) } else { Err(UnknownExpectation) }
+}
 
 /// How large the head of a request may be. HTTP/1.1 is held to it while it is read; this holds for HTTP/2 as well, and
 /// for a head that came whole in one piece.

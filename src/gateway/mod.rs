@@ -32,6 +32,7 @@ pub mod body;
 pub mod content;
 pub mod correlation;
 pub mod fields;
+pub mod hops;
 pub mod identity;
 pub mod parameter;
 pub mod path;
@@ -39,6 +40,7 @@ pub mod pattern;
 pub mod permission;
 pub mod record;
 pub mod room;
+pub mod trailers;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -46,8 +48,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONNECTION, ORIGIN};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::header::{ALLOW, CONNECTION, ORIGIN};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use crate::identity::Directory;
@@ -65,7 +67,8 @@ use credentials::Credentials;
 use environment::Environment;
 use fields::Origin;
 use forward::{announced_bytes, forward};
-use message::Target;
+use hops::{Hop, count_down};
+use message::{Target, check_expectation};
 use operation::error::OperationError;
 use operation::{Call, Services};
 use policy::Policy;
@@ -73,7 +76,7 @@ use rate_limit::{admit, charge_unauthenticated, peek};
 use record::{Desk, Record};
 use refusal::{Manner, is_grpc};
 use rejection::Rejection;
-use route::Access;
+use route::{Access, NoRoute};
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
 pub struct Gateway {
@@ -181,7 +184,11 @@ impl Gateway {
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
+        check_expectation(&request)?;
         match admission.permit().destination() {
+            To::Upstream(_) if count_down(&mut request)? == Hop::Last => {
+                Ok((answer_as_last(&request, policy.routes.allowed(&target))?, Source::Keygate))
+            }
             To::Upstream(upstream) => {
                 let origin = Origin {
                     peer,
@@ -250,6 +257,20 @@ fn whole(request: &Request<Content>) -> Option<&Bytes> {
         Content::Whole(held) => Some(held.bytes()),
         Content::Coming(_) => None,
     }
+}
+
+/// Answers a request that was meant to go no further than to us (RFC 9110, section 7.6.2): OPTIONS asks what could be
+/// asked here. TRACE asks for its own fields, and they are not for every page to see.
+fn answer_as_last(request: &Request<Content>, allow: String) -> Result<Response<ResponseBody>, Rejection> {
+    if *request.method() != Method::OPTIONS {
+        return Err(NoRoute::Method { allow: allow.replace(", TRACE", "") }.into());
+    }
+    let mut response = Response::new(ResponseBody::fixed(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let Ok(allow) = HeaderValue::try_from(allow) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    Ok(response)
 }
 
 /// Answers the preflight of a request that goes to no upstream.

@@ -221,8 +221,8 @@ impl Routes {
         self.by_host.get(host.strip_suffix('.').unwrap_or(&host))
     }
 
-    /// The methods that a path has, for a refusal. Slow, and only on the way out.
-    fn allowed(&self, target: &Target) -> String {
+    /// The methods that a path has. Slow, and only on the way out.
+    pub fn allowed(&self, target: &Target) -> String {
         let methods = [
             Method::GET,
             Method::HEAD,

@@ -32,6 +32,7 @@ mod hostile;
 mod kills;
 mod limits;
 mod management;
+mod messages;
 mod operations;
 mod policy;
 mod programs;

@@ -64,6 +64,16 @@ impl Rejection {
                 StatusCode::TOO_MANY_REQUESTS,
                 "Wait for as many seconds as the field Retry-After says",
             ),
+            // RFC 9110, section 15.5.18.
+            Self::Expectation(_) => row(
+                Reason::ExpectationFailed,
+                StatusCode::EXPECTATION_FAILED,
+                "Nothing but 100-continue can be expected here",
+            ),
+            // RFC 5842, section 7.2.
+            Self::Circle(_) => {
+                row(Reason::LoopDetected, StatusCode::LOOP_DETECTED, "The request came back to where it was before")
+            }
             Self::ContentTooLarge { .. } => {
                 row(Reason::ContentTooLarge, StatusCode::PAYLOAD_TOO_LARGE, "Send less content")
             }
