@@ -254,7 +254,9 @@ impl Record {
     pub fn response_broke_off(&mut self, error: &BodyError) {
         let reason = match error {
             BodyError::Stalled => Reason::UpstreamTimeout,
-            BodyError::Broken(_) | BodyError::TooLarge | BodyError::EmptyTrailers => Reason::UpstreamReset,
+            BodyError::Broken(_) | BodyError::TooLarge | BodyError::EmptyTrailers | BodyError::CutShort => {
+                Reason::UpstreamReset
+            }
         };
         self.reason = Some(reason);
         self.desk.shard.rejected(reason as usize);

@@ -13,7 +13,8 @@ use crate::wire::{Answer, End, Wire};
 
 mod corpus;
 
-use corpus::{MARK, Row, Then};
+use corpus::Row;
+pub(crate) use corpus::{MARK, Then};
 
 /// An upstream that answers `/row/N` as row N says, and everything else with its own target.
 struct Scripted {
@@ -75,6 +76,15 @@ fn serve(mut stream: TcpStream, rows: &[Row]) -> Result<(), String> {
 /// Between the parts of an answer.
 const PAUSE: Duration = Duration::from_millis(40);
 
+/// What of a row is to be known in order to judge it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'r> {
+    pub(crate) method: &'r str,
+    pub(crate) then: Then,
+    /// Something comes late, and is waited for before the next request.
+    pub(crate) late: bool,
+}
+
 /// A client of either version.
 enum Asks {
     Http1(Plain),
@@ -113,9 +123,10 @@ fn what_an_upstream_answers_wrongly_reaches_nobody_as_an_answer_over_http2() {
     run(2);
 }
 
+/// How the rows of a run ended.
 #[derive(Default, Debug)]
-struct Counts {
-    rows: usize,
+pub(crate) struct Counts {
+    pub(crate) rows: usize,
     whole: usize,
     refused: usize,
     cut: usize,
@@ -133,7 +144,8 @@ fn run(version: u8) {
         .start();
     let (mut counts, mut wrong) = (Counts::default(), Vec::new());
     for (number, row) in rows.iter().enumerate() {
-        if let Err(what) = judge(number, row, &gate, version, &alice, &mut counts) {
+        let asked = Asked { method: row.method, then: row.then, late: row.parts.len() > 1 };
+        if let Err(what) = judge(number, asked, &gate, version, &alice, &mut counts) {
             wrong.push(format!("{}: {what}", row.name));
         }
     }
@@ -143,9 +155,10 @@ fn run(version: u8) {
     assert!(counts.rows >= 490, "only {} rows", counts.rows);
 }
 
-fn judge(
+/// Asks for a row, and then twice for something else.
+pub(crate) fn judge(
     number: usize,
-    row: &Row,
+    asked: Asked<'_>,
     gate: &Gate,
     version: u8,
     alice: &TestKey,
@@ -153,9 +166,9 @@ fn judge(
 ) -> Result<(), String> {
     counts.rows += 1;
     let mut client = Asks::connect(gate, version);
-    let answer = client.ask(row.method, &format!("/row/{number}"), alice);
-    let verdict = verdict(row, &answer, counts);
-    if row.parts.len() > 1 {
+    let answer = client.ask(asked.method, &format!("/row/{number}"), alice);
+    let verdict = verdict(asked.then, &answer, counts);
+    if asked.late {
         std::thread::sleep(2 * PAUSE);
     }
     for time in 0..2 {
@@ -171,7 +184,7 @@ fn judge(
     verdict
 }
 
-fn verdict(row: &Row, answer: &Answer, counts: &mut Counts) -> Result<(), String> {
+fn verdict(then: Then, answer: &Answer, counts: &mut Counts) -> Result<(), String> {
     let all = format!("{:?}{}", shown_lines(answer), answer.text());
     if all.contains(MARK) {
         return Err(format!("what must not be seen was seen: {}", shown(answer)));
@@ -179,7 +192,7 @@ fn verdict(row: &Row, answer: &Answer, counts: &mut Counts) -> Result<(), String
     let refused = answer.status == 502 && answer.end == End::Whole;
     let cut = !matches!(answer.end, End::Whole | End::Silent);
     let whole = |content: &str| answer.end == End::Whole && answer.text() == content && answer.status < 500;
-    let good = match row.then {
+    let good = match then {
         Then::Whole(content) => whole(content),
         Then::Refused => refused,
         Then::Cut => cut || refused,

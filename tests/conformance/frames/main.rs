@@ -26,4 +26,5 @@ mod tap;
 mod wire;
 
 mod answers;
+mod replies;
 mod requests;

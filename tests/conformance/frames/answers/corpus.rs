@@ -1,11 +1,11 @@
 //! The rows: RFC 9112, sections 2.2, 4 to 7 and 9, as an upstream may break them.
 
 /// Stands where nobody may ever see it.
-pub(super) const MARK: &str = "smuggled";
+pub(crate) const MARK: &str = "smuggled";
 
 /// What a client is to get.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// An answer with this content.
     Whole(&'static str),
     /// 502.
