@@ -18,31 +18,13 @@ use hyper::body::Incoming;
 
 use super::content::{Content, Held};
 use super::fields::Framing;
-use super::progress::{End, Watch};
+use super::progress::{BodyError, End, Watch};
 use super::record::Record;
 use super::trailers::{self, TrailerRules};
+use super::tunnel::Tunnel;
 use super::upstream::Lease;
+use crate::listener::{Takeover, TakesOver};
 use crate::moment::monotonic_ns;
-
-/// Why a body was broken off.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The client sent more than it may.
-    #[error("the content is larger than allowed")]
-    TooLarge,
-    /// Nothing moved for longer than allowed.
-    #[error("the content stopped arriving")]
-    Stalled,
-    /// The connection it came over broke, or its framing did.
-    #[error(transparent)]
-    Broken(#[from] hyper::Error),
-    /// It ended with trailers of which the library that reads them has left nothing.
-    #[error("pseudo-fields stand behind the content")]
-    EmptyTrailers,
-    /// It stopped before its end, and nobody said that anything was wrong.
-    #[error("the content stopped before its end")]
-    CutShort,
-}
 
 /// How far the client's content has come; shared with the request's record, because the body itself is handed to the
 /// upstream's connection.
@@ -257,6 +239,8 @@ pub enum ResponseBody {
     Fixed(Fixed),
     /// The upstream's content as it comes.
     Forwarded(Box<Forwarded>),
+    /// No content, and no HTTP behind it; nothing once that was taken over.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// Content of our own.
@@ -300,6 +284,17 @@ impl ResponseBody {
         match self {
             Self::Fixed(fixed) => fixed.record = Some(finished),
             Self::Forwarded(forwarded) => forwarded.record = Some(finished),
+            Self::Tunnel(Some(tunnel)) => tunnel.carry(finished),
+            Self::Tunnel(None) => {}
+        }
+    }
+}
+
+impl TakesOver for ResponseBody {
+    fn take_over(&mut self) -> Option<Takeover> {
+        match self {
+            Self::Tunnel(tunnel) => tunnel.take().map(|tunnel| Takeover::new(|client| tunnel.run(client))),
+            Self::Fixed(_) | Self::Forwarded(_) => None,
         }
     }
 }
@@ -318,6 +313,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut fixed.content)))))
             }
             Self::Forwarded(forwarded) => forwarded.poll_frame(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -325,6 +321,7 @@ impl Body for ResponseBody {
         match self {
             Self::Fixed(fixed) => fixed.content.is_empty(),
             Self::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+            Self::Tunnel(_) => true,
         }
     }
 
@@ -332,6 +329,7 @@ impl Body for ResponseBody {
         match self {
             Self::Fixed(fixed) => SizeHint::with_exact(fixed.content.len() as u64),
             Self::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

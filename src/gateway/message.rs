@@ -88,6 +88,18 @@ impl Target {
         }
     }
 
+    /// The same in memory of its own, to be kept for longer than a request lasts.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let authority = self.authority.as_ref().map(|authority| authority.as_str().parse());
+        let path_and_query = self.path_and_query.as_str().parse();
+        // What was parsed once is parsed again.
+        Self {
+            authority: authority.and_then(Result::ok),
+            path_and_query: path_and_query.unwrap_or_else(|_| PathAndQuery::from_static("/")),
+        }
+    }
+
     /// Reads the target of a request, and refuses a request that is ambiguous about it or about its own length.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub mod cors;
 pub mod policy;
 
 pub mod body;
+pub mod claim;
 pub mod content;
 pub mod correlation;
 pub mod fields;
@@ -42,6 +43,8 @@ pub mod progress;
 pub mod record;
 pub mod room;
 pub mod trailers;
+pub mod tunnel;
+pub mod upgrade;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -62,12 +65,13 @@ use crate::telemetry::metrics::Source;
 use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
 use body::ResponseBody;
+use claim::Claim;
 use content::{Budget, Content};
 use cors::Cors;
 use credentials::Credentials;
 use environment::Environment;
 use fields::Origin;
-use forward::{announced_bytes, forward};
+use forward::{Forwarded, announced_bytes, forward};
 use hops::{Hop, count_down};
 use message::{Target, check_expectation};
 use operation::error::OperationError;
@@ -78,6 +82,8 @@ use record::{Desk, Record};
 use refusal::{Manner, is_grpc};
 use rejection::Rejection;
 use route::{Access, NoRoute};
+use tunnel::Tunnel;
+use upgrade::Handshake;
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
 pub struct Gateway {
@@ -127,6 +133,7 @@ impl Gateway {
             }
         };
 
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let fields = response.headers_mut();
         if let Some(quota) = record.quota() {
             policy.rate_limit_fields.write(fields, quota, now);
@@ -134,7 +141,7 @@ impl Gateway {
         if let Some(request_id) = record.request_id() {
             fields.insert(&policy.forwarding.request_id, request_id.clone());
         }
-        if heard.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) {
+        if heard.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) && !switches {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.responded(response.status(), source);
@@ -144,7 +151,7 @@ impl Gateway {
 
     /// The road: every step of a request, in order, and nothing else.
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Incoming>,
         connection: &ConnectionInfo,
         policy: &Policy,
@@ -156,6 +163,7 @@ impl Gateway {
         record.find_room(policy.in_flight_max)?;
 
         policy.head_maxima.check(&request)?;
+        let was_connect = upgrade::as_get(&mut request)?;
         let target = Target::of(&request)?;
         record.asked_for(&target);
         let peer = connection.client.ip();
@@ -178,6 +186,7 @@ impl Gateway {
         let content = whole(&request).map(Bytes::as_ref);
         let asked = Asked { route, path, fields: request.headers(), content };
         let principal = authenticate(&credentials, access, asked, known)?;
+        principal.used(now);
         record.authenticated(&principal);
 
         let permit = authorize(principal.clone(), route, environment, client, &policy.roles)
@@ -186,6 +195,8 @@ impl Gateway {
         record.counted(admission.quota());
 
         check_expectation(&request)?;
+        // Only now: to whom a route is closed it says nothing of what it would go on in.
+        let handshake = Handshake::of(&request, was_connect, route.websocket)?;
         match admission.permit().destination() {
             To::Upstream(_) if count_down(&mut request)? == Hop::Last => {
                 Ok((answer_as_last(&request, policy.routes.allowed(&target))?, Source::Keygate))
@@ -197,9 +208,18 @@ impl Gateway {
                     tls: connection.tls.is_some(),
                     version: request.version(),
                     target: &target,
+                    handshake,
                 };
-                let response = forward(request, &origin, admission, upstream, &policy.forwarding, record);
-                Ok((response.await?, Source::Upstream))
+                let forwarding = &policy.forwarding;
+                let response = match forward(request, &origin, admission, upstream, forwarding, record).await? {
+                    Forwarded::Response(response) => response,
+                    Forwarded::Switched(head, switched) => {
+                        let claim = Claim::new(self, &credentials, &target, client, connection.local);
+                        let tunnel = Tunnel::new(switched, claim, forwarding.tunnel_timeouts);
+                        head.map(|()| ResponseBody::Tunnel(Some(Box::new(tunnel))))
+                    }
+                };
+                Ok((response, Source::Upstream))
             }
             To::Operation(_) if preflight.is_some() => Ok((preflight_of(&request), Source::Keygate)),
             To::Operation(operation) => {

@@ -10,6 +10,26 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
+/// Why a body was broken off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client sent more than it may.
+    #[error("the content is larger than allowed")]
+    TooLarge,
+    /// Nothing moved for longer than allowed.
+    #[error("the content stopped arriving")]
+    Stalled,
+    /// The connection it came over broke, or its framing did.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// It ended with trailers of which the library that reads them has left nothing.
+    #[error("pseudo-fields stand behind the content")]
+    EmptyTrailers,
+    /// It stopped before its end, and nobody said that anything was wrong.
+    #[error("the content stopped before its end")]
+    CutShort,
+}
+
 /// Breaks off a body that makes no progress.
 #[derive(Debug)]
 pub(super) struct Watch {

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use super::authentication::Principal;
-use super::body::{BodyError, Upload};
+use super::body::Upload;
 use super::client_address::ClientAddress;
 use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
+use super::progress::BodyError;
 use super::rejection::{Reason, Rejection};
 use super::room::{Overloaded, Place, Room};
 use super::route::{Accepted, Access, Destination, Route};
@@ -22,7 +23,7 @@ use crate::keys::Key;
 use crate::limits::Quota;
 use crate::moment::{Moment, monotonic_ns};
 use crate::telemetry::access_log::{AccessLine, AccessLog};
-use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source};
+use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source, TunnelSide};
 
 /// The status that stands in the log for a client that went away before it had its response. It is never sent.
 const CLIENT_GONE: u16 = 499;
@@ -72,6 +73,7 @@ pub struct Record {
     answered_ns: u64,
     responded_ns: u64,
     response_bytes: u64,
+    tunnels: bool,
 }
 
 impl Record {
@@ -106,6 +108,7 @@ impl Record {
             answered_ns: 0,
             responded_ns: 0,
             response_bytes: 0,
+            tunnels: false,
         })
     }
 
@@ -238,6 +241,21 @@ impl Record {
         }
     }
 
+    /// Notes that the request goes on in another protocol. Its record is kept for long, and must not hold on to the head
+    /// that it was read from.
+    pub fn tunnels(&mut self) {
+        self.tunnels = true;
+        self.target = self.target.as_ref().map(Target::detached);
+    }
+
+    /// Notes bytes that went through its tunnel.
+    pub const fn moved(&mut self, from: TunnelSide, bytes: u64) {
+        match from {
+            TunnelSide::Client => self.request_bytes += bytes,
+            TunnelSide::Upstream => self.response_bytes += bytes,
+        }
+    }
+
     /// Notes the head of the response, as it goes to the client.
     pub fn responded(&mut self, status: StatusCode, source: Source) {
         self.status = status.as_u16();
@@ -295,7 +313,8 @@ impl Record {
             method: MethodLabel::from(&self.method),
             status: self.status,
             source: self.source,
-            request_ns,
+            // How long a tunnel lasts says nothing of how quickly requests are answered.
+            request_ns: if self.tunnels { head_ns } else { request_ns },
             upstream_ns,
             overhead_ns,
             request_bytes,

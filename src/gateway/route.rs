@@ -130,6 +130,8 @@ pub struct Route {
     pub patterns: Vec<Pattern>,
     /// Where it leads.
     pub destination: Destination,
+    /// Whether its clients may go on in WebSocket (RFC 6455).
+    pub websocket: bool,
 }
 
 /// Two routes are for the same requests.

@@ -11,13 +11,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::{Closed, Doubt, Framing};
+use super::takeover::Takeover;
 use crate::moment::monotonic_ns;
 
 /// Bytes of an HTTP/2 preface and of the smallest SETTINGS frame that must follow it (RFC 9113, section 3.4).
@@ -52,10 +53,12 @@ pub(super) struct Activity {
     write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
     ended: AtomicBool,
-    /// The connection speaks another protocol from now on.
-    switched: AtomicBool,
     /// The number of the request, from 1 on, whose framing is doubtful, and why.
     doubt: OnceLock<(u64, Doubt)>,
+    /// Streams that have left HTTP. They are in flight, and never wait for the client as a response does.
+    tunnels: AtomicU32,
+    /// What goes on with an HTTP/1.1 connection that has left HTTP.
+    takeover: Mutex<Option<Takeover>>,
 }
 
 impl Activity {
@@ -75,9 +78,15 @@ impl Activity {
             writes: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            switched: AtomicBool::new(false),
             doubt: OnceLock::new(),
+            tunnels: AtomicU32::new(0),
+            takeover: Mutex::new(None),
         }
+    }
+
+    /// What goes on with this HTTP/1.1 connection, if it has left HTTP.
+    pub(super) fn takeover(&self) -> Option<Takeover> {
+        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -129,7 +138,8 @@ impl Activity {
     /// If all responses wait for the client to take a frame: how many frames were given before that.
     pub(super) fn stalled_after_frames(&self) -> Option<u64> {
         let waiting = self.waiting_for_client.load(Relaxed);
-        (waiting > 0 && waiting == self.in_flight.load(Relaxed)).then(|| self.frames.load(Relaxed))
+        let responses = self.in_flight.load(Relaxed).wrapping_sub(self.tunnels.load(Relaxed));
+        (waiting > 0 && waiting == responses).then(|| self.frames.load(Relaxed))
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -177,6 +187,7 @@ pub(super) struct InFlight {
     activity: Arc<Activity>,
     is_http1: bool,
     waits_for_client: bool,
+    is_tunnel: bool,
 }
 
 impl InFlight {
@@ -186,17 +197,30 @@ impl InFlight {
         activity.head_bytes.store(false, Relaxed);
         activity.last_had_body.store(has_body, Relaxed);
         activity.last_was_http10.store(version < Version::HTTP_11, Relaxed);
-        Self { activity: Arc::clone(activity), is_http1: version < Version::HTTP_2, waits_for_client: false }
+        Self {
+            activity: Arc::clone(activity),
+            is_http1: version < Version::HTTP_2,
+            waits_for_client: false,
+            is_tunnel: false,
+        }
+    }
+
+    /// Leaves the connection to `takeover` once HTTP is done with it.
+    pub(super) fn give_over(&self, takeover: Takeover) {
+        *self.activity.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
+    }
+
+    /// From now on it is a stream that has left HTTP.
+    pub(super) fn of_tunnel(mut self) -> Self {
+        self.asked_for_frame();
+        self.activity.tunnels.fetch_add(1, Relaxed);
+        self.is_tunnel = true;
+        self
     }
 
     /// Whether its response must say that no other will follow on this connection.
     pub(super) fn is_last(&self) -> bool {
         self.is_http1 && (self.activity.leaving.load(Relaxed) || self.activity.doubt().is_some())
-    }
-
-    /// The response hands the connection over to another protocol.
-    pub(super) fn switches(&self) {
-        self.activity.switched.store(true, Relaxed);
     }
 
     /// The response body is asked for a frame: the client has taken what was there.
@@ -220,6 +244,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.asked_for_frame();
+        if self.is_tunnel {
+            self.activity.tunnels.fetch_sub(1, Relaxed);
+        }
         if self.activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             self.activity.head_bytes.store(false, Relaxed);
             self.activity.idle_since.store(monotonic_ns(), Relaxed);
@@ -242,9 +269,6 @@ impl<T> Watched<T> {
 
     /// Looks at what was read. Behind a doubt there is nothing for hyper.
     fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        if self.activity.switched.load(Relaxed) {
-            self.framing.leave();
-        }
         let Some((doubt, good)) = self.framing.look(&buffer.filled()[before..]) else { return Ok(()) };
         let _ = self.activity.doubt.set((self.framing.request(), doubt));
         buffer.set_filled(before + good);

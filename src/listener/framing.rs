@@ -93,11 +93,6 @@ impl Framing {
         if let Place::Closed(closed) = self.place { Some(closed) } else { None }
     }
 
-    /// What comes from now on is no HTTP/1.1.
-    pub(super) const fn leave(&mut self) {
-        self.place = Place::Beyond;
-    }
-
     /// Looks at the bytes that come next.
     ///
     /// Returns what is doubtful, and how many of the bytes are for hyper all the same: those before a doubt about content,
@@ -372,9 +367,6 @@ mod tests {
     fn another_protocol_is_not_looked_at() {
         let mut framing = Framing::of_no_interest();
         let doubtful = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n";
-        assert_eq!(framing.look(doubtful), None);
-        let mut framing = Framing::new();
-        framing.leave();
         assert_eq!(framing.look(doubtful), None);
     }
 }

@@ -10,6 +10,7 @@
 //!                 http             hyper, and the service that the rest of the program gives us
 //!                 watchdog         how long all of this may take
 //!                 goodbye          the last words, so that the client hears them
+//!                 takeover         or what goes on after HTTP
 //! drain         how all of it ends
 //! ```
 //!
@@ -43,6 +44,9 @@ pub use framing::Doubt;
 mod goodbye;
 mod http;
 mod watchdog;
+
+mod takeover;
+pub use takeover::{Duplex, GivenOver, Takeover, TakesOver};
 
 mod drain;
 pub use drain::{Drain, DrainWatch};

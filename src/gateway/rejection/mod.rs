@@ -24,6 +24,7 @@ use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
 use crate::gateway::room::Overloaded;
 use crate::gateway::route::NoRoute;
+use crate::gateway::upgrade::NotUpgradable;
 use crate::gateway::upstream::UpstreamError;
 use crate::webhooks::SignatureError;
 
@@ -81,6 +82,9 @@ pub enum Rejection {
     /// So much content is held for others that there is no room for this.
     #[error("there is no room for more content that has to be seen whole")]
     ContentCrowded,
+    /// Another protocol was asked for that cannot be had.
+    #[error(transparent)]
+    Upgrade(#[from] NotUpgradable),
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -113,6 +117,7 @@ impl Rejection {
             | Self::ContentStalled
             | Self::ContentBroken
             | Self::ContentCrowded
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -142,6 +147,7 @@ impl Rejection {
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         }
