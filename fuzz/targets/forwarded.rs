@@ -84,7 +84,8 @@ fn write(fields: &mut HeaderMap, peer: IpAddr, proxies: TrustedProxies) {
     let rules = FieldRules::new(&identity, &[], &name("x-request-id"), true, via, proxies);
     let peer_text = HeaderValue::try_from(peer.to_string()).expect("an address");
     let target = Target::unchecked(&Request::new(()));
-    let origin = Origin { peer, peer_text: &peer_text, tls: false, version: Version::HTTP_11, target: &target };
+    let origin =
+        Origin { peer, peer_text: &peer_text, tls: false, version: Version::HTTP_11, target: &target, handshake: None };
     rules.write_forwarding(fields, &origin);
 }
 

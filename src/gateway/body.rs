@@ -5,7 +5,6 @@
 //! time is broken off. The pause that is tolerated lies between that time and twice that time, because progress is only
 //! noted when the timer fires and costs nothing in between.
 
-use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -13,63 +12,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::arriving::Arriving;
 use super::content::{Content, Held};
 use super::fields::Framing;
+use super::progress::{BodyError, End, Watch};
 use super::record::Record;
 use super::trailers::{self, TrailerRules};
 use super::tunnel::Tunnel;
 use super::upstream::Lease;
 use crate::listener::{Takeover, TakesOver};
 use crate::moment::monotonic_ns;
-
-/// Why a body was broken off.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The client sent more than it may.
-    #[error("the content is larger than allowed")]
-    TooLarge,
-    /// Nothing moved for longer than allowed.
-    #[error("the content stopped arriving")]
-    Stalled,
-    /// The connection it came over broke, or its framing did.
-    #[error(transparent)]
-    Broken(#[from] hyper::Error),
-    /// It ended with trailers of which the library that reads them has left nothing.
-    #[error("pseudo-fields stand behind the content")]
-    EmptyTrailers,
-}
-
-/// Breaks off a body that makes no progress.
-#[derive(Debug)]
-struct Watch {
-    timeout: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    moved: bool,
-}
-
-impl Watch {
-    const fn new(timeout: Duration) -> Self {
-        Self { timeout, sleep: None, moved: false }
-    }
-
-    /// Called when there is nothing to read yet; ready once that has gone on for too long.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timeout = self.timeout;
-        let timer = self.sleep.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        ready!(timer.as_mut().poll(cx));
-        if !std::mem::take(&mut self.moved) {
-            return Poll::Ready(());
-        }
-        timer.as_mut().reset(Instant::now() + timeout);
-        timer.as_mut().poll(cx)
-    }
-}
 
 /// How far the client's content has come; shared with the request's record, because the body itself is handed to the
 /// upstream's connection.
@@ -140,6 +96,7 @@ struct Uploading {
     upload: Arc<Upload>,
     left_bytes: u64,
     watch: Watch,
+    end: End,
     trailers: Option<TrailerRules>,
 }
 
@@ -150,11 +107,18 @@ impl RequestBody {
         Self(None)
     }
 
-    /// The content that the upstream shall have, and of the fields behind it what `trailers` leave.
-    pub fn new(content: Content, bytes_max: u64, timeout: Duration, trailers: impl FnOnce() -> TrailerRules) -> Self {
+    /// The content that the upstream shall have, of a request that came in this `version`, and of the fields behind it what
+    /// `trailers` leave.
+    pub fn new(
+        content: Content,
+        version: Version,
+        bytes_max: u64,
+        timeout: Duration,
+        trailers: impl FnOnce() -> TrailerRules,
+    ) -> Self {
         match content {
             Content::Coming(arriving) => {
-                let mut body = Self::streaming(arriving, bytes_max, timeout);
+                let mut body = Self::streaming(arriving, version, bytes_max, timeout);
                 if let Some(Going::Streaming(uploading)) = body.0.as_deref_mut() {
                     uploading.trailers = Some(trailers());
                 }
@@ -167,14 +131,14 @@ impl RequestBody {
 
     /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above), and
     /// nothing behind it.
-    pub fn streaming(arriving: Arriving, bytes_max: u64, timeout: Duration) -> Self {
+    pub fn streaming(arriving: Arriving, version: Version, bytes_max: u64, timeout: Duration) -> Self {
         if arriving.is_end_stream() {
             return Self::empty();
         }
         let upload = Arc::new(Upload::default());
         upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
-        let uploading =
-            Uploading { arriving, upload, left_bytes: bytes_max, watch: Watch::new(timeout), trailers: None };
+        let (watch, end) = (Watch::new(timeout), End::of_request(version));
+        let uploading = Uploading { arriving, upload, left_bytes: bytes_max, watch, end, trailers: None };
         Self(Some(Box::new(Going::Streaming(uploading))))
     }
 
@@ -239,6 +203,10 @@ impl Uploading {
                 self.upload.fail(UploadFailure::Broken);
                 Poll::Ready(Some(Err(error.into())))
             }
+            Poll::Ready(None) if !self.end.is_reached(&self.arriving) => {
+                self.upload.fail(UploadFailure::Broken);
+                Poll::Ready(Some(Err(BodyError::CutShort)))
+            }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 ready!(self.watch.poll_stalled(cx));
@@ -287,6 +255,7 @@ pub struct Forwarded {
     incoming: Incoming,
     lease: Option<Lease>,
     framing: Framing,
+    end: End,
     watch: Watch,
     record: Option<Box<Record>>,
 }
@@ -301,9 +270,9 @@ impl ResponseBody {
     /// The upstream's content, with no pause longer than `timeout` (see above). The connection goes back to its pool
     /// when the last byte was read, unless its `framing` leaves a doubt.
     #[must_use]
-    pub fn forwarded(incoming: Incoming, lease: Lease, framing: Framing, timeout: Duration) -> Self {
+    pub fn forwarded(incoming: Incoming, lease: Lease, framing: Framing, end: End, timeout: Duration) -> Self {
         let watch = Watch::new(timeout);
-        let mut forwarded = Forwarded { incoming, lease: Some(lease), framing, watch, record: None };
+        let mut forwarded = Forwarded { incoming, lease: Some(lease), framing, end, watch, record: None };
         if forwarded.incoming.is_end_stream() {
             forwarded.give_back();
             return Self::fixed(Bytes::new());
@@ -381,6 +350,9 @@ impl Forwarded {
                     self.give_back();
                 }
                 Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) if !self.end.is_reached(&self.incoming) => {
+                Poll::Ready(Some(Err(self.broke_off(BodyError::CutShort))))
             }
             Poll::Ready(None) => {
                 self.give_back();

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
@@ -108,11 +109,12 @@ pub enum NotWhole {
 /// [`NotWhole`].
 pub async fn whole(
     arriving: Arriving,
+    version: Version,
     bytes_max: u64,
     time_max: Duration,
     budget: &Arc<Budget>,
 ) -> Result<Held, NotWhole> {
-    let mut body = RequestBody::streaming(arriving, bytes_max, time_max);
+    let mut body = RequestBody::streaming(arriving, version, bytes_max, time_max);
     let upload = body.upload();
     let failure =
         || NotWhole::Upload(upload.as_ref().and_then(|upload| upload.failure()).unwrap_or(UploadFailure::Broken));

@@ -260,7 +260,7 @@ pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<Fram
     };
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
     let framing = match (lengths.next(), lengths.next()) {
-        (Some(length), None) if length.as_bytes().iter().all(u8::is_ascii_digit) => {
+        (Some(length), None) if is_number(length) => {
             if chunked {
                 Framing::Overruled
             } else {
@@ -275,6 +275,29 @@ pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<Fram
         fields.remove(CONTENT_LENGTH);
     }
     Ok(framing)
+}
+
+/// Says whether a value is digits and nothing else, as a length is (RFC 9110, section 8.6).
+pub fn is_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// Finds what makes a message of HTTP/2 malformed and is let through by the libraries that read it (RFC 9113, section
+/// 8.2.1): a [`HeaderName`] may hold a quotation mark, which no token has, and white space stays at the edges of a value. In
+/// HTTP/1.1 the parser sees to the one and takes off the other.
+#[must_use]
+pub fn flaw(fields: &HeaderMap) -> Option<&'static str> {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    for (name, value) in fields {
+        if name.as_str().contains('"') {
+            return Some("the name of a field is no token");
+        }
+        let value = value.as_bytes();
+        if blank(value.first()) || blank(value.last()) {
+            return Some("white space at the edge of a value");
+        }
+    }
+    None
 }
 
 /// Removes from a response, or from its trailers, what ended at the upstream's connection.

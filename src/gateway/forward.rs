@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TE};
+use http::response::Parts;
 use http::uri::{Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 
 use super::body::{RequestBody, ResponseBody};
 use super::content::Content;
@@ -13,6 +16,7 @@ use super::fields::{self, FieldRules, Framing, Origin};
 use super::hops::check_circle;
 use super::identity::{Identity, IdentityFields};
 use super::message::{MalformedMessage, Target};
+use super::progress::End;
 use super::rate_limit::Admission;
 use super::record::Record;
 use super::rejection::Rejection;
@@ -80,7 +84,9 @@ pub async fn forward(
     }
 
     let (head, content) = request.into_parts();
-    let body = RequestBody::new(content, bytes_max, forwarding.request_body_timeout, || forwarding.fields.trailers());
+    let body = RequestBody::new(content, origin.version, bytes_max, forwarding.request_body_timeout, || {
+        forwarding.fields.trailers()
+    });
     let upload = body.upload();
     let mut request = Request::from_parts(head, body);
     address(&mut request, origin.target, upstream, wants_trailers)?;
@@ -100,8 +106,8 @@ pub async fn forward(
 
     let UpstreamResponse { response, lease } = answer;
     let (mut head, incoming) = response.into_parts();
-    let framing = fields::settle_framing(head.status, &mut head.headers).map_err(|_| UpstreamError::Ambiguous)?;
-    let framing = if head.version < Version::HTTP_11 { Framing::Old } else { framing };
+    let end = End::of_response(head.version, upload.is_some());
+    let framing = judge(&mut head).ok_or(UpstreamError::Ambiguous)?;
     fields::strip_response(&mut head.headers);
     if head.status.is_success()
         && let Some(delivery) = permit.principal().delivery()
@@ -109,7 +115,13 @@ pub async fn forward(
         delivery.keep();
     }
     head.version = Version::HTTP_11;
-    let body = ResponseBody::forwarded(incoming, lease, framing, forwarding.response_body_timeout);
+    let has_none = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = if has_none && !incoming.is_end_stream() {
+        // RFC 9110, section 6.4.1: what comes all the same, as it can over HTTP/2, ends here with its stream.
+        ResponseBody::fixed(Bytes::new())
+    } else {
+        ResponseBody::forwarded(incoming, lease, framing, end, forwarding.response_body_timeout)
+    };
     Ok(Forwarded::Response(Response::from_parts(head, body)))
 }
 
@@ -121,6 +133,19 @@ async fn switched(answer: UpstreamResponse, handshake: &Handshake) -> Result<For
     handshake.agree(&mut head);
     head.version = Version::HTTP_11;
     Ok(Forwarded::Switched(Response::from_parts(head, ()), switched))
+}
+
+/// Says how far a response can be trusted that could be read; `None` if not at all.
+fn judge(head: &mut Parts) -> Option<Framing> {
+    // RFC 9110, section 15: above 599 there is no status.
+    if head.status.as_u16() >= 600 {
+        return None;
+    }
+    if head.version == Version::HTTP_2 && fields::flaw(&head.headers).is_some() {
+        return None;
+    }
+    let framing = fields::settle_framing(head.status, &mut head.headers).ok()?;
+    Some(if head.version < Version::HTTP_11 { Framing::Old } else { framing })
 }
 
 /// Whether a client understands fields behind the content (RFC 9110, section 10.1.4).

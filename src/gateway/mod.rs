@@ -40,6 +40,7 @@ pub mod parameter;
 pub mod path;
 pub mod pattern;
 pub mod permission;
+pub mod progress;
 pub mod record;
 pub mod room;
 pub mod trailers;
@@ -266,7 +267,7 @@ async fn read_whole(
         Content::Whole(held) => held,
         Content::Coming(arriving) => {
             let time_max = policy.forwarding.request_body_timeout;
-            let held = content::whole(arriving, bytes_max, time_max, budget).await;
+            let held = content::whole(arriving, head.version, bytes_max, time_max, budget).await;
             held.map_err(|failure| Rejection::of_content(failure, bytes_max))?
         }
     };

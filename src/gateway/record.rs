@@ -9,11 +9,12 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use super::authentication::Principal;
-use super::body::{BodyError, Upload};
+use super::body::Upload;
 use super::client_address::ClientAddress;
 use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
+use super::progress::BodyError;
 use super::rejection::{Reason, Rejection};
 use super::room::{Overloaded, Place, Room};
 use super::route::{Accepted, Access, Destination, Route};
@@ -271,7 +272,9 @@ impl Record {
     pub fn response_broke_off(&mut self, error: &BodyError) {
         let reason = match error {
             BodyError::Stalled => Reason::UpstreamTimeout,
-            BodyError::Broken(_) | BodyError::TooLarge | BodyError::EmptyTrailers => Reason::UpstreamReset,
+            BodyError::Broken(_) | BodyError::TooLarge | BodyError::EmptyTrailers | BodyError::CutShort => {
+                Reason::UpstreamReset
+            }
         };
         self.reason = Some(reason);
         self.desk.shard.rejected(reason as usize);

@@ -24,6 +24,9 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fields an upstream may send in one response. Above hyper's default of 100, for talkative upstreams.
 const RESPONSE_FIELDS_MAX: usize = 256;
 
+/// Bytes of the head of one response, and of its trailers. Far more than browsers and other gateways take.
+const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
+
 /// Flow-control windows towards an HTTP/2 upstream. Small connection windows make h2 take honest streams of small
 /// frames for an attack.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -260,7 +263,7 @@ impl Upstream {
         let opening = async {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http1::Builder::new();
-            builder.max_headers(RESPONSE_FIELDS_MAX);
+            builder.max_headers(RESPONSE_FIELDS_MAX).max_header_size(RESPONSE_HEAD_BYTES_MAX as usize);
             builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;
@@ -279,6 +282,7 @@ impl Upstream {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
+                .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
             builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)

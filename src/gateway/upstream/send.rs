@@ -39,7 +39,7 @@ pub enum UpstreamError {
     /// What came back is not HTTP.
     #[error("the response is malformed: {0}")]
     Malformed(#[source] hyper::Error),
-    /// What came back can be read in two ways, or was not asked for.
+    /// What came back can be read in two ways, was not asked for, or has a status that is none.
     #[error("the response is ambiguous")]
     Ambiguous,
     /// The request's own content broke off or was refused; the cause lies with the client.

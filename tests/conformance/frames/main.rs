@@ -21,7 +21,10 @@ mod gate;
 mod key;
 
 mod hpack;
+mod plain;
 mod tap;
 mod wire;
 
+mod answers;
+mod replies;
 mod requests;

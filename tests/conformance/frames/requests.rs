@@ -1,9 +1,11 @@
 //! Requests made of frames, with an HTTP/1.1 upstream: what goes on is one request, exactly; what is malformed does not.
 
+use std::time::Duration;
+
 use crate::gate::{Gate, gate};
 use crate::key::{TestKey, key};
 use crate::tap::{Seen, Tap};
-use crate::wire::{Answer, DATA, END_HEADERS, END_STREAM, End, HEADERS, PADDED, Wire, block, frame};
+use crate::wire::{Answer, DATA, END_HEADERS, END_STREAM, End, HEADERS, PADDED, RST_STREAM, Wire, block, frame};
 
 mod corpus;
 
@@ -78,6 +80,41 @@ fn no_request_made_of_frames_arrives_as_another_one_or_as_two() {
     println!("requests made of frames: {counts:?}, {} wrong", wrong.len());
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
     assert!(counts.rows >= 490, "only {} rows", counts.rows);
+}
+
+/// hyper takes a reset with `NO_ERROR` for the end of the content.
+#[test]
+fn content_that_is_reset_never_arrives_as_whole() {
+    let (tap, alice) = (Tap::open(), key("alice"));
+    let gate = gate(&tap).key(&alice).listen("listen: { address: \"127.0.0.1:0\", prior_knowledge: true }").start();
+    let mut resets = 0;
+    for code in [0u32, 1, 2, 5, 8] {
+        for pause in [Duration::ZERO, Duration::from_millis(30)] {
+            for lines in [&[][..], &[("content-length", "9")], &[("te", "trailers")]] {
+                let mut wire = Wire::connect(gate.address);
+                let stream = wire.new_stream();
+                let head = [
+                    (":method", "POST"),
+                    (":scheme", "http"),
+                    (":authority", "api.example"),
+                    (":path", "/p"),
+                    ("x-api-key", &alice.secret),
+                ];
+                wire.write(&frame(HEADERS, END_HEADERS, stream, &block(&[&head, lines].concat())));
+                wire.write(&frame(DATA, 0, stream, b"hello"));
+                std::thread::sleep(pause);
+                wire.write(&frame(RST_STREAM, 0, stream, &code.to_be_bytes()));
+                let follow = honest(&mut wire, &alice);
+                assert_eq!((follow.status, follow.text().as_str()), (200, "/after"), "{code} {pause:?} {lines:?}");
+                std::thread::sleep(Duration::from_millis(30));
+                let (requests, _) = tap.take().unwrap();
+                let arrived: Vec<_> = requests.iter().map(|request| &request.line).collect();
+                assert_eq!(arrived, ["GET /after HTTP/1.1"], "{code} {pause:?} {lines:?}");
+                resets += 1;
+            }
+        }
+    }
+    println!("content that was reset: {resets} times, never whole");
 }
 
 fn judge(row: &Row, gate: &Gate, tap: &Tap, alice: &TestKey, counts: &mut Counts) -> Result<(), String> {

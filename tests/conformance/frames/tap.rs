@@ -93,7 +93,7 @@ fn serve(mut stream: TcpStream, number: usize, log: &Bytes) {
 }
 
 /// Reads one request; `None` if it has not come whole.
-fn read(bytes: &[u8]) -> Result<Option<(Seen, usize)>, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Seen, usize)>, String> {
     let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
     let mut lines = bytes[..end].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let line = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();

@@ -108,7 +108,8 @@ impl Wire {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         let mut wire = Self::over(stream);
         wire.write(PREFACE);
-        wire.write(&frame(SETTINGS, 0, 0, &[]));
+        // Windows of 16 MiB: nothing here is about flow control (setting 4 is SETTINGS_INITIAL_WINDOW_SIZE).
+        wire.write(&frame(SETTINGS, 0, 0, &[0, 4, 1, 0, 0, 0]));
         wire.write(&frame(WINDOW_UPDATE, 0, 0, &(1u32 << 24).to_be_bytes()));
         wire
     }
