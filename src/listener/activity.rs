@@ -11,12 +11,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::meter::{Allowance, Meter};
+use super::spoken::{GOAWAY_ENHANCE_YOUR_CALM, LastWords, is_bare_refusal};
 use crate::moment::monotonic_ns;
 
 /// Bytes of an HTTP/2 preface and of the smallest SETTINGS frame that must follow it (RFC 9113, section 3.4).
@@ -51,6 +53,14 @@ pub(super) struct Activity {
     write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
     ended: AtomicBool,
+    /// What HTTP/2 frames without content may still be read.
+    allowance: Allowance,
+    /// There were more of them.
+    flooded: AtomicBool,
+    /// The place in [`LastWords::ALL`] of what h2 has said it has had enough of; beyond it without.
+    last_words: AtomicU8,
+    /// hyper has refused a head, and its answer was kept back, because ours says more.
+    speechless: AtomicBool,
 }
 
 impl Activity {
@@ -70,6 +80,10 @@ impl Activity {
             writes: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            allowance: Allowance::new(opened),
+            flooded: AtomicBool::new(false),
+            last_words: AtomicU8::new(u8::MAX),
+            speechless: AtomicBool::new(false),
         }
     }
 
@@ -129,6 +143,41 @@ impl Activity {
         self.ended.load(Relaxed)
     }
 
+    /// Whether it was ended because the client sent too much that asks for nothing.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(Relaxed)
+    }
+
+    /// What h2 has said it has had enough of, if it has.
+    pub(super) fn last_words(&self) -> Option<LastWords> {
+        LastWords::ALL.get(usize::from(self.last_words.load(Relaxed))).copied()
+    }
+
+    /// Notes what h2 says in the GOAWAY that these bytes may end with.
+    fn listen_for_last_words(&self, bytes: &[u8]) {
+        if bytes.last() == Some(&b's')
+            && let Some(words) = LastWords::at_the_end_of(bytes)
+        {
+            self.last_words.store(words as u8, Relaxed);
+        }
+    }
+
+    /// Whether hyper has refused a head and the client has heard nothing of it.
+    pub(super) fn is_speechless(&self) -> bool {
+        self.speechless.load(Relaxed)
+    }
+
+    /// Keeps back what hyper says by itself of a head that it has refused. Says whether these bytes are that, and surely
+    /// not the rest of a response: a part of a head has come since the last one, and nothing of it waits.
+    fn keeps_back(&self, bytes: &[u8]) -> bool {
+        let answers_a_head = !self.is_busy() && self.has_head_bytes() && !self.write_blocked.load(Relaxed);
+        let kept_back = answers_a_head && is_bare_refusal(bytes);
+        if kept_back {
+            self.speechless.store(true, Relaxed);
+        }
+        kept_back
+    }
+
     fn add_read(&self, bytes: usize) {
         let before = self.first_bytes.load(Relaxed);
         if before < PREFACE_BYTES {
@@ -171,6 +220,7 @@ impl InFlight {
     pub(super) fn begin(activity: &Arc<Activity>, version: Version, has_body: bool) -> Self {
         activity.requests.store(activity.requests.load(Relaxed).wrapping_add(1), Relaxed);
         activity.in_flight.fetch_add(1, Relaxed);
+        activity.allowance.request();
         activity.head_bytes.store(false, Relaxed);
         activity.last_had_body.store(has_body, Relaxed);
         activity.last_was_http10.store(version < Version::HTTP_11, Relaxed);
@@ -190,9 +240,10 @@ impl InFlight {
         }
     }
 
-    /// The response body has given a frame. Now the client must take it.
-    pub(super) fn gave_frame(&mut self) {
+    /// The response body has given a frame of so many bytes. Now the client must take it.
+    pub(super) fn gave_frame(&mut self, bytes: usize) {
         self.activity.frames.fetch_add(1, Relaxed);
+        self.activity.allowance.part(bytes);
         if !self.waits_for_client {
             self.waits_for_client = true;
             self.activity.waiting_for_client.fetch_add(1, Relaxed);
@@ -215,11 +266,17 @@ impl Drop for InFlight {
 pub(super) struct Watched<T> {
     wire: T,
     activity: Arc<Activity>,
+    meter: Option<Meter>,
 }
 
 impl<T> Watched<T> {
     pub(super) fn new(wire: T, activity: Arc<Activity>) -> Self {
-        Self { wire, activity }
+        Self { wire, activity, meter: None }
+    }
+
+    /// The same for HTTP/2, whose frames are counted.
+    pub(super) fn metered(wire: T, activity: Arc<Activity>) -> Self {
+        Self { wire, activity, meter: Some(Meter::new()) }
     }
 
     pub(super) fn into_inner(self) -> T {
@@ -227,7 +284,30 @@ impl<T> Watched<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T> Watched<T> {
+    /// Listens for what hyper and h2 say by themselves. Says whether the bytes are to be kept back.
+    fn says_by_itself(&self, bytes: &[u8]) -> bool {
+        if self.meter.is_some() {
+            self.activity.listen_for_last_words(bytes);
+            return false;
+        }
+        self.activity.keeps_back(bytes)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Watched<T> {
+    /// Ends a connection that is flooded. Says why, if the client takes it: whoever floods may not read.
+    fn calm(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.activity.flooded.swap(true, Relaxed) && !self.activity.write_blocked.load(Relaxed) {
+            // Otherwise a frame of h2 may be on its way in part, and this would be in the middle of it.
+            let _unheard = Pin::new(&mut self.wire).poll_write(context, GOAWAY_ENHANCE_YOUR_CALM);
+            let _unheard = Pin::new(&mut self.wire).poll_flush(context);
+        }
+        Poll::Ready(Err(io::Error::other("flooded")))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -239,7 +319,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
             Poll::Ready(Ok(())) => match buffer.filled().len() - before {
                 0 if buffer.remaining() > 0 => self.activity.ended.store(true, Relaxed),
                 0 => {}
-                bytes => self.activity.add_read(bytes),
+                bytes => {
+                    self.activity.add_read(bytes);
+                    let this = &mut *self;
+                    let lasts = |meter: &mut Meter| meter.read(&buffer.filled()[before..], &this.activity.allowance);
+                    if !this.meter.as_mut().is_none_or(lasts) {
+                        return this.calm(context);
+                    }
+                }
             },
             Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),
             Poll::Pending => {}
@@ -250,6 +337,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.says_by_itself(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let result = Pin::new(&mut self.wire).poll_write(context, bytes);
         self.activity.add_write(&result);
         result
@@ -260,6 +350,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        match slices {
+            [bytes] if self.says_by_itself(bytes) => return Poll::Ready(Ok(bytes.len())),
+            [.., bytes] if self.meter.is_some() => self.activity.listen_for_last_words(bytes),
+            _ => {}
+        }
         let result = Pin::new(&mut self.wire).poll_write_vectored(context, slices);
         self.activity.add_write(&result);
         result
@@ -276,6 +371,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_speechless() {
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut self.wire).poll_shutdown(context);
         self.activity.add_flush(&result);
         result
@@ -305,9 +403,9 @@ mod tests {
         let activity = Arc::new(Activity::new(0));
         let mut first = InFlight::begin(&activity, Version::HTTP_11, false);
         let mut second = InFlight::begin(&activity, Version::HTTP_11, false);
-        first.gave_frame();
+        first.gave_frame(1);
         assert_eq!(activity.stalled_after_frames(), None);
-        second.gave_frame();
+        second.gave_frame(1);
         assert_eq!(activity.stalled_after_frames(), Some(2));
         second.asked_for_frame();
         assert_eq!(activity.stalled_after_frames(), None);

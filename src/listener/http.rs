@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -22,8 +22,9 @@ use pin_project_lite::pin_project;
 use super::accept::Door;
 use super::activity::{Activity, InFlight, Watched};
 use super::socket::Wire;
+use super::spoken::LastWords;
 use super::watchdog::Conversation;
-use super::{ConnectionInfo, Observer, Settings};
+use super::{ConnectionInfo, Observer, Refusal, Settings};
 
 /// Receive window of a stream: what a client may send of one body before we have read it (RFC 9113, section 5.2).
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -97,7 +98,7 @@ impl Protocols {
 
     /// Speaks HTTP/2 on `wire`.
     pub(super) fn http2<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http2<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        let watched = Watched::metered(wire, Arc::clone(&requests.activity));
         self.http2.serve_connection(TokioIo::new(watched), requests)
     }
 }
@@ -220,8 +221,8 @@ impl<B: Body> Body for Tracked<B> {
             in_flight.asked_for_frame();
         }
         let frame = this.body.poll_frame(context);
-        if let (Some(in_flight), Poll::Ready(Some(Ok(_)))) = (this.in_flight, &frame) {
-            in_flight.gave_frame();
+        if let (Some(in_flight), Poll::Ready(Some(Ok(frame)))) = (this.in_flight, &frame) {
+            in_flight.gave_frame(frame.data_ref().map_or(0, Buf::remaining));
         }
         frame
     }
@@ -255,5 +256,24 @@ pub(super) fn answered_by_hyper(error: &hyper::Error) -> Option<(StatusCode, &'s
         }
         "invalid HTTP header parsed" => (StatusCode::BAD_REQUEST, "field"),
         _ => (StatusCode::BAD_REQUEST, "head"),
+    })
+}
+
+/// Why h2 has ended a connection by itself, if this error says that it has.
+///
+/// hyper tells no more than a text, which says that it was enough but not of what; that stood in the last words to the
+/// client. Unknown texts only make our word less precise.
+pub(super) fn ended_by_us(error: &hyper::Error, activity: &Activity) -> Option<Refusal> {
+    let text = error.source()?.to_string();
+    let detected = text.strip_prefix("connection error detected: ")?;
+    if detected != "detected excessive load generating behavior" {
+        return Some(Refusal::Http2Malformed);
+    }
+    Some(match activity.last_words() {
+        Some(LastWords::Resets) => Refusal::Http2Resets,
+        Some(LastWords::Mistakes) => Refusal::Http2Mistakes,
+        Some(LastWords::Continuations) => Refusal::Http2Continuations,
+        Some(LastWords::SmallFrames) => Refusal::Http2SmallFrames,
+        None => Refusal::Http2Flood,
     })
 }

@@ -9,6 +9,7 @@
 //!                 tls              which certificate, which client
 //!                 http             hyper, and the service that the rest of the program gives us
 //!                 watchdog         how long all of this may take
+//!                 meter            how much of HTTP/2 that asks for nothing is too much
 //!                 goodbye          the last words, so that the client hears them
 //! drain         how all of it ends
 //! ```
@@ -39,6 +40,8 @@ pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, Tls
 mod activity;
 mod goodbye;
 mod http;
+mod meter;
+mod spoken;
 mod watchdog;
 
 mod drain;

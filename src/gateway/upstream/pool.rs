@@ -23,6 +23,10 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fields an upstream may send in one response. Above hyper's default of 100, for talkative upstreams.
 const RESPONSE_FIELDS_MAX: usize = 256;
 
+/// Bytes of a response that are read in one piece, and of its head at most. A client that does not read makes us hold a few
+/// such pieces; without a bound they grow to 400 KiB each.
+const RESPONSE_BUFFER_BYTES: usize = 128 * 1024;
+
 /// Flow-control windows towards an HTTP/2 upstream. Small connection windows make h2 take honest streams of small
 /// frames for an attack.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -259,7 +263,7 @@ impl Upstream {
         let opening = async {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http1::Builder::new();
-            builder.max_headers(RESPONSE_FIELDS_MAX);
+            builder.max_headers(RESPONSE_FIELDS_MAX).max_buf_size(RESPONSE_BUFFER_BYTES);
             builder.handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;
