@@ -189,6 +189,7 @@ impl Assembly {
                     .collect(),
                 patterns: settings.patterns.clone(),
                 destination,
+                websocket: settings.websocket,
             };
             if let Err(error) = routes.add(route, &settings.hosts, &settings.methods) {
                 tracing::error!(route = settings.name, "a route was left out: {error}");

@@ -126,6 +126,8 @@ pub struct RouteSettings {
     pub cost: u32,
     /// Where it leads.
     pub destination: DestinationSettings,
+    /// Whether its clients may go on in WebSocket; then every upstream it can lead to speaks HTTP/1.1.
+    pub websocket: bool,
 }
 
 /// Where a route leads.

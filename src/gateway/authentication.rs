@@ -113,6 +113,13 @@ impl Principal {
         }
     }
 
+    /// Notes that a request bore the key, if it is one.
+    pub fn used(&self, now: Moment) {
+        if let Who::Key(key) = &self.0 {
+            key.used(now);
+        }
+    }
+
     /// The user, if it is one with a token.
     #[must_use]
     pub const fn user(&self) -> Option<&Arc<User>> {
@@ -242,10 +249,7 @@ fn good_key(secret: &[u8], known: Known<'_>) -> Result<Arc<Key>, Rejection> {
     let key = key.ok_or_else(|| unknown(secret, known.format))?;
     let id = || Arc::clone(&key.id);
     match key.standing(known.now) {
-        Standing::Good => {
-            key.used(known.now);
-            Ok(key)
-        }
+        Standing::Good => Ok(key),
         Standing::Inactive => Err(AuthenticationError::Inactive(id()).into()),
         Standing::Revoked => Err(AuthenticationError::Revoked(id()).into()),
         Standing::Expired => Err(AuthenticationError::Expired(id()).into()),

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
@@ -20,7 +21,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::content::{Content, Held};
 use super::fields::{Framing, strip_response};
 use super::record::Record;
+use super::tunnel::Tunnel;
 use super::upstream::Lease;
+use crate::listener::{Takeover, TakesOver};
 use crate::moment::monotonic_ns;
 
 /// Why a body was broken off.
@@ -35,6 +38,9 @@ pub enum BodyError {
     /// The connection it came over broke, or its framing did.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// It ended with trailers of which the library that reads them has left nothing.
+    #[error("pseudo-fields stand behind the content")]
+    EmptyTrailers,
 }
 
 /// Breaks off a body that makes no progress.
@@ -204,6 +210,12 @@ impl Body for RequestBody {
 impl Uploading {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
+            // h2 leaves out the pseudo-fields of trailers without a word, and they make a request malformed (RFC 9113,
+            // section 8.1). Those that hold nothing else are told by that; nobody has a reason to send empty ones.
+            Poll::Ready(Some(Ok(frame))) if frame.trailers_ref().is_some_and(HeaderMap::is_empty) => {
+                self.upload.fail(UploadFailure::Broken);
+                Poll::Ready(Some(Err(BodyError::EmptyTrailers)))
+            }
             // Trailers may be left out (RFC 9110, section 6.5.1), and a field that the gateway has not judged must not
             // arrive behind it: there are servers that take trailers for fields.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
@@ -245,6 +257,8 @@ pub enum ResponseBody {
     Fixed(Fixed),
     /// The upstream's content as it comes.
     Forwarded(Box<Forwarded>),
+    /// No content, and no HTTP behind it; nothing once that was taken over.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// Content of our own.
@@ -287,7 +301,7 @@ impl ResponseBody {
     pub fn content(&self) -> Bytes {
         match self {
             Self::Fixed(fixed) => fixed.content.clone(),
-            Self::Forwarded(_) => Bytes::new(),
+            Self::Forwarded(_) | Self::Tunnel(_) => Bytes::new(),
         }
     }
 
@@ -296,6 +310,17 @@ impl ResponseBody {
         match self {
             Self::Fixed(fixed) => fixed.record = Some(finished),
             Self::Forwarded(forwarded) => forwarded.record = Some(finished),
+            Self::Tunnel(Some(tunnel)) => tunnel.carry(finished),
+            Self::Tunnel(None) => {}
+        }
+    }
+}
+
+impl TakesOver for ResponseBody {
+    fn take_over(&mut self) -> Option<Takeover> {
+        match self {
+            Self::Tunnel(tunnel) => tunnel.take().map(|tunnel| Takeover::new(|client| tunnel.run(client))),
+            Self::Fixed(_) | Self::Forwarded(_) => None,
         }
     }
 }
@@ -314,6 +339,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut fixed.content)))))
             }
             Self::Forwarded(forwarded) => forwarded.poll_frame(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -321,6 +347,7 @@ impl Body for ResponseBody {
         match self {
             Self::Fixed(fixed) => fixed.content.is_empty(),
             Self::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+            Self::Tunnel(_) => true,
         }
     }
 
@@ -328,6 +355,7 @@ impl Body for ResponseBody {
         match self {
             Self::Fixed(fixed) => SizeHint::with_exact(fixed.content.len() as u64),
             Self::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -125,6 +125,12 @@ impl Credentials {
         self.session.secret()
     }
 
+    /// The same in memory of its own, to be kept for longer than a request lasts.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { key: self.key.detached(), token: self.token.detached(), session: self.session.detached() }
+    }
+
     fn take_bearer(&mut self, fields: &mut HeaderMap, places: &Places) {
         let mut ours = false;
         for value in fields.get_all(AUTHORIZATION) {
@@ -145,6 +151,18 @@ impl Credentials {
 }
 
 impl Offer {
+    fn detached(&self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Secret(value, scheme_bytes) => match HeaderValue::from_bytes(value.as_bytes()) {
+                Ok(copy) => Self::Secret(copy, *scheme_bytes),
+                Err(_) => Self::Malformed,
+            },
+            Self::Malformed => Self::Malformed,
+            Self::Conflict => Self::Conflict,
+        }
+    }
+
     fn secret(&self) -> Result<Option<&[u8]>, CredentialsError> {
         match self {
             Self::Nothing => Ok(None),

@@ -16,6 +16,7 @@ use super::client_address::{TrustedProxies, X_FORWARDED_FOR};
 use super::correlation::{TRACEPARENT, TRACESTATE};
 use super::identity::{IdentityFields, RESERVED_PREFIX};
 use super::message::Target;
+use super::upgrade::Handshake;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -181,6 +182,8 @@ pub struct Origin<'r> {
     pub version: Version,
     /// What it was for.
     pub target: &'r Target,
+    /// That it asks to leave HTTP, and may.
+    pub handshake: Option<Handshake>,
 }
 
 impl Origin<'_> {

@@ -15,7 +15,9 @@ use super::message::{MalformedMessage, Target};
 use super::rate_limit::Admission;
 use super::record::Record;
 use super::rejection::Rejection;
-use super::upstream::{HostRule, Protocol, Upstream, UpstreamError, UpstreamResponse};
+use super::tunnel::TunnelTimeouts;
+use super::upgrade::Handshake;
+use super::upstream::{HostRule, Protocol, Switched, Upstream, UpstreamError, UpstreamResponse};
 
 /// What a policy says about forwarding.
 #[derive(Clone, Debug)]
@@ -32,6 +34,16 @@ pub struct Forwarding {
     pub request_body_timeout: Duration,
     /// Longest pause in the content of a response.
     pub response_body_timeout: Duration,
+    /// How long a tunnel may stand still.
+    pub tunnel_timeouts: TunnelTimeouts,
+}
+
+/// What came of a request that was forwarded.
+pub enum Forwarded {
+    /// A response, whose content is still to come.
+    Response(Response<ResponseBody>),
+    /// The head of a response behind which both sides leave HTTP.
+    Switched(Response<()>, Switched),
 }
 
 /// Forwards an admitted request and returns the upstream's response as soon as its head is there.
@@ -47,7 +59,7 @@ pub async fn forward(
     upstream: &Arc<Upstream>,
     forwarding: &Forwarding,
     record: &mut Record,
-) -> Result<Response<ResponseBody>, Rejection> {
+) -> Result<Forwarded, Rejection> {
     let bytes_max = forwarding.content_bytes_max;
     if announced_bytes(&request).is_some_and(|bytes| bytes > bytes_max) {
         return Err(Rejection::ContentTooLarge { bytes_max });
@@ -61,6 +73,10 @@ pub async fn forward(
     let principal = permit.principal();
     forwarding.identity.write(request.headers_mut(), Identity::of(principal, environment.as_ref()));
 
+    if let Some(handshake) = &origin.handshake {
+        handshake.ask(request.headers_mut());
+    }
+
     let (head, content) = request.into_parts();
     let body = RequestBody::new(content, bytes_max, forwarding.request_body_timeout);
     let upload = body.upload();
@@ -70,14 +86,19 @@ pub async fn forward(
     record.forwarding(upload.clone());
     let result = upstream.send(record.desk().worker, request).await;
     record.upstream_done();
-    let UpstreamResponse { response, lease } =
-        result.map_err(|error| Rejection::of_upstream(error, upload.as_deref(), bytes_max))?;
+    let answer = result.map_err(|error| Rejection::of_upstream(error, upload.as_deref(), bytes_max))?;
+    let switches = answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    match &origin.handshake {
+        Some(handshake) if switches => return Ok(switched(answer, handshake).await?),
+        Some(handshake) => handshake.may_decline(answer.response.status())?,
+        // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2).
+        None if switches => return Err(UpstreamError::Ambiguous.into()),
+        None => {}
+    }
 
+    let UpstreamResponse { response, lease } = answer;
     let (mut head, incoming) = response.into_parts();
-    // We asked for no other protocol, so nobody may switch to one (RFC 9110, section 15.2.2).
-    let framing = fields::settle_framing(head.status, &mut head.headers);
-    let framing = framing.ok().filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS);
-    let framing = framing.ok_or(UpstreamError::Ambiguous)?;
+    let framing = fields::settle_framing(head.status, &mut head.headers).map_err(|_| UpstreamError::Ambiguous)?;
     fields::strip_response(&mut head.headers);
     if head.status.is_success()
         && let Some(delivery) = permit.principal().delivery()
@@ -86,7 +107,17 @@ pub async fn forward(
     }
     head.version = Version::HTTP_11;
     let body = ResponseBody::forwarded(incoming, lease, framing, forwarding.response_body_timeout);
-    Ok(Response::from_parts(head, body))
+    Ok(Forwarded::Response(Response::from_parts(head, body)))
+}
+
+/// Takes the connection out of HTTP if the upstream has agreed to what was asked.
+async fn switched(answer: UpstreamResponse, handshake: &Handshake) -> Result<Forwarded, UpstreamError> {
+    handshake.check(answer.response.headers())?;
+    let (mut head, switched) = answer.switch().await?;
+    fields::strip_response(&mut head.headers);
+    handshake.agree(&mut head);
+    head.version = Version::HTTP_11;
+    Ok(Forwarded::Switched(Response::from_parts(head, ()), switched))
 }
 
 /// The length that a request announces, in bytes. hyper has made sure that there is only one and that it is a number.

@@ -12,6 +12,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
 use super::path::normal_form;
+use crate::listener::Doubt;
 
 /// The request could be read in more than one way, or not at all.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,18 @@ impl Target {
         }
     }
 
+    /// The same in memory of its own, to be kept for longer than a request lasts.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let authority = self.authority.as_ref().map(|authority| authority.as_str().parse());
+        let path_and_query = self.path_and_query.as_str().parse();
+        // What was parsed once is parsed again.
+        Self {
+            authority: authority.and_then(Result::ok),
+            path_and_query: path_and_query.unwrap_or_else(|_| PathAndQuery::from_static("/")),
+        }
+    }
+
     /// Reads the target of a request, and refuses a request that is ambiguous about it or about its own length.
     ///
     /// # Errors
@@ -79,12 +92,15 @@ impl Target {
         if *request.method() == Method::CONNECT {
             return Err(MalformedMessage("CONNECT is not for a gateway"));
         }
+        if let Some(doubt) = request.extensions().get::<Doubt>() {
+            return Err(MalformedMessage(doubt.0));
+        }
         check_transfer_encoding(request)?;
         check_content_length(request)?;
-        check_edges(request)?;
+        check_fields(request)?;
         let host = host(request)?;
         let uri = request.uri();
-        check_form(uri)?;
+        check_form(uri, request.version())?;
         let authority = match uri.authority() {
             // RFC 9112, section 3.2.2: the authority of an absolute target replaces `Host`. In HTTP/2 the two must
             // agree (RFC 9113, section 8.3.1).
@@ -123,8 +139,12 @@ fn normal_target(uri: &Uri) -> Result<PathAndQuery, MalformedMessage> {
     .map_err(|_| MalformedMessage("the target is malformed"))
 }
 
-/// A target is a path or an absolute URL of HTTP; the other forms are for other methods (RFC 9112, section 3.2).
-fn check_form(uri: &Uri) -> Result<(), MalformedMessage> {
+/// A target is a path or an absolute URL of HTTP; the other forms are for other methods (RFC 9112, section 3.2). In
+/// HTTP/2 there is a path always (RFC 9113, section 8.3.1), where an absolute URL may have a query alone.
+fn check_form(uri: &Uri, version: Version) -> Result<(), MalformedMessage> {
+    if version == Version::HTTP_2 && uri.path_and_query().is_none_or(|path| !path.as_str().starts_with('/')) {
+        return Err(MalformedMessage(":path is not a path"));
+    }
     match (uri.scheme_str(), uri.authority()) {
         (None, None) | (Some("http" | "https"), Some(_)) => Ok(()),
         _ => Err(MalformedMessage("the target is neither a path nor a URL of HTTP")),
@@ -142,16 +162,21 @@ fn check_content_length<B>(request: &Request<B>) -> Result<(), MalformedMessage>
     }
 }
 
-/// In HTTP/2 a value has no white space at its edges (RFC 9113, section 8.2.1); in HTTP/1.1 it was taken off.
-fn check_edges<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
+/// In HTTP/2 a value has no white space at its edges, and a name is a token (RFC 9113, section 8.2.1); in HTTP/1.1 hyper
+/// has taken off the one and seen to the other. A [`http::HeaderName`] may hold a quotation mark, which no token has.
+fn check_fields<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
+    if request.version() != Version::HTTP_2 {
+        return Ok(());
+    }
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    if request.version() == Version::HTTP_2
-        && request.headers().values().any(|value| {
-            let value = value.as_bytes();
-            blank(value.first()) || blank(value.last())
-        })
-    {
-        return Err(MalformedMessage("white space at the edge of a value"));
+    for (name, value) in request.headers() {
+        if name.as_str().contains('"') {
+            return Err(MalformedMessage("the name of a field is no token"));
+        }
+        let value = value.as_bytes();
+        if blank(value.first()) || blank(value.last()) {
+            return Err(MalformedMessage("white space at the edge of a value"));
+        }
     }
     Ok(())
 }

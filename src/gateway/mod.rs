@@ -29,6 +29,7 @@ pub mod cors;
 pub mod policy;
 
 pub mod body;
+pub mod claim;
 pub mod content;
 pub mod correlation;
 pub mod fields;
@@ -39,7 +40,9 @@ pub mod pattern;
 pub mod permission;
 pub mod record;
 pub mod room;
+pub mod tunnel;
 pub mod unread;
+pub mod upgrade;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -60,12 +63,13 @@ use crate::telemetry::metrics::Source;
 use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
 use body::ResponseBody;
+use claim::Claim;
 use content::{Budget, Content};
 use cors::Cors;
 use credentials::Credentials;
 use environment::Environment;
 use fields::Origin;
-use forward::{announced_bytes, forward};
+use forward::{Forwarded, announced_bytes, forward};
 use message::Target;
 use operation::error::OperationError;
 use operation::{Call, Services};
@@ -75,6 +79,8 @@ use record::{Desk, Record};
 use refusal::{Manner, is_grpc};
 use rejection::Rejection;
 use route::Access;
+use tunnel::Tunnel;
+use upgrade::Handshake;
 
 /// The gateway as one worker runs it. Policy and keys are shared by all workers; the desk is the worker's own.
 pub struct Gateway {
@@ -124,6 +130,7 @@ impl Gateway {
             }
         };
 
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let fields = response.headers_mut();
         if let Some(quota) = record.quota() {
             policy.rate_limit_fields.write(fields, quota, now);
@@ -131,7 +138,7 @@ impl Gateway {
         if let Some(request_id) = record.request_id() {
             fields.insert(&policy.forwarding.request_id, request_id.clone());
         }
-        if heard.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) {
+        if heard.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) && !switches {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.responded(response.status(), source);
@@ -141,7 +148,7 @@ impl Gateway {
 
     /// The road: every step of a request, in order, and nothing else.
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Incoming>,
         connection: &ConnectionInfo,
         policy: &Policy,
@@ -153,6 +160,7 @@ impl Gateway {
         record.find_room(policy.in_flight_max)?;
 
         policy.head_maxima.check(&request)?;
+        let was_connect = upgrade::as_get(&mut request)?;
         let target = Target::of(&request)?;
         record.asked_for(&target);
         let peer = connection.client.ip();
@@ -178,6 +186,7 @@ impl Gateway {
         let content = whole(&request).map(Bytes::as_ref);
         let asked = Asked { route, path, fields: request.headers(), content };
         let principal = authenticate(&credentials, access, asked, known)?;
+        principal.used(now);
         record.authenticated(&principal);
 
         let permit = authorize(principal.clone(), route, environment, client, &policy.roles)
@@ -185,6 +194,8 @@ impl Gateway {
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
+        // Only now: to whom a route is closed it says nothing of what it would go on in.
+        let handshake = Handshake::of(&request, was_connect, route.websocket)?;
         match admission.permit().destination() {
             To::Upstream(upstream) => {
                 let origin = Origin {
@@ -193,9 +204,18 @@ impl Gateway {
                     tls: connection.tls.is_some(),
                     version: request.version(),
                     target: &target,
+                    handshake,
                 };
-                let response = forward(request, &origin, admission, upstream, &policy.forwarding, record);
-                Ok((response.await?, Source::Upstream))
+                let forwarding = &policy.forwarding;
+                let response = match forward(request, &origin, admission, upstream, forwarding, record).await? {
+                    Forwarded::Response(response) => response,
+                    Forwarded::Switched(head, switched) => {
+                        let claim = Claim::new(self, &credentials, &target, client, connection.local);
+                        let tunnel = Tunnel::new(switched, claim, forwarding.tunnel_timeouts);
+                        head.map(|()| ResponseBody::Tunnel(Some(Box::new(tunnel))))
+                    }
+                };
+                Ok((response, Source::Upstream))
             }
             To::Operation(_) if preflight.is_some() => Ok((preflight_of(&request), Source::Keygate)),
             To::Operation(operation) => {
@@ -294,8 +314,10 @@ impl Heard {
         let grpc = self.grpc && !record.is_of_operation();
         let mut response = policy.refusals.write(rejection, Manner { request_id, grpc, tokens_alone });
         self.open(policy, &mut response);
-        if self.content && !record.has_read_content() && self.version != Version::HTTP_2 {
-            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection.
+        let unread = self.content && !record.has_read_content();
+        if (unread || matches!(rejection, Rejection::Message(_))) && self.version != Version::HTTP_2 {
+            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection. So
+            // does what follows a request that can be read in two ways.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -77,6 +77,7 @@ reasons! {
     TooManyKeys "too_many_keys",
     TooManySessions "too_many_sessions",
     StoreUnavailable "store_unavailable",
+    UpgradeUnsupported "upgrade_unsupported",
     UpstreamUnreachable "upstream_unreachable",
     UpstreamConnectTimeout "upstream_connect_timeout",
     UpstreamOverloaded "upstream_overloaded",

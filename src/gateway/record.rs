@@ -22,7 +22,7 @@ use crate::keys::Key;
 use crate::limits::Quota;
 use crate::moment::{Moment, monotonic_ns};
 use crate::telemetry::access_log::{AccessLine, AccessLog};
-use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source};
+use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source, TunnelSide};
 
 /// The status that stands in the log for a client that went away before it had its response. It is never sent.
 const CLIENT_GONE: u16 = 499;
@@ -72,6 +72,7 @@ pub struct Record {
     answered_ns: u64,
     responded_ns: u64,
     response_bytes: u64,
+    tunnels: bool,
 }
 
 impl Record {
@@ -106,6 +107,7 @@ impl Record {
             answered_ns: 0,
             responded_ns: 0,
             response_bytes: 0,
+            tunnels: false,
         })
     }
 
@@ -238,6 +240,21 @@ impl Record {
         }
     }
 
+    /// Notes that the request goes on in another protocol. Its record is kept for long, and must not hold on to the head
+    /// that it was read from.
+    pub fn tunnels(&mut self) {
+        self.tunnels = true;
+        self.target = self.target.as_ref().map(Target::detached);
+    }
+
+    /// Notes bytes that went through its tunnel.
+    pub const fn moved(&mut self, from: TunnelSide, bytes: u64) {
+        match from {
+            TunnelSide::Client => self.request_bytes += bytes,
+            TunnelSide::Upstream => self.response_bytes += bytes,
+        }
+    }
+
     /// Notes the head of the response, as it goes to the client.
     pub fn responded(&mut self, status: StatusCode, source: Source) {
         self.status = status.as_u16();
@@ -254,7 +271,7 @@ impl Record {
     pub fn response_broke_off(&mut self, error: &BodyError) {
         let reason = match error {
             BodyError::Stalled => Reason::UpstreamTimeout,
-            BodyError::Broken(_) | BodyError::TooLarge => Reason::UpstreamReset,
+            BodyError::Broken(_) | BodyError::TooLarge | BodyError::EmptyTrailers => Reason::UpstreamReset,
         };
         self.reason = Some(reason);
         self.desk.shard.rejected(reason as usize);
@@ -293,7 +310,8 @@ impl Record {
             method: MethodLabel::from(&self.method),
             status: self.status,
             source: self.source,
-            request_ns,
+            // How long a tunnel lasts says nothing of how quickly requests are answered.
+            request_ns: if self.tunnels { head_ns } else { request_ns },
             upstream_ns,
             overhead_ns,
             request_bytes,

@@ -132,6 +132,8 @@ pub struct Route {
     pub patterns: Vec<Pattern>,
     /// Where it leads.
     pub destination: Destination,
+    /// Whether its clients may go on in WebSocket (RFC 6455).
+    pub websocket: bool,
 }
 
 impl Route {

@@ -23,7 +23,7 @@ use super::drain::{DrainWatch, Open};
 use super::http::{Protocols, Respond};
 use super::proxy_protocol::canonical;
 use super::socket::Socket;
-use super::{ConnectionInfo, Observer, Refusal, Settings, TlsStore, goodbye};
+use super::{ConnectionInfo, Observer, Refusal, Settings, TakesOver, TlsStore, goodbye};
 use crate::moment::monotonic_ns;
 
 /// How long we wait when the machine has no more descriptors or memory for us.
@@ -70,7 +70,7 @@ pub async fn serve<S, F, B, O>(
 ) where
     S: Fn(Request<Incoming>, &Arc<ConnectionInfo>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + TakesOver + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
     O: Observer,
 {

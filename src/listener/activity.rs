@@ -9,16 +9,16 @@
 //! so no ordering between the numbers is asked for.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 
 use http::Version;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::meter::{Allowance, Meter};
-use super::spoken::{GOAWAY_ENHANCE_YOUR_CALM, LastWords, is_bare_refusal};
+use super::framing::Doubt;
+use super::meter::Allowance;
+use super::spoken::{LastWords, is_bare_refusal};
+use super::takeover::Takeover;
 use crate::moment::monotonic_ns;
 
 /// Bytes of an HTTP/2 preface and of the smallest SETTINGS frame that must follow it (RFC 9113, section 3.4).
@@ -50,17 +50,23 @@ pub(super) struct Activity {
     /// Writes that made progress.
     writes: AtomicU64,
     /// The last write made none.
-    write_blocked: AtomicBool,
+    pub(super) write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
-    ended: AtomicBool,
+    pub(super) ended: AtomicBool,
     /// What HTTP/2 frames without content may still be read.
-    allowance: Allowance,
+    pub(super) allowance: Allowance,
     /// There were more of them.
-    flooded: AtomicBool,
+    pub(super) flooded: AtomicBool,
     /// The place in [`LastWords::ALL`] of what h2 has said it has had enough of; beyond it without.
     last_words: AtomicU8,
     /// hyper has refused a head, and its answer was kept back, because ours says more.
     speechless: AtomicBool,
+    /// The number of the request, from 1 on, whose framing is doubtful, and why.
+    pub(super) doubt: OnceLock<(u64, Doubt)>,
+    /// Streams that have left HTTP. They are in flight, and never wait for the client as a response does.
+    tunnels: AtomicU32,
+    /// What goes on with an HTTP/1.1 connection that has left HTTP.
+    takeover: Mutex<Option<Takeover>>,
 }
 
 impl Activity {
@@ -84,7 +90,15 @@ impl Activity {
             flooded: AtomicBool::new(false),
             last_words: AtomicU8::new(u8::MAX),
             speechless: AtomicBool::new(false),
+            doubt: OnceLock::new(),
+            tunnels: AtomicU32::new(0),
+            takeover: Mutex::new(None),
         }
+    }
+
+    /// What goes on with this HTTP/1.1 connection, if it has left HTTP.
+    pub(super) fn takeover(&self) -> Option<Takeover> {
+        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -136,7 +150,8 @@ impl Activity {
     /// If all responses wait for the client to take a frame: how many frames were given before that.
     pub(super) fn stalled_after_frames(&self) -> Option<u64> {
         let waiting = self.waiting_for_client.load(Relaxed);
-        (waiting > 0 && waiting == self.in_flight.load(Relaxed)).then(|| self.frames.load(Relaxed))
+        let responses = self.in_flight.load(Relaxed).wrapping_sub(self.tunnels.load(Relaxed));
+        (waiting > 0 && waiting == responses).then(|| self.frames.load(Relaxed))
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -154,7 +169,7 @@ impl Activity {
     }
 
     /// Notes what h2 says in the GOAWAY that these bytes may end with.
-    fn listen_for_last_words(&self, bytes: &[u8]) {
+    pub(super) fn listen_for_last_words(&self, bytes: &[u8]) {
         if bytes.last() == Some(&b's')
             && let Some(words) = LastWords::at_the_end_of(bytes)
         {
@@ -169,7 +184,7 @@ impl Activity {
 
     /// Keeps back what hyper says by itself of a head that it has refused. Says whether these bytes are that, and surely
     /// not the rest of a response: a part of a head has come since the last one, and nothing of it waits.
-    fn keeps_back(&self, bytes: &[u8]) -> bool {
+    pub(super) fn keeps_back(&self, bytes: &[u8]) -> bool {
         let answers_a_head = !self.is_busy() && self.has_head_bytes() && !self.write_blocked.load(Relaxed);
         let kept_back = answers_a_head && is_bare_refusal(bytes);
         if kept_back {
@@ -178,7 +193,12 @@ impl Activity {
         kept_back
     }
 
-    fn add_read(&self, bytes: usize) {
+    /// What is doubtful about the framing of the request that was begun last.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        self.doubt.get().filter(|(request, _)| *request == self.requests()).map(|(_, doubt)| *doubt)
+    }
+
+    pub(super) fn add_read(&self, bytes: usize) {
         let before = self.first_bytes.load(Relaxed);
         if before < PREFACE_BYTES {
             self.first_bytes.store(before.saturating_add(bytes as u64), Relaxed);
@@ -188,7 +208,7 @@ impl Activity {
         }
     }
 
-    fn add_write(&self, result: &Poll<io::Result<usize>>) {
+    pub(super) fn add_write(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(_)) => {
                 self.writes.store(self.writes.load(Relaxed).wrapping_add(1), Relaxed);
@@ -199,7 +219,7 @@ impl Activity {
         }
     }
 
-    fn add_flush(&self, result: &Poll<io::Result<()>>) {
+    pub(super) fn add_flush(&self, result: &Poll<io::Result<()>>) {
         match result {
             Poll::Ready(Ok(())) => self.write_blocked.store(false, Relaxed),
             Poll::Ready(Err(_)) => self.ended.store(true, Relaxed),
@@ -214,6 +234,7 @@ pub(super) struct InFlight {
     activity: Arc<Activity>,
     is_http1: bool,
     waits_for_client: bool,
+    is_tunnel: bool,
 }
 
 impl InFlight {
@@ -224,12 +245,30 @@ impl InFlight {
         activity.head_bytes.store(false, Relaxed);
         activity.last_had_body.store(has_body, Relaxed);
         activity.last_was_http10.store(version < Version::HTTP_11, Relaxed);
-        Self { activity: Arc::clone(activity), is_http1: version < Version::HTTP_2, waits_for_client: false }
+        Self {
+            activity: Arc::clone(activity),
+            is_http1: version < Version::HTTP_2,
+            waits_for_client: false,
+            is_tunnel: false,
+        }
+    }
+
+    /// Leaves the connection to `takeover` once HTTP is done with it.
+    pub(super) fn give_over(&self, takeover: Takeover) {
+        *self.activity.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
+    }
+
+    /// From now on it is a stream that has left HTTP.
+    pub(super) fn of_tunnel(mut self) -> Self {
+        self.asked_for_frame();
+        self.activity.tunnels.fetch_add(1, Relaxed);
+        self.is_tunnel = true;
+        self
     }
 
     /// Whether its response must say that no other will follow on this connection.
     pub(super) fn is_last(&self) -> bool {
-        self.is_http1 && self.activity.leaving.load(Relaxed)
+        self.is_http1 && (self.activity.leaving.load(Relaxed) || self.activity.doubt().is_some())
     }
 
     /// The response body is asked for a frame: the client has taken what was there.
@@ -240,10 +279,10 @@ impl InFlight {
         }
     }
 
-    /// The response body has given a frame of so many bytes. Now the client must take it.
-    pub(super) fn gave_frame(&mut self, bytes: usize) {
+    /// The response body has given a frame. Now the client must take it.
+    pub(super) fn gave_frame(&mut self) {
         self.activity.frames.fetch_add(1, Relaxed);
-        self.activity.allowance.part(bytes);
+        self.activity.allowance.part();
         if !self.waits_for_client {
             self.waits_for_client = true;
             self.activity.waiting_for_client.fetch_add(1, Relaxed);
@@ -254,6 +293,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.asked_for_frame();
+        if self.is_tunnel {
+            self.activity.tunnels.fetch_sub(1, Relaxed);
+        }
         if self.activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             self.activity.head_bytes.store(false, Relaxed);
             self.activity.idle_since.store(monotonic_ns(), Relaxed);
@@ -261,128 +303,11 @@ impl Drop for InFlight {
     }
 }
 
-/// A stream whose reads and writes are noted.
-#[derive(Debug)]
-pub(super) struct Watched<T> {
-    wire: T,
-    activity: Arc<Activity>,
-    meter: Option<Meter>,
-}
-
-impl<T> Watched<T> {
-    pub(super) fn new(wire: T, activity: Arc<Activity>) -> Self {
-        Self { wire, activity, meter: None }
-    }
-
-    /// The same for HTTP/2, whose frames are counted.
-    pub(super) fn metered(wire: T, activity: Arc<Activity>) -> Self {
-        Self { wire, activity, meter: Some(Meter::new()) }
-    }
-
-    pub(super) fn into_inner(self) -> T {
-        self.wire
-    }
-}
-
-impl<T> Watched<T> {
-    /// Listens for what hyper and h2 say by themselves. Says whether the bytes are to be kept back.
-    fn says_by_itself(&self, bytes: &[u8]) -> bool {
-        if self.meter.is_some() {
-            self.activity.listen_for_last_words(bytes);
-            return false;
-        }
-        self.activity.keeps_back(bytes)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> Watched<T> {
-    /// Ends a connection that is flooded. Says why, if the client takes it: whoever floods may not read.
-    fn calm(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.activity.flooded.swap(true, Relaxed) && !self.activity.write_blocked.load(Relaxed) {
-            // Otherwise a frame of h2 may be on its way in part, and this would be in the middle of it.
-            let _unheard = Pin::new(&mut self.wire).poll_write(context, GOAWAY_ENHANCE_YOUR_CALM);
-            let _unheard = Pin::new(&mut self.wire).poll_flush(context);
-        }
-        Poll::Ready(Err(io::Error::other("flooded")))
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.wire).poll_read(context, buffer);
-        match &result {
-            Poll::Ready(Ok(())) => match buffer.filled().len() - before {
-                0 if buffer.remaining() > 0 => self.activity.ended.store(true, Relaxed),
-                0 => {}
-                bytes => {
-                    self.activity.add_read(bytes);
-                    let this = &mut *self;
-                    let lasts = |meter: &mut Meter| meter.read(&buffer.filled()[before..], &this.activity.allowance);
-                    if !this.meter.as_mut().is_none_or(lasts) {
-                        return this.calm(context);
-                    }
-                }
-            },
-            Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),
-            Poll::Pending => {}
-        }
-        result
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.says_by_itself(bytes) {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let result = Pin::new(&mut self.wire).poll_write(context, bytes);
-        self.activity.add_write(&result);
-        result
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match slices {
-            [bytes] if self.says_by_itself(bytes) => return Poll::Ready(Ok(bytes.len())),
-            [.., bytes] if self.meter.is_some() => self.activity.listen_for_last_words(bytes),
-            _ => {}
-        }
-        let result = Pin::new(&mut self.wire).poll_write_vectored(context, slices);
-        self.activity.add_write(&result);
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.wire).poll_flush(context);
-        self.activity.add_flush(&result);
-        result
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.is_speechless() {
-            return Poll::Ready(Ok(()));
-        }
-        let result = Pin::new(&mut self.wire).poll_shutdown(context);
-        self.activity.add_flush(&result);
-        result
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::framing::Framing;
+    use crate::listener::watched::Watched;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
@@ -403,9 +328,9 @@ mod tests {
         let activity = Arc::new(Activity::new(0));
         let mut first = InFlight::begin(&activity, Version::HTTP_11, false);
         let mut second = InFlight::begin(&activity, Version::HTTP_11, false);
-        first.gave_frame(1);
+        first.gave_frame();
         assert_eq!(activity.stalled_after_frames(), None);
-        second.gave_frame(1);
+        second.gave_frame();
         assert_eq!(activity.stalled_after_frames(), Some(2));
         second.asked_for_frame();
         assert_eq!(activity.stalled_after_frames(), None);
@@ -419,7 +344,7 @@ mod tests {
     async fn reads_between_requests_are_a_head_and_reads_within_are_not() {
         let activity = Arc::new(Activity::new(0));
         let (mut client, server) = tokio::io::duplex(64);
-        let mut server = Watched::new(server, Arc::clone(&activity));
+        let mut server = Watched::new(server, Arc::clone(&activity), Framing::new());
 
         client.write_all(b"GET").await.unwrap();
         server.read_exact(&mut [0; 3]).await.unwrap();
@@ -446,7 +371,7 @@ mod tests {
     async fn a_full_peer_blocks_and_a_reading_one_does_not() {
         let activity = Arc::new(Activity::new(0));
         let (mut client, server) = tokio::io::duplex(8);
-        let mut server = Watched::new(server, Arc::clone(&activity));
+        let mut server = Watched::new(server, Arc::clone(&activity), Framing::new());
 
         server.write_all(&[0; 8]).await.unwrap();
         assert_eq!(activity.blocked_after_writes(), None);

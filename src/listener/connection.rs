@@ -21,7 +21,7 @@ use super::proxy_protocol::{canonical, client_behind};
 use super::socket::{Socket, Wire};
 use super::tls::{TlsStore, failure, tls_info};
 use super::watchdog::{Ending, Watchdog};
-use super::{ConnectionInfo, HandshakeFailure, Observer, Refusal, goodbye};
+use super::{ConnectionInfo, GivenOver, HandshakeFailure, Observer, Refusal, goodbye};
 use crate::moment::monotonic_ns;
 
 /// What every HTTP/2 client says first (RFC 9113, section 3.4).
@@ -158,12 +158,19 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
 
     let timeouts = &protocols.settings.timeouts;
     let ending = Watchdog::new(&activity, &door.drain, timeouts, opened).watch(&mut conversation).await;
-    let mut wire = take_back(conversation);
+    let (mut wire, early) = take_back(conversation);
+    if let (Ending::Finished { result: Ok(()), .. }, Some(takeover)) = (&ending, activity.takeover()) {
+        // What hyper could not write before it let go is lost, and what follows would be read in its place.
+        if activity.blocked_after_writes().is_none() {
+            takeover.go_on(GivenOver { stream: Box::new(wire), early }).await;
+        }
+        return;
+    }
     match ending {
         Ending::Finished { result, idle } => {
             let was_cut = result.as_ref().is_err_and(hyper::Error::is_user);
             let words = report(&door.observer, result, &info);
-            if let (Some(words), true, false) = (words, activity.is_speechless(), activity.has_ended()) {
+            if let (Some(words), true) = (words, activity.is_speechless()) {
                 return goodbye::refusal(&mut wire, &words, &door.drain).await;
             }
             match (was_cut, idle || activity.has_ended()) {

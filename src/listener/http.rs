@@ -9,21 +9,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
 use super::accept::Door;
-use super::activity::{Activity, InFlight, Watched};
+use super::activity::{Activity, InFlight};
+use super::framing::Framing;
 use super::socket::Wire;
 use super::spoken::LastWords;
+use super::takeover::{GivenOver, Takeover, TakesOver};
 use super::watchdog::Conversation;
+use super::watched::Watched;
 use super::{ConnectionInfo, Observer, Refusal, Settings};
 
 /// Receive window of a stream: what a client may send of one body before we have read it (RFC 9113, section 5.2).
@@ -86,13 +90,16 @@ impl Protocols {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(OWN_RESETS_MAX);
+        if settings.extended_connect {
+            http2.enable_connect_protocol();
+        }
 
         Self { settings, http1, http2 }
     }
 
     /// Speaks HTTP/1.1 on `wire`.
     pub(super) fn http1<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http1<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity));
+        let watched = Watched::new(wire, Arc::clone(&requests.activity), Framing::new());
         self.http1.serve_connection(TokioIo::new(watched), requests)
     }
 
@@ -106,9 +113,10 @@ impl Protocols {
 type Http1<T, S, O> = http1::Connection<TokioIo<Watched<T>>, Requests<S, O>>;
 type Http2<T, S, O> = http2::Connection<TokioIo<Watched<T>>, Requests<S, O>, TokioExecutor>;
 
-/// Takes the stream back from an HTTP/1.1 conversation that has ended.
-pub(super) fn take_back<T: Wire, S: Respond, O: Observer>(conversation: Http1<T, S, O>) -> T {
-    conversation.into_parts().io.into_inner().into_inner()
+/// Takes the stream back from an HTTP/1.1 conversation that has ended, with what was read of it and not used.
+pub(super) fn take_back<T: Wire, S: Respond, O: Observer>(conversation: Http1<T, S, O>) -> (T, Bytes) {
+    let parts = conversation.into_parts();
+    (parts.io.into_inner().into_inner(), parts.read_buf)
 }
 
 impl<T: Wire, S: Respond, O: Observer> Conversation for Http1<T, S, O> {
@@ -132,7 +140,7 @@ impl<T: Wire, S: Respond, O: Observer> Conversation for Http2<T, S, O> {
 /// Every fitting function is one. The trait only gives names to its future and its body.
 pub(super) trait Respond: Send + Sync + 'static {
     /// The body of a response.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + TakesOver + Send + 'static;
     /// The answer, on its way.
     type Future: Future<Output = Response<Self::Body>> + Send + 'static;
 
@@ -144,7 +152,7 @@ impl<S, F, B> Respond for S
 where
     S: Fn(Request<Incoming>, &Arc<ConnectionInfo>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + TakesOver + Send + 'static,
 {
     type Body = B;
     type Future = F;
@@ -166,9 +174,15 @@ impl<S: Respond, O: Observer> Service<Request<Incoming>> for Requests<S, O> {
     type Error = Infallible;
     type Future = Answer<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::begin(&self.activity, request.version(), !request.body().is_end_stream());
-        Answer { future: self.door.service.respond(request, &self.info), in_flight: Some(in_flight) }
+        if let Some(doubt) = self.activity.doubt() {
+            request.extensions_mut().insert(doubt);
+        }
+        // An HTTP/1.1 connection is taken back as a whole; a stream has to be asked for (RFC 8441, section 4).
+        let connect = request.method() == Method::CONNECT && request.version() == Version::HTTP_2;
+        let stream = connect.then(|| hyper::upgrade::on(&mut request));
+        Answer { future: self.door.service.respond(request, &self.info), in_flight: Some(in_flight), stream }
     }
 }
 
@@ -178,10 +192,12 @@ pin_project! {
         #[pin]
         future: F,
         in_flight: Option<InFlight>,
+        // The stream of an extended CONNECT, in case that it is granted.
+        stream: Option<OnUpgrade>,
     }
 }
 
-impl<F, B> Future for Answer<F>
+impl<F, B: TakesOver> Future for Answer<F>
 where
     F: Future<Output = Response<B>>,
 {
@@ -190,13 +206,34 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.future.poll(context));
-        let in_flight = this.in_flight.take();
-        if in_flight.as_ref().is_some_and(InFlight::is_last) {
+        let mut in_flight = this.in_flight.take();
+        if let Some(takeover) = response.body_mut().take_over() {
+            give_over(takeover, this.stream.take(), &mut in_flight);
+        } else if in_flight.as_ref().is_some_and(InFlight::is_last) {
             // RFC 9112, section 9.6. HTTP/2 says GOAWAY by itself.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response.map(|body| Tracked { body, in_flight })))
     }
+}
+
+/// Leaves a connection that will have left HTTP for whoever drives it, or a stream of one to a task of its own. That
+/// ends with its connection, because then there is nothing left to read.
+fn give_over(takeover: Takeover, stream: Option<OnUpgrade>, in_flight: &mut Option<InFlight>) {
+    let Some(stream) = stream else {
+        if let Some(in_flight) = in_flight {
+            in_flight.give_over(takeover);
+        }
+        return;
+    };
+    let in_flight = in_flight.take().map(InFlight::of_tunnel);
+    tokio::spawn(async move {
+        // Fails if the client has gone before it was answered.
+        if let Ok(stream) = stream.await {
+            takeover.go_on(GivenOver { stream: Box::new(TokioIo::new(stream)), early: Bytes::new() }).await;
+        }
+        drop(in_flight);
+    });
 }
 
 pin_project! {
@@ -221,8 +258,8 @@ impl<B: Body> Body for Tracked<B> {
             in_flight.asked_for_frame();
         }
         let frame = this.body.poll_frame(context);
-        if let (Some(in_flight), Poll::Ready(Some(Ok(frame)))) = (this.in_flight, &frame) {
-            in_flight.gave_frame(frame.data_ref().map_or(0, Buf::remaining));
+        if let (Some(in_flight), Poll::Ready(Some(Ok(_)))) = (this.in_flight, &frame) {
+            in_flight.gave_frame();
         }
         frame
     }

@@ -30,10 +30,11 @@ const EARNED_BY_REQUEST: i64 = 5;
 /// connection can take back some two thousand requests at once, and 256 in a second.
 const COST_OF_RESET: i64 = EARNED_BY_REQUEST + 4;
 
-/// What a part of a response earns, beside one for each [`BYTES_EARNING_ONE`].
+/// What a part of a response earns, beside its bytes.
 const EARNED_BY_PART: i64 = 3;
 
-/// Some clients open both windows again after each few KiB.
+/// Bytes we send that earn one: some clients open both windows again after each few KiB. Less than these, answers to
+/// PING for example, earn nothing.
 const BYTES_EARNING_ONE: usize = 1024;
 
 /// Bytes in front of each frame.
@@ -65,9 +66,16 @@ impl Allowance {
         self.earn(EARNED_BY_REQUEST);
     }
 
-    /// A response has given a part of so many bytes.
-    pub(super) fn part(&self, bytes: usize) {
-        self.earn(EARNED_BY_PART.saturating_add_unsigned((bytes / BYTES_EARNING_ONE) as u64));
+    /// A response has given a part.
+    pub(super) fn part(&self) {
+        self.earn(EARNED_BY_PART);
+    }
+
+    /// So many bytes were sent at once.
+    pub(super) fn wrote(&self, bytes: usize) {
+        if bytes >= BYTES_EARNING_ONE {
+            self.earn(i64::try_from(bytes / BYTES_EARNING_ONE).unwrap_or(ALLOWANCE));
+        }
     }
 
     fn earn(&self, earned: i64) {
@@ -198,7 +206,7 @@ mod tests {
         for _ in 0..4 * ALLOWANCE {
             allowance.request();
             assert!(meter.read(&with_request, &allowance));
-            allowance.part(100);
+            allowance.part();
             assert!(meter.read(&with_part, &allowance));
         }
     }

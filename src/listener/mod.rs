@@ -11,13 +11,15 @@
 //!                 watchdog         how long all of this may take
 //!                 meter            how much of HTTP/2 that asks for nothing is too much
 //!                 goodbye          the last words, so that the client hears them
+//!                 takeover         or what goes on after HTTP
 //! drain         how all of it ends
 //! ```
 //!
 //! Everything a peer sends has a bound in bytes and a bound in time ([`Settings`]); whatever is turned away is told to
 //! the [`Observer`], because hyper and TLS answer such peers by themselves and no request would ever show it.
 //!
-//! Never in this part: what a request means. No field of a request is read here.
+//! Never in this part: what a request means. Two fields are looked at here, and only for whether both frame the same
+//! request: hyper forgets that (`framing`).
 
 mod settings;
 pub use settings::{Maxima, ProxyProtocol, Settings, Timeouts};
@@ -38,11 +40,17 @@ mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
 
 mod activity;
+mod framing;
+pub use framing::Doubt;
 mod goodbye;
 mod http;
 mod meter;
 mod spoken;
 mod watchdog;
+mod watched;
+
+mod takeover;
+pub use takeover::{Duplex, GivenOver, Takeover, TakesOver};
 
 mod drain;
 pub use drain::{Drain, DrainWatch};

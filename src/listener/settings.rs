@@ -19,6 +19,8 @@ pub struct Settings {
     pub http2: bool,
     /// Recognises HTTP/2 without TLS by its preface (RFC 9113, section 3.3).
     pub prior_knowledge: bool,
+    /// Tells HTTP/2 clients that they may ask for another protocol on a stream (RFC 8441, section 3).
+    pub extended_connect: bool,
     /// How long a peer may take.
     pub timeouts: Timeouts,
     /// How much a peer may send and have open.

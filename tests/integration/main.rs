@@ -28,6 +28,7 @@ mod failures;
 mod fields;
 mod flood;
 mod forging;
+mod framing;
 mod guards;
 mod hostile;
 mod kills;

@@ -14,6 +14,7 @@ use crate::gateway::credentials::{ApiKeyFields, Places};
 use crate::gateway::fields::{FieldRules, Via};
 use crate::gateway::forward::Forwarding;
 use crate::gateway::identity::{IdentityFields, RESERVED_PREFIX};
+use crate::gateway::tunnel::TunnelTimeouts;
 
 /// Fields that end at this hop (RFC 9110, section 7.6.1).
 const CONNECTION_SPECIFIC: [&str; 8] = [
@@ -63,6 +64,10 @@ impl Checker<'_> {
         let content_bytes_max = self.body(&file.maxima.body);
         let request_body_timeout = self.positive(file.timeouts.request_body, &timeouts.field("request_body"));
         let response_body_timeout = self.positive(file.timeouts.response_body, &timeouts.field("response_body"));
+        let tunnel_timeouts = TunnelTimeouts {
+            idle: self.positive(file.timeouts.tunnel, &timeouts.field("tunnel")),
+            write: file.timeouts.write.get(),
+        };
         self.not_everybody(&written.trusted_proxies, &path.field("trusted_proxies"));
         let trusted_proxies = TrustedProxies::new(written.trusted_proxies.clone());
         let via = Via::new(&written.via).map_err(|error| self.refuse(&path.field("via"), error.to_string())).ok();
@@ -70,8 +75,15 @@ impl Checker<'_> {
         let FieldNames { identity, request_id, places } = names?;
         let secrets: Vec<HeaderName> = places.api_key.fields.iter().chain(&places.session).cloned().collect();
         let fields = FieldRules::new(&identity, &secrets, &request_id, written.forwarded, via?, trusted_proxies);
-        let forwarding =
-            Forwarding { fields, identity, request_id, content_bytes_max, request_body_timeout, response_body_timeout };
+        let forwarding = Forwarding {
+            fields,
+            identity,
+            request_id,
+            content_bytes_max,
+            request_body_timeout,
+            response_body_timeout,
+            tunnel_timeouts,
+        };
         Some((places, forwarding))
     }
 

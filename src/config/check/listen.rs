@@ -32,6 +32,8 @@ impl Checker<'_> {
                 proxy_protocol: self.proxy_protocol(listener, &path.field("proxy_protocol")),
                 http2: listener.http2,
                 prior_knowledge: listener.prior_knowledge,
+                // A client is not told of what no route would grant it.
+                extended_connect: file.routes.iter().any(|route| !route.upgrade.is_empty()),
                 timeouts,
                 maxima,
                 proxies: file.forwarding.trusted_proxies.clone(),

@@ -121,6 +121,7 @@ impl Checker<'_> {
                 limits: None,
                 cost: 1,
                 destination: DestinationSettings::Upstream(None),
+                websocket: false,
             }];
         }
         let list = Path::root().field("routes");
@@ -181,6 +182,7 @@ impl Checker<'_> {
         } else {
             Some(DestinationSettings::Upstream(None))
         };
+        self.upgrade(file, written, path);
         let upstream = match &written.upstream {
             Some(own) => Some(self.upstream(file, own, &path.field("upstream"))?),
             None => None,
@@ -198,7 +200,35 @@ impl Checker<'_> {
                 (DestinationSettings::Upstream(_), upstream) => DestinationSettings::Upstream(upstream.map(Box::new)),
                 (operation @ DestinationSettings::Operation(_), _) => operation,
             },
+            websocket: written.upgrade.contains(&file::Upgrade::Websocket),
         })
+    }
+
+    /// Refuses to offer another protocol where it cannot be had.
+    fn upgrade(&mut self, file: &File, written: &file::Route, path: &Path) {
+        if written.upgrade.is_empty() {
+            return;
+        }
+        let at = path.field("upgrade");
+        if written.operation.is_some() {
+            self.refuse(&at, "has no effect with `operation`: no upstream is asked");
+        }
+        if written.access.0.contains(&file::AccessKind::Webhook) {
+            self.refuse(&at, "has no effect with `access: webhook`: a handshake has no content that could be signed");
+        }
+        if !written.methods.is_empty() && !written.methods.iter().any(|method| method == "GET") {
+            self.refuse(&at, "has no effect: WebSocket begins with GET, which is not among `methods`");
+        }
+        let own = written.upstream.iter();
+        let environments = file.environments.iter().map(|environment| environment.upstream.as_ref());
+        let shared = environments.map(|own| own.unwrap_or(&file.upstream));
+        let mut led_to: Vec<_> = if written.upstream.is_some() { own.collect() } else { shared.collect() };
+        if led_to.is_empty() {
+            led_to.push(&file.upstream);
+        }
+        if led_to.iter().any(|upstream| upstream.protocol == file::Protocol::Http2) {
+            self.refuse(&at, "leads to an upstream with `protocol: http2`; WebSocket needs one that speaks HTTP/1.1");
+        }
     }
 
     /// Refuses two routes for the very same requests: nobody could tell which one is taken.

@@ -24,7 +24,7 @@ pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers}
 pub(super) use self::keys::{Development, KeyFormat, KeyIds, KeyShape, Keys};
 pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
 pub(super) use self::operations::AccessKind;
-pub(super) use self::policy::{Challenge, Cors, Environment, Origins, Refusal, Refusals, Role, Route};
+pub(super) use self::policy::{Challenge, Cors, Environment, Origins, Refusal, Refusals, Role, Route, Upgrade};
 pub(super) use self::road::{
     Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, Limit, Maxima, Per, RateLimitFields, Reset,
     Timeouts,

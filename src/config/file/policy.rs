@@ -76,9 +76,22 @@ pub(in crate::config) struct Route {
     #[serde(default, deserialize_with = "upstream::deserialize_some", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "upstream::schema")]
     pub(in crate::config) upstream: Option<Upstream>,
+    /// The protocols in which its clients may go on on the same connection, if the upstream agrees: `websocket`. Absent:
+    /// none, and the upstream is not asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1))]
+    pub(in crate::config) upgrade: Vec<Upgrade>,
     /// What the gateway does itself, instead of asking an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::config) operation: Option<Operation>,
+}
+
+/// A protocol to which a connection may switch (RFC 9110, section 7.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Upgrade {
+    /// RFC 6455; on HTTP/2 by RFC 8441.
+    Websocket,
 }
 
 const fn one() -> u32 {

@@ -231,6 +231,8 @@ pub(in crate::config) struct Timeouts {
     pub(in crate::config) idle: HumanDuration,
     /// Without the client taking a byte of what it is sent.
     pub(in crate::config) write: HumanDuration,
+    /// Without a byte in either direction of a WebSocket.
+    pub(in crate::config) tunnel: HumanDuration,
 }
 
 impl Default for Timeouts {
@@ -244,6 +246,7 @@ impl Default for Timeouts {
             response_body: HumanDuration::from_secs(60),
             idle: HumanDuration::from_secs(60),
             write: HumanDuration::from_secs(60),
+            tunnel: HumanDuration::from_secs(600),
         }
     }
 }

@@ -24,6 +24,7 @@ pub use crate::gateway::reason::Reason;
 use crate::gateway::room::Overloaded;
 use crate::gateway::route::NoRoute;
 use crate::gateway::unread::UnreadHead;
+use crate::gateway::upgrade::NotUpgradable;
 use crate::gateway::upstream::UpstreamError;
 use crate::identity::TokenError;
 use crate::webhooks::SignatureError;
@@ -79,6 +80,9 @@ pub enum Rejection {
     /// So much content is held for others that there is no room for this.
     #[error("there is no room for more content that has to be seen whole")]
     ContentCrowded,
+    /// Another protocol was asked for that cannot be had.
+    #[error(transparent)]
+    Upgrade(#[from] NotUpgradable),
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -110,6 +114,7 @@ impl Rejection {
             | Self::ContentStalled
             | Self::ContentBroken
             | Self::ContentCrowded
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -138,6 +143,7 @@ impl Rejection {
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken
+            | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         }

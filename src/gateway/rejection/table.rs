@@ -81,6 +81,12 @@ impl Rejection {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too much is being sent; try again in a moment",
             ),
+            // RFC 9110, section 15.6.2, as RFC 9220, section 3, has it for the same request in HTTP/3.
+            Self::Upgrade(_) => row(
+                Reason::UpgradeUnsupported,
+                StatusCode::NOT_IMPLEMENTED,
+                "This path does not go on in another protocol",
+            ),
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),
         }

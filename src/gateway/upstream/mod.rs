@@ -14,7 +14,7 @@ mod stream;
 mod tls;
 
 pub use pool::Lease;
-pub use send::{UpstreamError, UpstreamResponse};
+pub use send::{Switched, UpstreamError, UpstreamResponse};
 pub use tls::{TlsError, UpstreamTls};
 
 use std::path::PathBuf;

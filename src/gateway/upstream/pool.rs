@@ -13,6 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::send::UpstreamError;
+use super::stream::Connection;
 use super::{Protocol, Upstream};
 use crate::gateway::body::RequestBody;
 use crate::moment::monotonic_ns;
@@ -264,13 +265,13 @@ impl Upstream {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http1::Builder::new();
             builder.max_headers(RESPONSE_FIELDS_MAX).max_buf_size(RESPONSE_BUFFER_BYTES);
-            builder.handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Reset)
+            builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;
         tokio::spawn(async move {
-            // How a connection ends is told to the request that was on it; an idle one has nobody to tell.
-            let _ = connection.await;
-            drop(counted);
+            // How a connection ends is told to the request that was on it; an idle one has nobody to tell. One that
+            // switches protocols goes to the request that asked for it, and is closed if none did.
+            let _ = connection.with_upgrades().await;
         });
         Ok(sender)
     }
@@ -284,12 +285,11 @@ impl Upstream {
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-            builder.handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Reset)
+            builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;
         tokio::spawn(async move {
             let _ = connection.await;
-            drop(counted);
         });
         let idle_since_ns = Arc::new(AtomicU64::new(monotonic_ns()));
         Ok(Shared { sender, streams: Arc::default(), idle_since_ns })
@@ -311,9 +311,9 @@ impl Upstream {
     }
 }
 
-/// One place among the open connections; given up when the connection's task ends.
+/// One place among the open connections; given up when the connection is closed.
 #[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
+pub(super) struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {

@@ -4,12 +4,15 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri, Version, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 
 use super::Upstream;
 use super::pool::{Checkout, Lease};
+use super::stream::Connection;
 use crate::gateway::body::RequestBody;
 
 /// Waiting connections that may turn out dead for one request, before it gets a fresh one.
@@ -51,6 +54,33 @@ pub struct UpstreamResponse {
     pub response: Response<Incoming>,
     /// The connection it comes over.
     pub lease: Lease,
+}
+
+impl UpstreamResponse {
+    /// Takes the connection of a response of 101 out of HTTP, with what had come behind its head. It is never used for a
+    /// request again.
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError::Reset`] if the connection broke meanwhile.
+    pub async fn switch(self) -> Result<(response::Parts, Switched), UpstreamError> {
+        let Self { mut response, lease } = self;
+        let stream = hyper::upgrade::on(&mut response).await.map_err(UpstreamError::Reset)?;
+        drop(lease);
+        // There is no other kind of connection in a pool of HTTP/1.1.
+        let parts = stream.downcast::<TokioIo<Connection>>().map_err(|_| UpstreamError::Ambiguous)?;
+        let (head, _none) = response.into_parts();
+        Ok((head, Switched { stream: parts.io.into_inner(), early: parts.read_buf }))
+    }
+}
+
+/// A connection that has left HTTP.
+#[derive(Debug)]
+pub struct Switched {
+    /// Where its bytes come from and go to.
+    pub stream: Connection,
+    /// What the upstream had sent behind the head of its response. It comes first.
+    pub early: Bytes,
 }
 
 /// What is needed to send a request without content once more.

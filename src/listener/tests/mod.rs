@@ -32,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::takeover::{Takeover, TakesOver};
 use super::{
     ConnectionInfo, Drain, HandshakeFailure, Listener, Maxima, Observer, Refusal, Settings, Timeouts, TlsStore, bind,
     serve,
@@ -57,6 +58,7 @@ pub(in crate::listener) fn settings() -> Settings {
         proxy_protocol: None,
         http2: true,
         prior_knowledge: false,
+        extended_connect: false,
         timeouts: Timeouts { tls_handshake: LONG, request_head: LONG, idle: LONG, write: LONG },
         maxima: Maxima {
             head_bytes: 16 * 1024,
@@ -162,6 +164,12 @@ async fn answer(request: Request<Incoming>, info: Arc<ConnectionInfo>, gate: Arc
         _ => text(format!("{info:?}")),
     };
     response.body(body).unwrap()
+}
+
+impl TakesOver for TestBody {
+    fn take_over(&mut self) -> Option<Takeover> {
+        None
+    }
 }
 
 /// A body of [`LARGE_BYTES`].

@@ -7,7 +7,7 @@ use prometheus::core::Desc;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::histogram::{DURATIONS, Histogram, OVERHEADS};
-use super::labels::{ConnectionKind, Names, OTHER, ROUTES_MAX, RouteLabel, Source};
+use super::labels::{ConnectionKind, Names, OTHER, ROUTES_MAX, RouteLabel, Source, TunnelEnd, TunnelSide};
 use super::series::Admitted;
 use super::shard::{RouteCells, Shard, Totals};
 use super::{Family, Kind, Words};
@@ -189,6 +189,7 @@ impl Store {
             MetricType::COUNTER,
             closed("reason", self.words.handshake_failures.iter().copied(), &totals.handshakes_failed),
         ));
+        tunnels(totals, families);
     }
 
     /// Asks all readers. No lock of ours is held meanwhile, so that a reader may do what it likes.
@@ -196,6 +197,35 @@ impl Store {
         let readers = self.readers.read().unwrap_or_else(PoisonError::into_inner).clone();
         readers.iter().map(|reader| rows_of(reader.0, (reader.1)())).collect()
     }
+}
+
+/// What has left HTTP.
+fn tunnels(totals: &Totals, families: &mut Vec<MetricFamily>) {
+    let ended: u64 = totals.tunnels_ended.iter().sum();
+    families.push(family(
+        "keygate_tunnels",
+        "Tunnels that are open: requests that have gone on in WebSocket.",
+        MetricType::GAUGE,
+        vec![gauge(Vec::new(), totals.tunnels_opened.saturating_sub(ended) as f64)],
+    ));
+    families.push(family(
+        "keygate_tunnels_total",
+        "Tunnels that have begun.",
+        MetricType::COUNTER,
+        vec![counter(Vec::new(), totals.tunnels_opened as f64)],
+    ));
+    families.push(family(
+        "keygate_tunnels_ended_total",
+        "Tunnels that have ended, by reason.",
+        MetricType::COUNTER,
+        closed("reason", TunnelEnd::ALL.iter().map(|end| end.as_str()), &totals.tunnels_ended),
+    ));
+    families.push(family(
+        "keygate_tunnel_bytes_total",
+        "Bytes that went through tunnels, by the end that they came from.",
+        MetricType::COUNTER,
+        closed("from", TunnelSide::ALL.iter().map(|side| side.as_str()), &totals.tunnel_bytes),
+    ));
 }
 
 /// The names that no reader can take.
@@ -212,6 +242,10 @@ const OWN: &[&str] = &[
     "keygate_connections_total",
     "keygate_connections_refused_total",
     "keygate_tls_handshake_failures_total",
+    "keygate_tunnels",
+    "keygate_tunnels_total",
+    "keygate_tunnels_ended_total",
+    "keygate_tunnel_bytes_total",
 ];
 
 /// The rows of a reader as a family: no series twice, never more than [`ROWS_MAX`] and one.

@@ -157,6 +157,34 @@ impl From<&Method> for MethodLabel {
 }
 
 closed_list! {
+    /// An end of a tunnel: where bytes come from.
+    TunnelSide {
+        /// The client.
+        Client => "client",
+        /// The upstream.
+        Upstream => "upstream",
+    }
+}
+
+closed_list! {
+    /// How a tunnel ended.
+    TunnelEnd {
+        /// Both ends had said their last.
+        Closed => "closed",
+        /// One of them was gone.
+        Broken => "broken",
+        /// Nothing had moved for too long.
+        Idle => "idle",
+        /// The client had not taken what was sent to it for too long.
+        Stalled => "stalled",
+        /// What it began with would not be let through any more: a key was revoked, say.
+        Forbidden => "forbidden",
+        /// keygate itself had to end, or the client's connection was cut.
+        Cut => "cut",
+    }
+}
+
+closed_list! {
     /// How a client's connection is carried.
     ConnectionKind {
         /// In the clear.

@@ -26,7 +26,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use exposition::ROWS_MAX;
 use exposition::Store;
-pub use labels::{ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source};
+pub use labels::{ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source, TunnelEnd, TunnelSide};
 pub use shard::{Sample, Shard};
 
 /// The media type of [`Metrics::render`]: the text exposition format of Prometheus, version 0.0.4.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Words;
 use super::histogram::{DURATIONS, Histogram, OVERHEADS};
-use super::labels::{ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source};
+use super::labels::{ConnectionKind, MethodLabel, ROUTES_MAX, RouteLabel, Source, TunnelEnd, TunnelSide};
 use super::series::{Admitted, Combination};
 
 /// A finished request, as the metrics see it.
@@ -47,6 +47,17 @@ pub struct Shard {
     connections: [Connections; ConnectionKind::ALL.len()],
     connections_refused: Box<[AtomicU64]>,
     handshakes_failed: Box<[AtomicU64]>,
+    tunnels: Tunnels,
+}
+
+/// What has left HTTP.
+#[derive(Default)]
+struct Tunnels {
+    opened: AtomicU64,
+    /// In the order of [`TunnelEnd::ALL`].
+    ended: [AtomicU64; TunnelEnd::ALL.len()],
+    /// By where they came from.
+    bytes: [AtomicU64; TunnelSide::ALL.len()],
 }
 
 /// Connections of one kind.
@@ -89,6 +100,7 @@ impl Shard {
             connections: Default::default(),
             connections_refused: zeros(words.refusals),
             handshakes_failed: zeros(words.handshake_failures),
+            tunnels: Tunnels::default(),
         }
     }
 
@@ -140,6 +152,21 @@ impl Shard {
     /// Counts a client connection that was turned away or cut, for the reason with this index in [`Words::refusals`].
     pub fn connection_refused(&self, reason: usize) {
         count(&self.connections_refused, reason);
+    }
+
+    /// Counts a tunnel that begins.
+    pub fn tunnel_opened(&self) {
+        self.tunnels.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that went through a tunnel and have been taken at its other side.
+    pub fn tunnel_moved(&self, from: TunnelSide, bytes: u64) {
+        self.tunnels.bytes[from.index()].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts the end of a tunnel.
+    pub fn tunnel_ended(&self, end: TunnelEnd) {
+        self.tunnels.ended[end.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a TLS handshake with a client that failed, for the reason with this index in
@@ -215,6 +242,9 @@ pub(super) struct Totals {
     pub(super) connections_opened: Vec<u64>,
     pub(super) connections_refused: Vec<u64>,
     pub(super) handshakes_failed: Vec<u64>,
+    pub(super) tunnels_opened: u64,
+    pub(super) tunnels_ended: Vec<u64>,
+    pub(super) tunnel_bytes: Vec<u64>,
 }
 
 impl Totals {
@@ -229,6 +259,9 @@ impl Totals {
             connections_opened: vec![0; ConnectionKind::ALL.len()],
             connections_refused: vec![0; words.refusals.len()],
             handshakes_failed: vec![0; words.handshake_failures.len()],
+            tunnels_opened: 0,
+            tunnels_ended: vec![0; TunnelEnd::ALL.len()],
+            tunnel_bytes: vec![0; TunnelSide::ALL.len()],
         }
     }
 
@@ -261,6 +294,10 @@ impl Totals {
         add(&mut self.rejections, &shard.rejections);
         add(&mut self.connections_refused, &shard.connections_refused);
         add(&mut self.handshakes_failed, &shard.handshakes_failed);
+        // Ends before beginnings, so that there are never more of them.
+        add(&mut self.tunnels_ended, &shard.tunnels.ended);
+        self.tunnels_opened += shard.tunnels.opened.load(Ordering::Relaxed);
+        add(&mut self.tunnel_bytes, &shard.tunnels.bytes);
         for (kind, connections) in shard.connections.iter().enumerate() {
             self.connections_open[kind] += connections.open.load(Ordering::Relaxed);
             self.connections_opened[kind] += connections.opened.load(Ordering::Relaxed);

@@ -1,0 +1,372 @@
+//! How the requests of an HTTP/1.1 connection are framed, looked at in the bytes that hyper reads.
+//!
+//! hyper is the parser. But it forgets what it has overruled: a `Content-Length` beside a `Transfer-Encoding`, or a second
+//! one that says the same. Whoever is in front of us may have read such a request in the other way, so it must be
+//! refused (RFC 9112, section 6.1), and nobody above hyper can see it. So [`Framing`] follows the lines that frame
+//! messages - two names in each head, the sizes of chunks - and is content with everything that hyper refuses by
+//! itself. Where it finds a doubt, hyper gets nothing behind it.
+//!
+//! A line is looked at where it lies; only one that comes in pieces is kept, and no more of it than decides.
+
+use std::io::BufRead as _;
+
+/// Bytes that are kept of a line that comes in pieces: a name, its colon, and a number with some white space.
+const KEPT_BYTES: usize = 64;
+
+/// Digits of a chunk's size. More could only be zeros at the front.
+const SIZE_DIGITS_MAX: usize = 16;
+
+/// Why the framing of a request is doubtful. Goes with the request, for whoever refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt(pub &'static str);
+
+/// What is read of a connection once there is a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// Nothing: the request is complete for hyper, and its refusal is the last thing that is said.
+    Silent,
+    /// An error, so that nobody takes what there is of the content for all of it.
+    Broken,
+}
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A request line, or an empty line before it (RFC 9112, section 2.2).
+    RequestLine,
+    Field,
+    /// Content of a known length.
+    Content(u64),
+    ChunkSize,
+    ChunkData(u64),
+    /// The line end behind a chunk's data.
+    ChunkEnd,
+    Trailer,
+    /// Not looked at.
+    Beyond,
+    /// Behind a doubt.
+    Closed(Closed),
+}
+
+/// Follows the requests of one connection.
+#[derive(Debug)]
+pub(super) struct Framing {
+    place: Place,
+    /// Requests whose head is complete.
+    requests: u64,
+    /// Of the current head: lines of `Content-Length`, their last value, lines of `Transfer-Encoding`.
+    lengths: u32,
+    length: Option<u64>,
+    codings: u32,
+    kept: [u8; KEPT_BYTES],
+    kept_bytes: usize,
+}
+
+impl Framing {
+    /// For a connection of HTTP/1.1 that has not begun.
+    pub(super) const fn new() -> Self {
+        Self {
+            place: Place::RequestLine,
+            requests: 0,
+            lengths: 0,
+            length: None,
+            codings: 0,
+            kept: [0; KEPT_BYTES],
+            kept_bytes: 0,
+        }
+    }
+
+    /// For a connection of which nothing is to be known: HTTP/2 frames everything by itself.
+    pub(super) const fn of_no_interest() -> Self {
+        let mut framing = Self::new();
+        framing.place = Place::Beyond;
+        framing
+    }
+
+    /// The number of the request whose head was completed last, from 1 on.
+    pub(super) const fn request(&self) -> u64 {
+        self.requests
+    }
+
+    /// What is to be read from now on, if not what comes.
+    pub(super) const fn closed(&self) -> Option<Closed> {
+        if let Place::Closed(closed) = self.place { Some(closed) } else { None }
+    }
+
+    /// Looks at the bytes that come next.
+    ///
+    /// Returns what is doubtful, and how many of the bytes are for hyper all the same: those before a doubt about content,
+    /// and all of a head, because it is the request that is to be refused.
+    pub(super) fn look(&mut self, bytes: &[u8]) -> Option<(Doubt, usize)> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.place {
+                Place::Beyond | Place::Closed(_) => break,
+                Place::Content(left) => {
+                    let left = skip(&mut rest, left);
+                    self.place = if left == 0 { Place::RequestLine } else { Place::Content(left) };
+                }
+                Place::ChunkData(left) => {
+                    let left = skip(&mut rest, left);
+                    self.place = if left == 0 { Place::ChunkEnd } else { Place::ChunkData(left) };
+                }
+                Place::RequestLine | Place::Field | Place::ChunkSize | Place::ChunkEnd | Place::Trailer => {
+                    let begins_at = bytes.len() - rest.len();
+                    let in_content = !matches!(self.place, Place::RequestLine | Place::Field);
+                    if let Err(doubt) = self.line(&mut rest) {
+                        self.place = Place::Closed(if in_content { Closed::Broken } else { Closed::Silent });
+                        let good = if in_content { begins_at } else { bytes.len() - rest.len() };
+                        return Some((doubt, good));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes a line, or as much of one as there is.
+    fn line(&mut self, rest: &mut &[u8]) -> Result<(), Doubt> {
+        let bytes = *rest;
+        // Reading from memory does not fail.
+        let count = rest.skip_until(b'\n').unwrap_or(bytes.len());
+        let part = &bytes[..count];
+        let complete = part.last() == Some(&b'\n');
+        if self.place == Place::ChunkSize
+            && part.iter().any(|byte| byte.is_ascii_control() && !b"\t\r\n".contains(byte))
+        {
+            return Err(Doubt("the extension of a chunk is malformed"));
+        }
+        if complete && self.kept_bytes == 0 {
+            return self.complete(part);
+        }
+        let room = (KEPT_BYTES - self.kept_bytes).min(part.len());
+        self.kept[self.kept_bytes..self.kept_bytes + room].copy_from_slice(&part[..room]);
+        self.kept_bytes += room;
+        if !complete {
+            return Ok(());
+        }
+        let (kept, kept_bytes) = (self.kept, std::mem::take(&mut self.kept_bytes));
+        self.complete(&kept[..kept_bytes])
+    }
+
+    /// A line is complete. One that came in pieces has lost its end if it is longer than what is kept.
+    fn complete(&mut self, line: &[u8]) -> Result<(), Doubt> {
+        let whole = line.strip_suffix(b"\n");
+        let text = whole.unwrap_or(line);
+        let line = text.strip_suffix(b"\r").unwrap_or(text);
+        let in_chunks = matches!(self.place, Place::ChunkSize | Place::ChunkEnd | Place::Trailer);
+        if in_chunks && whole.is_some() && line.len() == text.len() {
+            return Err(Doubt("a line end in chunks is not CR LF"));
+        }
+        match self.place {
+            Place::RequestLine if line.is_empty() => Ok(()),
+            Place::RequestLine => {
+                (self.lengths, self.length, self.codings) = (0, None, 0);
+                self.place = Place::Field;
+                Ok(())
+            }
+            Place::Field if line.is_empty() => self.head_is_complete(),
+            Place::Field => {
+                self.field(line, whole.is_some());
+                Ok(())
+            }
+            Place::ChunkSize => {
+                let size = chunk_size(line)?;
+                self.place = if size == 0 { Place::Trailer } else { Place::ChunkData(size) };
+                Ok(())
+            }
+            Place::ChunkEnd if line.is_empty() => {
+                self.place = Place::ChunkSize;
+                Ok(())
+            }
+            Place::ChunkEnd => Err(Doubt("a chunk is longer than its size says")),
+            Place::Trailer => {
+                if line.is_empty() {
+                    self.place = Place::RequestLine;
+                }
+                Ok(())
+            }
+            Place::Content(_) | Place::ChunkData(_) | Place::Beyond | Place::Closed(_) => Ok(()),
+        }
+    }
+
+    fn field(&mut self, line: &[u8], whole: bool) {
+        match line[0] {
+            b'c' | b'C' => {
+                if let Some(value) = value_of(line, b"content-length:") {
+                    self.lengths += 1;
+                    let digits = std::str::from_utf8(value).ok().filter(|_| whole);
+                    self.length = digits.and_then(|digits| digits.parse().ok());
+                }
+            }
+            b't' | b'T' if value_of(line, b"transfer-encoding:").is_some() => self.codings += 1,
+            _ => {}
+        }
+    }
+
+    fn head_is_complete(&mut self) -> Result<(), Doubt> {
+        self.requests += 1;
+        self.place = match (self.lengths, self.codings) {
+            (0, 0) => Place::RequestLine,
+            (0, _) => Place::ChunkSize,
+            (1, 0) => match self.length {
+                Some(0) => Place::RequestLine,
+                Some(length) => Place::Content(length),
+                // hyper refuses this by itself, unless white space has pushed the number out of sight.
+                None => return Err(Doubt("Content-Length is not one number")),
+            },
+            (_, 0) => return Err(Doubt("Content-Length stands more than once")),
+            (_, _) => return Err(Doubt("Content-Length beside Transfer-Encoding")),
+        };
+        Ok(())
+    }
+}
+
+/// Skips up to `left` bytes, and returns how many are left to skip.
+fn skip(rest: &mut &[u8], left: u64) -> u64 {
+    let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+    *rest = &rest[count..];
+    left - count as u64
+}
+
+/// The value of a field line, if the field is `name`, which ends with its colon.
+fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (begin, value) = line.split_at_checked(name.len())?;
+    begin.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+}
+
+/// The size at the beginning of a chunk's first line: hexadecimal digits, and then nothing or an extension (RFC 9112,
+/// section 7.1). White space stands before the semicolon of an extension only.
+fn chunk_size(line: &[u8]) -> Result<u64, Doubt> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (size, extension) = line.split_at(digits);
+    let extension_begins = extension.trim_ascii_start().first();
+    if !matches!((extension.is_empty(), extension_begins), (true, _) | (false, Some(b';'))) {
+        return Err(Doubt("the size of a chunk is malformed"));
+    }
+    if digits > SIZE_DIGITS_MAX {
+        return Err(Doubt("the size of a chunk is malformed"));
+    }
+    let size = std::str::from_utf8(size).ok().and_then(|size| u64::from_str_radix(size, 16).ok());
+    size.ok_or(Doubt("the size of a chunk is malformed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWICE: &str = "Content-Length stands more than once";
+    const BOTH: &str = "Content-Length beside Transfer-Encoding";
+    const SIZE: &str = "the size of a chunk is malformed";
+    const EXTENSION: &str = "the extension of a chunk is malformed";
+
+    /// What comes of bytes in pieces: the number of heads, the doubt, and what hyper gets.
+    fn look(pieces: &[&[u8]]) -> (u64, Option<&'static str>, Vec<u8>) {
+        let (mut framing, mut given) = (Framing::new(), Vec::new());
+        for piece in pieces {
+            if let Some((doubt, good)) = framing.look(piece) {
+                given.extend_from_slice(&piece[..good]);
+                assert!(framing.closed().is_some());
+                return (framing.request(), Some(doubt.0), given);
+            }
+            given.extend_from_slice(piece);
+        }
+        assert_eq!(framing.closed(), None);
+        (framing.request(), None, given)
+    }
+
+    /// Looks at bytes as a whole, and cut in two at every place: the pieces must not matter.
+    #[track_caller]
+    fn check(bytes: &str, requests: u64, doubt: Option<&str>) {
+        let bytes = bytes.as_bytes();
+        let whole = look(&[bytes]);
+        assert_eq!((whole.0, whole.1), (requests, doubt), "{}", bytes.escape_ascii());
+        for cut in 0..bytes.len() {
+            let (begin, end) = bytes.split_at(cut);
+            let cut = look(&[begin, end]);
+            assert_eq!((cut.0, cut.1), (requests, doubt), "{}", begin.escape_ascii());
+            assert!(bytes.starts_with(&cut.2) && (doubt.is_none() || cut.2.len() >= whole.2.len()));
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        let single = look(&single);
+        assert_eq!((single.0, single.1), (requests, doubt), "in single bytes: {}", bytes.escape_ascii());
+    }
+
+    #[test]
+    fn requests_that_are_framed_in_one_way_are_followed_to_their_end() {
+        let all = [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\n\r\nGET / HTTP/1.1\nHost: a\n\n",
+            "POST / HTTP/1.1\r\ncontent-LENGTH:  5 \r\n\r\nGET \n",
+            "POST / HTTP/1.1\r\nContent-Length: 0\r\nX-Content-Length: 9\r\nContent-Lengths: 9\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na\r\n\r\n\r\n0005;a=\"b\" ; c\r\nhello\r\nA ;x\r\n0123456789\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\n\r\n0\r\nContent-Length: 5\r\nTransfer-Encoding: x\r\n\r\n",
+        ];
+        for one in all {
+            check(one, 1, None);
+        }
+        check(&all.concat(), all.len() as u64, None);
+    }
+
+    #[test]
+    fn a_length_beside_chunks_or_twice_is_a_doubt_in_every_spelling() {
+        for (lines, doubt) in [
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", BOTH),
+            ("Transfer-Encoding: chunked\r\nX: y\r\nContent-Length: 5\r\n", BOTH),
+            ("transfer-encoding:chunked\r\ncontent-length:0\r\n", BOTH),
+            ("TRANSFER-ENCODING: chunked\nCONTENT-LENGTH: five\n", BOTH),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", TWICE),
+            ("Content-Length: 0\r\nHost: a\r\ncontent-length: 0\r\n", TWICE),
+            ("Content-Length: 5\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n", BOTH),
+        ] {
+            check(&format!("POST / HTTP/1.1\r\n{lines}\r\nhello"), 1, Some(doubt));
+            check(&format!("GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\n{lines}\r\n5\r\nhello"), 2, Some(doubt));
+        }
+        // All of the head is for hyper, and nothing behind it.
+        let head = "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(look(&[format!("{head}0\r\n\r\n").as_bytes()]).2, head.as_bytes());
+    }
+
+    #[test]
+    fn a_number_behind_more_white_space_than_is_kept_is_a_doubt_and_never_half_a_number() {
+        let line = format!("Content-Length: {}12345678", " ".repeat(KEPT_BYTES - 20));
+        let head = format!("POST / HTTP/1.1\r\n{line}\r\n\r\n");
+        assert_eq!(look(&[head.as_bytes()]).1, None);
+        let pieces: Vec<&[u8]> = head.as_bytes().chunks(1).collect();
+        assert_eq!(look(&pieces).1, Some("Content-Length is not one number"));
+    }
+
+    #[test]
+    fn chunks_whose_sizes_are_not_plain_are_a_doubt() {
+        for (line, doubt) in [
+            ("5 5", SIZE),
+            ("5 ", SIZE),
+            ("5\t", SIZE),
+            (" 5", SIZE),
+            ("", SIZE),
+            (";a", SIZE),
+            ("0x5", SIZE),
+            ("+5", SIZE),
+            ("-5", SIZE),
+            ("5,a", SIZE),
+            ("00000000000000005", SIZE),
+            ("10000000000000000", SIZE),
+            ("5\nhello\r\n0\r\n\r\n", "a line end in chunks is not CR LF"),
+            ("5;a\0b", EXTENSION),
+            ("5;a\x7f", EXTENSION),
+        ] {
+            let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+            check(&format!("{head}{line}\r\nhello\r\n0\r\n\r\n"), 1, Some(doubt));
+            check(&format!("{head}3\r\nabc\r\n{line}\r\nhello\r\n0\r\n\r\n"), 1, Some(doubt));
+            let before = format!("{head}3\r\nabc\r\n");
+            assert_eq!(look(&[format!("{before}{line}\r\nhello").as_bytes()]).2, before.as_bytes(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_not_looked_at() {
+        let mut framing = Framing::of_no_interest();
+        let doubtful = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(framing.look(doubtful), None);
+    }
+}
