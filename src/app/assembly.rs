@@ -14,7 +14,7 @@ use crate::config::{Config, DestinationSettings, RouteSettings};
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
-use crate::gateway::route::{Destination, Route, RouteLimit, Routes};
+use crate::gateway::route::{Counts, Destination, Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
 use crate::identity::{FileProblem, Tokens};
 use crate::keys::database::Database;
@@ -121,15 +121,15 @@ impl Assembly {
     pub(super) fn policy(&self, upstreams: &Upstreams, limits: &Limits, metrics: &Metrics, trust: &Trust) -> Policy {
         let config = &self.config;
         let named = config.limits.iter();
-        let applied: Vec<RouteLimit> = named
-            .map(|named| RouteLimit {
-                limit: limits.limit(&named.name, named.allowance.algorithm(), named.buckets_max),
-                allowance: named.allowance,
-                counts: named.counts,
-                cost: 1,
-                ipv6_prefix_bits: config.ipv6_prefix_bits(),
-            })
-            .collect();
+        let all = named.map(|named| RouteLimit {
+            limit: limits.limit(&named.name, named.allowance.algorithm(), named.buckets_max),
+            allowance: named.allowance,
+            counts: named.counts,
+            cost: 1,
+            ipv6_prefix_bits: config.ipv6_prefix_bits(),
+        });
+        let (guesses, applied): (Vec<RouteLimit>, Vec<RouteLimit>) =
+            all.partition(|limit| limit.counts == Counts::FailuresOfAddress);
         Policy {
             head_maxima: config.head_maxima(),
             in_flight_max: config.in_flight_max,
@@ -139,6 +139,7 @@ impl Assembly {
             places: config.places.clone(),
             secret_format: config.secret_format.clone(),
             unauthenticated: applied,
+            guesses,
             rate_limit_fields: config.rate_limit_fields,
             forwarding: config.forwarding.clone(),
             cors: config.cors.clone(),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
-use crate::gateway::rejection::Reason;
+use crate::gateway::unread::{self, UnreadHead};
 use crate::listener::{
     self, ConnectionInfo, DrainWatch, HandshakeFailure, Listener, Observer, Refusal, Settings, TlsStore,
 };
@@ -63,7 +64,7 @@ impl Worker {
                     continue;
                 }
             };
-            let observer = Counting { shard: Arc::clone(&gateway.desk.shard), tls: door.tls.is_some() };
+            let observer = Counting { gateway: Arc::clone(&gateway), tls: door.tls.is_some() };
             let gateway = Arc::clone(&gateway);
             let service = move |request, connection: &Arc<ConnectionInfo>| {
                 Arc::clone(&gateway).respond(request, Arc::clone(connection))
@@ -78,11 +79,15 @@ impl Worker {
 
 /// Counts what happens to the connections of one listener.
 struct Counting {
-    shard: Arc<Shard>,
+    gateway: Arc<Gateway>,
     tls: bool,
 }
 
 impl Counting {
+    fn shard(&self) -> &Shard {
+        &self.gateway.desk.shard
+    }
+
     const fn kind(&self) -> ConnectionKind {
         if self.tls { ConnectionKind::Https } else { ConnectionKind::Http }
     }
@@ -90,32 +95,24 @@ impl Counting {
 
 impl Observer for Counting {
     fn connection_opened(&self) {
-        self.shard.connections_add(self.kind(), 1);
+        self.shard().connections_add(self.kind(), 1);
     }
 
     fn connection_closed(&self) {
-        self.shard.connections_add(self.kind(), -1);
+        self.shard().connections_add(self.kind(), -1);
     }
 
     fn refused(&self, refusal: Refusal) {
-        self.shard.connection_refused(refusal as usize);
-        if refusal == Refusal::HeadTimeout {
-            self.shard.rejected(Reason::HeadTimeout as usize);
-        }
+        self.shard().connection_refused(refusal as usize);
     }
 
     fn handshake_failed(&self, failure: HandshakeFailure) {
-        self.shard.handshake_failed(failure as usize);
+        self.shard().handshake_failed(failure as usize);
     }
 
-    fn hyper_refused(&self, status: StatusCode, reason: &'static str, connection: &ConnectionInfo) {
-        let counted = match status {
-            StatusCode::REQUEST_TIMEOUT => Reason::HeadTimeout,
-            StatusCode::URI_TOO_LONG => Reason::TargetTooLong,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Reason::HeadTooLarge,
-            _ => Reason::HeadMalformed,
-        };
-        self.shard.rejected(counted as usize);
-        tracing::info!(client = %connection.client.ip(), status = status.as_u16(), reason, "a request head was refused");
+    fn head_refused(&self, status: StatusCode, reason: &'static str, connection: &ConnectionInfo) -> Bytes {
+        let (client, policy) = (connection.client.ip(), self.gateway.policy.load());
+        tracing::debug!(%client, status = status.as_u16(), reason, "a request head was refused");
+        unread::refuse(&self.gateway.desk, &policy, client, UnreadHead::of_status(status))
     }
 }

@@ -280,6 +280,15 @@ impl ResponseBody {
         Self::Forwarded(Box::new(forwarded))
     }
 
+    /// Content that we made; none of what the upstream sends.
+    #[must_use]
+    pub fn content(&self) -> Bytes {
+        match self {
+            Self::Fixed(fixed) => fixed.content.clone(),
+            Self::Forwarded(_) | Self::Tunnel(_) => Bytes::new(),
+        }
+    }
+
     /// Hands over the record, to be written when this body ends.
     pub fn carry(&mut self, finished: Box<Record>) {
         match self {

@@ -38,6 +38,11 @@ impl Names {
         mixed ^ (mixed >> 31)
     }
 
+    /// A new request id, for a request that has no fields.
+    pub fn request_id(&self) -> HeaderValue {
+        shared(self.traceparent().slice(3..35))
+    }
+
     /// A new `traceparent`, not sampled. Its trace id is the request id: bytes 3 to 35.
     fn traceparent(&self) -> Bytes {
         let mut text = Vec::with_capacity(TRACEPARENT_BYTES);

@@ -45,6 +45,7 @@ pub mod record;
 pub mod room;
 pub mod trailers;
 pub mod tunnel;
+pub mod unread;
 pub mod upgrade;
 pub mod upstream;
 
@@ -79,7 +80,7 @@ use message::{Target, check_expectation};
 use operation::error::OperationError;
 use operation::{Call, Services};
 use policy::Policy;
-use rate_limit::{admit, charge_unauthenticated, peek};
+use rate_limit::{admit, charge_guess, charge_unauthenticated, peek, refuse_guesses};
 use record::{Desk, Record};
 use refusal::{Manner, is_grpc};
 use rejection::Rejection;
@@ -178,6 +179,9 @@ impl Gateway {
         let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
         record.routed(route);
 
+        if route.asks_for_secrets() && preflight.is_none() {
+            refuse_guesses(&policy.guesses, client.ip(), now)?;
+        }
         let credentials = Credentials::take_from(request.headers_mut(), &policy.places);
         let access = if preflight.is_some() { &Access::Public } else { &route.access };
         let (path, known) = (target.path_and_query.path(), self.known(policy, environment, now));
@@ -345,13 +349,23 @@ impl Heard {
     }
 }
 
-/// Counts a request that was refused before anybody knew whom it was from against its address. Once that allowance is
-/// spent, the answer is that and no longer what was wrong.
+/// Counts a request that was refused before anybody knew whom it was from against its address, and one that may have been
+/// a guess. Once that allowance is spent, the answer is that and no longer what was wrong.
 fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Record) -> Rejection {
-    if record.is_authenticated() || matches!(rejection, Rejection::Overloaded(_)) {
+    if matches!(rejection, Rejection::Overloaded(_)) {
         return rejection;
     }
-    match charge_unauthenticated(&policy.unauthenticated, record.client(), now) {
+    let client = record.client();
+    if rejection.is_of_guess() && !policy.guesses.is_empty() {
+        if let Err(limited) = charge_guess(&policy.guesses, client, now) {
+            record.counted(Some(limited.quota));
+            return limited.into();
+        }
+    }
+    if record.is_authenticated() {
+        return rejection;
+    }
+    match charge_unauthenticated(&policy.unauthenticated, client, now) {
         Ok(quota) => {
             record.counted(quota);
             rejection

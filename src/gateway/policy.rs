@@ -38,6 +38,8 @@ pub struct Policy {
     pub secret_format: SecretFormat,
     /// What requests without good credentials are counted by.
     pub unauthenticated: Vec<RouteLimit>,
+    /// What attempts are counted by that could be guesses.
+    pub guesses: Vec<RouteLimit>,
     /// How limits show in responses.
     pub rate_limit_fields: RateLimitFields,
     /// How requests are passed on.

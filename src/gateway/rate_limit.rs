@@ -15,7 +15,7 @@ use super::authorization::Permit;
 use super::client_address::ClientAddress;
 use super::route::{Counts, RouteLimit};
 use crate::address::AddressBlock;
-use crate::limits::{Allowance, Quota, Subject};
+use crate::limits::{Allowance, Exceeded, Quota, Subject};
 use crate::moment::Moment;
 
 /// A limit is spent.
@@ -83,8 +83,33 @@ pub fn charge_unauthenticated(
 ) -> Result<Option<Quota>, RateLimited> {
     take_all(limits, now, |applied| match applied.counts {
         Counts::Address | Counts::UnauthenticatedAddress => Some((applied.addresses(client), applied.allowance)),
-        Counts::Key | Counts::User | Counts::UserToken => None,
+        Counts::Key | Counts::User | Counts::UserToken | Counts::FailuresOfAddress => None,
     })
+}
+
+/// Refuses an attempt to authenticate, before anything is looked up for it, from an address whose allowance of failed ones
+/// is spent.
+///
+/// A good key is refused as well: to find out that it is good is what must not be done any more. Costs a load where nobody
+/// has failed yet.
+///
+/// # Errors
+///
+/// [`RateLimited`] by the first limit that is spent.
+pub fn refuse_guesses(limits: &[RouteLimit], client: IpAddr, now: Moment) -> Result<(), RateLimited> {
+    limits.iter().try_for_each(|applied| {
+        let checked = applied.limit.check(applied.addresses(client), &applied.allowance, now);
+        checked.map_err(|exceeded| applied.spent(&exceeded))
+    })
+}
+
+/// Takes a failed attempt to authenticate out of what its address may fail.
+///
+/// # Errors
+///
+/// [`RateLimited`] if others have failed in the meantime, and nothing is left.
+pub fn charge_guess(limits: &[RouteLimit], client: IpAddr, now: Moment) -> Result<Option<Quota>, RateLimited> {
+    take_all(limits, now, |applied| Some((applied.addresses(client), applied.allowance)))
 }
 
 /// Takes one request out of every limit that counts it, or out of none.
@@ -127,6 +152,7 @@ impl RouteLimit {
             }
             Counts::UserToken => Some((Subject::from_hash(principal.user()?.hash), self.allowance)),
             Counts::Address => Some((self.addresses(client.ip()), self.allowance)),
+            Counts::FailuresOfAddress => None,
             Counts::UnauthenticatedAddress => {
                 principal.is_anonymous().then(|| (self.addresses(client.ip()), self.allowance))
             }
@@ -139,11 +165,15 @@ impl RouteLimit {
     }
 
     fn take(&self, subject: Subject, allowance: &Allowance, now: Moment) -> Result<Quota, RateLimited> {
-        self.limit.take(subject, allowance, self.cost, now).map_err(|exceeded| RateLimited {
+        self.limit.take(subject, allowance, self.cost, now).map_err(|exceeded| self.spent(&exceeded))
+    }
+
+    fn spent(&self, exceeded: &Exceeded) -> RateLimited {
+        RateLimited {
             limit: self.limit.name().to_owned(),
             quota: exceeded.quota,
             retry_after_seconds: exceeded.retry_after_seconds,
-        })
+        }
     }
 }
 

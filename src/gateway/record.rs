@@ -29,7 +29,7 @@ use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source, 
 const CLIENT_GONE: u16 = 499;
 
 /// The route in the log of a request that took none.
-const NO_ROUTE: &str = "none";
+pub(super) const NO_ROUTE: &str = "none";
 
 /// What one worker writes its records to.
 pub struct Desk {

@@ -100,6 +100,8 @@ pub enum Counts {
     Address,
     /// The requests of each client address that bear no good credentials.
     UnauthenticatedAddress,
+    /// The attempts of each client address that could be guesses.
+    FailuresOfAddress,
 }
 
 /// A limit as a route applies it.
@@ -135,6 +137,18 @@ pub struct Route {
     pub destination: Destination,
     /// Whether its clients may go on in WebSocket (RFC 6455).
     pub websocket: bool,
+}
+
+impl Route {
+    /// Whether what its requests bear, in a field or in their content, is held against secrets that clients have.
+    #[must_use]
+    pub fn asks_for_secrets(&self) -> bool {
+        let by_content = || match &self.destination {
+            Destination::Operation(operation) => operation.asks_for_secrets(),
+            Destination::Upstream(_) => false,
+        };
+        matches!(self.access, Access::Credentials(_)) || by_content()
+    }
 }
 
 /// Two routes are for the same requests.

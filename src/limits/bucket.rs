@@ -30,6 +30,15 @@ impl Bucket {
         }
     }
 
+    /// Says whether anything is left, and takes nothing.
+    pub(super) fn check(&mut self, allowance: &Allowance, now_ns: u64) -> Result<(), Exceeded> {
+        if self.peek(allowance, now_ns).remaining > 0 {
+            return Ok(());
+        }
+        // Nothing is left to be taken, so this says no more than how long to wait.
+        self.take(allowance, 1, now_ns).map(drop)
+    }
+
     /// Undoes the taking of `cost` at `taken_ns`.
     pub(super) fn give_back(&mut self, allowance: &Allowance, cost: u32, taken_ns: u64) {
         match self {

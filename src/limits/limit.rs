@@ -78,6 +78,22 @@ impl Limit {
         }
     }
 
+    /// Says whether a bucket that `subject` has of its own is spent. Takes nothing, and makes no bucket.
+    ///
+    /// The overflow bucket is not asked: whoever has no bucket has done nothing yet, and must not be refused for what
+    /// those do who have filled the memory. Without any bucket it costs one load.
+    ///
+    /// # Errors
+    ///
+    /// [`Exceeded`] if nothing is left.
+    pub fn check(&self, subject: Subject, allowance: &Allowance, now: Moment) -> Result<(), Exceeded> {
+        if self.buckets() == 0 {
+            return Ok(());
+        }
+        let Some(bucket) = self.buckets.get(&subject) else { return Ok(()) };
+        lock(&bucket).check(allowance, now.monotonic_ns)
+    }
+
     /// Undoes a [`Limit::take`] of the same arguments, and of the same `now`, because another limit refused.
     ///
     /// Exact, as long as nobody took from the same subject at a later moment. Otherwise a token bucket keeps what it was
@@ -311,6 +327,28 @@ mod tests {
             let elapsed_s = 8 * ROUNDS / 400;
             assert!(admitted.load(Ordering::Relaxed) <= 50 + 50 * elapsed_s / 10, "{algorithm}");
             assert!(admitted.load(Ordering::Relaxed) >= 50 * elapsed_s / 10, "{algorithm}: and not much less");
+        }
+    }
+
+    #[test]
+    fn a_check_takes_nothing_and_asks_nobodys_bucket_but_the_subjects() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 2), allowance(algorithm, 3, 60));
+            for _ in 0..10 {
+                assert!(limit.check(someone(1), &allowed, start()).is_ok(), "{algorithm}");
+            }
+            assert_eq!(limit.buckets(), 0, "{algorithm}");
+            assert_eq!(drain(&limit, someone(1), &allowed, start()), 3, "{algorithm}");
+            let exceeded = limit.check(someone(1), &allowed, start()).unwrap_err();
+            assert!(exceeded.retry_after_seconds >= 1, "{algorithm}");
+            let later = start().plus(Duration::from_secs(exceeded.retry_after_seconds));
+            for _ in 0..10 {
+                assert!(limit.check(someone(1), &allowed, later).is_ok(), "{algorithm}");
+            }
+            // The memory is full and what all newcomers share is spent: that is no fault of who has done nothing.
+            drain(&limit, someone(2), &allowed, start());
+            drain(&limit, someone(3), &allowed, start());
+            assert!(limit.overflowed() > 0 && limit.check(someone(4), &allowed, start()).is_ok(), "{algorithm}");
         }
     }
 

@@ -9,15 +9,15 @@
 //! so no ordering between the numbers is asked for.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use http::Version;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::{Closed, Doubt, Framing};
+use super::framing::Doubt;
+use super::meter::Allowance;
+use super::spoken::{LastWords, is_bare_refusal};
 use super::takeover::Takeover;
 use crate::moment::monotonic_ns;
 
@@ -50,15 +50,23 @@ pub(super) struct Activity {
     /// Writes that made progress.
     writes: AtomicU64,
     /// The last write made none.
-    write_blocked: AtomicBool,
+    pub(super) write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
-    ended: AtomicBool,
+    pub(super) ended: AtomicBool,
+    /// What HTTP/2 frames without content may still be read.
+    pub(super) allowance: Allowance,
+    /// There were more of them.
+    pub(super) flooded: AtomicBool,
+    /// The place in [`LastWords::ALL`] of what h2 has said it has had enough of; beyond it without.
+    last_words: AtomicU8,
+    /// hyper has refused a head, and its answer was kept back, because ours says more.
+    speechless: AtomicBool,
+    /// The number of the request, from 1 on, whose framing is doubtful, and why.
+    pub(super) doubt: OnceLock<(u64, Doubt)>,
     /// Streams that have left HTTP. They are in flight, and never wait for the client as a response does.
     tunnels: AtomicU32,
     /// What goes on with an HTTP/1.1 connection that has left HTTP.
     takeover: Mutex<Option<Takeover>>,
-    /// The number of the request, from 1 on, whose framing is doubtful, and why.
-    doubt: OnceLock<(u64, Doubt)>,
 }
 
 impl Activity {
@@ -78,9 +86,13 @@ impl Activity {
             writes: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            allowance: Allowance::new(opened),
+            flooded: AtomicBool::new(false),
+            last_words: AtomicU8::new(u8::MAX),
+            speechless: AtomicBool::new(false),
+            doubt: OnceLock::new(),
             tunnels: AtomicU32::new(0),
             takeover: Mutex::new(None),
-            doubt: OnceLock::new(),
         }
     }
 
@@ -151,12 +163,47 @@ impl Activity {
         self.doubt.get().is_some()
     }
 
+    /// Whether it was ended because the client sent too much that asks for nothing.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(Relaxed)
+    }
+
+    /// What h2 has said it has had enough of, if it has.
+    pub(super) fn last_words(&self) -> Option<LastWords> {
+        LastWords::ALL.get(usize::from(self.last_words.load(Relaxed))).copied()
+    }
+
+    /// Notes what h2 says in the GOAWAY that these bytes may end with.
+    pub(super) fn listen_for_last_words(&self, bytes: &[u8]) {
+        if bytes.last() == Some(&b's')
+            && let Some(words) = LastWords::at_the_end_of(bytes)
+        {
+            self.last_words.store(words as u8, Relaxed);
+        }
+    }
+
+    /// Whether hyper has refused a head and the client has heard nothing of it.
+    pub(super) fn is_speechless(&self) -> bool {
+        self.speechless.load(Relaxed)
+    }
+
+    /// Keeps back what hyper says by itself of a head that it has refused. Says whether these bytes are that, and surely
+    /// not the rest of a response: a part of a head has come since the last one, and nothing of it waits.
+    pub(super) fn keeps_back(&self, bytes: &[u8]) -> bool {
+        let answers_a_head = !self.is_busy() && self.has_head_bytes() && !self.write_blocked.load(Relaxed);
+        let kept_back = answers_a_head && is_bare_refusal(bytes);
+        if kept_back {
+            self.speechless.store(true, Relaxed);
+        }
+        kept_back
+    }
+
     /// What is doubtful about the framing of the request that was begun last.
     pub(super) fn doubt(&self) -> Option<Doubt> {
         self.doubt.get().filter(|(request, _)| *request == self.requests()).map(|(_, doubt)| *doubt)
     }
 
-    fn add_read(&self, bytes: usize) {
+    pub(super) fn add_read(&self, bytes: usize) {
         let before = self.first_bytes.load(Relaxed);
         if before < PREFACE_BYTES {
             self.first_bytes.store(before.saturating_add(bytes as u64), Relaxed);
@@ -166,7 +213,7 @@ impl Activity {
         }
     }
 
-    fn add_write(&self, result: &Poll<io::Result<usize>>) {
+    pub(super) fn add_write(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(_)) => {
                 self.writes.store(self.writes.load(Relaxed).wrapping_add(1), Relaxed);
@@ -177,7 +224,7 @@ impl Activity {
         }
     }
 
-    fn add_flush(&self, result: &Poll<io::Result<()>>) {
+    pub(super) fn add_flush(&self, result: &Poll<io::Result<()>>) {
         match result {
             Poll::Ready(Ok(())) => self.write_blocked.store(false, Relaxed),
             Poll::Ready(Err(_)) => self.ended.store(true, Relaxed),
@@ -199,6 +246,7 @@ impl InFlight {
     pub(super) fn begin(activity: &Arc<Activity>, version: Version, has_body: bool) -> Self {
         activity.requests.store(activity.requests.load(Relaxed).wrapping_add(1), Relaxed);
         activity.in_flight.fetch_add(1, Relaxed);
+        activity.allowance.request();
         activity.head_bytes.store(false, Relaxed);
         activity.last_had_body.store(has_body, Relaxed);
         activity.last_was_http10.store(version < Version::HTTP_11, Relaxed);
@@ -239,6 +287,7 @@ impl InFlight {
     /// The response body has given a frame. Now the client must take it.
     pub(super) fn gave_frame(&mut self) {
         self.activity.frames.fetch_add(1, Relaxed);
+        self.activity.allowance.part();
         if !self.waits_for_client {
             self.waits_for_client = true;
             self.activity.waiting_for_client.fetch_add(1, Relaxed);
@@ -259,105 +308,11 @@ impl Drop for InFlight {
     }
 }
 
-/// A stream whose reads and writes are noted.
-#[derive(Debug)]
-pub(super) struct Watched<T> {
-    wire: T,
-    activity: Arc<Activity>,
-    framing: Framing,
-}
-
-impl<T> Watched<T> {
-    pub(super) const fn new(wire: T, activity: Arc<Activity>, framing: Framing) -> Self {
-        Self { wire, activity, framing }
-    }
-
-    /// Looks at what was read. Behind a doubt there is nothing for hyper.
-    fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let Some((doubt, good)) = self.framing.look(&buffer.filled()[before..]) else { return Ok(()) };
-        let _ = self.activity.doubt.set((self.framing.request(), doubt));
-        buffer.set_filled(before + good);
-        // Nothing read would say that the client has ended.
-        if good == 0 { Err(broken()) } else { Ok(()) }
-    }
-
-    pub(super) fn into_inner(self) -> T {
-        self.wire
-    }
-}
-
-/// What hyper reads where the framing of content is doubtful.
-fn broken() -> io::Error {
-    io::ErrorKind::InvalidData.into()
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.framing.closed() {
-            None => {}
-            // The refusal ends the connection; nobody has to be woken for more.
-            Some(Closed::Silent) => return Poll::Pending,
-            Some(Closed::Broken) => return Poll::Ready(Err(broken())),
-        }
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.wire).poll_read(context, buffer);
-        match &result {
-            Poll::Ready(Ok(())) => match buffer.filled().len() - before {
-                0 if buffer.remaining() > 0 => self.activity.ended.store(true, Relaxed),
-                0 => {}
-                bytes => {
-                    self.activity.add_read(bytes);
-                    return Poll::Ready(self.look(buffer, before));
-                }
-            },
-            Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),
-            Poll::Pending => {}
-        }
-        result
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.wire).poll_write(context, bytes);
-        self.activity.add_write(&result);
-        result
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.wire).poll_write_vectored(context, slices);
-        self.activity.add_write(&result);
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.wire).poll_flush(context);
-        self.activity.add_flush(&result);
-        result
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.wire).poll_shutdown(context);
-        self.activity.add_flush(&result);
-        result
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::framing::Framing;
+    use crate::listener::watched::Watched;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]

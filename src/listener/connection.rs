@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::HeaderValue;
-use bytes::{BufMut, BytesMut};
+use ::http::{HeaderValue, StatusCode};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::accept::Door;
 use super::activity::Activity;
 use super::drain::DrainWatch;
-use super::http::{Protocols, Requests, Respond, answered_by_hyper, take_back};
+use super::http::{Protocols, Requests, Respond, answered_by_hyper, ended_by_us, take_back};
 use super::proxy_protocol::{canonical, client_behind};
 use super::socket::{Socket, Wire};
 use super::tls::{TlsStore, failure, tls_info};
@@ -25,7 +25,7 @@ use super::{ConnectionInfo, GivenOver, HandshakeFailure, Observer, Refusal, good
 use crate::moment::monotonic_ns;
 
 /// What every HTTP/2 client says first (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that was accepted.
 pub(super) struct Arrival {
@@ -107,8 +107,8 @@ async fn converse_in_the_clear<S: Respond, O: Observer>(
             return door.observer.refused(Refusal::Silent);
         }
         if !in_time {
-            door.observer.refused(Refusal::HeadTimeout);
-            return goodbye::request_timeout(&mut socket, &door.drain).await;
+            let words = late(&door.observer, &info);
+            return goodbye::refusal(&mut socket, &words, &door.drain).await;
         }
         is_http2 = read[..] == PREFACE[..];
         socket.keep(read.freeze());
@@ -170,7 +170,10 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     match ending {
         Ending::Finished { result, idle } => {
             let was_cut = result.as_ref().is_err_and(hyper::Error::is_user);
-            report(&door.observer, result, &info);
+            let words = report(&door.observer, result, &info);
+            if let (Some(words), true) = (words, activity.is_speechless()) {
+                return goodbye::refusal(&mut wire, &words, &door.drain).await;
+            }
             match (was_cut, idle || activity.has_ended()) {
                 // The response is not complete, and must not look as if it were: no close_notify, no orderly end.
                 (true, _) if activity.cut_needs_reset() => goodbye::reset(&mut wire),
@@ -179,9 +182,9 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
             }
         }
         Ending::HeadTimeout => {
-            door.observer.refused(Refusal::HeadTimeout);
+            let words = late(&door.observer, &info);
             if activity.head_is_certain() {
-                goodbye::request_timeout(&mut wire, &door.drain).await;
+                goodbye::refusal(&mut wire, &words, &door.drain).await;
             }
         }
         Ending::Silent => {
@@ -204,26 +207,36 @@ async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
 
     let timeouts = &protocols.settings.timeouts;
     match Watchdog::new(&activity, &door.drain, timeouts, opened).watch(&mut conversation).await {
+        // It may look like an orderly end: the client hangs up when it reads the reason.
+        Ending::Finished { .. } if activity.is_flooded() => door.observer.refused(Refusal::Http2Flood),
         Ending::Finished { result: Ok(()), .. } | Ending::Overdue => {}
-        Ending::Finished { result: Err(error), .. } => tracing::debug!(%error, "HTTP/2 connection failed"),
+        Ending::Finished { result: Err(error), .. } => match ended_by_us(&error, &activity) {
+            Some(refusal) => door.observer.refused(refusal),
+            None => tracing::debug!(%error, "HTTP/2 connection failed"),
+        },
         Ending::HeadTimeout => door.observer.refused(Refusal::HeadTimeout),
         Ending::Silent => door.observer.refused(Refusal::Silent),
         Ending::WriteTimeout => door.observer.refused(Refusal::WriteTimeout),
     }
 }
 
-/// Tells the observer of an HTTP/1.1 connection that hyper has ended by itself.
-fn report(observer: &impl Observer, result: hyper::Result<()>, info: &ConnectionInfo) {
-    let Err(error) = result else {
-        return;
-    };
+/// Tells the observer of an HTTP/1.1 connection that hyper has ended by itself. Returns what the client should hear.
+fn report(observer: &impl Observer, result: hyper::Result<()>, info: &ConnectionInfo) -> Option<Bytes> {
+    let error = result.err()?;
     if error.is_parse_version_h2() {
         observer.refused(Refusal::UnexpectedHttp2);
     } else if let Some((status, reason)) = answered_by_hyper(&error) {
-        observer.hyper_refused(status, reason, info);
+        return Some(observer.head_refused(status, reason, info));
     } else {
         tracing::debug!(%error, "HTTP/1.1 connection failed");
     }
+    None
+}
+
+/// Tells the observer of a head that came too slowly. Returns what the client should hear.
+fn late(observer: &impl Observer, info: &ConnectionInfo) -> Bytes {
+    observer.refused(Refusal::HeadTimeout);
+    observer.head_refused(StatusCode::REQUEST_TIMEOUT, "head_timeout", info)
 }
 
 fn after(duration: Duration) -> Instant {

@@ -20,10 +20,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of one read of what is thrown away.
-const READ_BYTES: usize = 16 * 1024;
-
-/// RFC 9110, section 15.5.9.
-const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const READ_BYTES: usize = 4 * 1024;
 
 /// RFC 9110, section 15.6.4.
 const SERVICE_UNAVAILABLE: &[u8] =
@@ -33,13 +30,13 @@ const SERVICE_UNAVAILABLE: &[u8] =
 const TOO_MANY_CONNECTIONS: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Says 408 and closes. In a drain it does not wait long for the client to hear it.
-pub(super) async fn request_timeout(wire: &mut impl Wire, drain: &DrainWatch) {
-    let words = async {
-        say(wire, REQUEST_TIMEOUT).await;
+/// Says why a head was refused, and closes. In a drain it does not wait long for the client to hear it.
+pub(super) async fn refusal(wire: &mut impl Wire, words: &[u8], drain: &DrainWatch) {
+    let farewell = async {
+        say(wire, words).await;
         linger(wire).await;
     };
-    let _cut_short = drain.in_time(Instant::now() + 2 * LINGER, words).await;
+    let _cut_short = drain.in_time(Instant::now() + 2 * LINGER, farewell).await;
 }
 
 /// Says 503 and closes.

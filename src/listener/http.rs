@@ -21,12 +21,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
 use super::accept::Door;
-use super::activity::{Activity, InFlight, Watched};
+use super::activity::{Activity, InFlight};
 use super::framing::Framing;
 use super::socket::Wire;
+use super::spoken::LastWords;
 use super::takeover::{GivenOver, Takeover, TakesOver};
 use super::watchdog::Conversation;
-use super::{ConnectionInfo, Observer, Settings};
+use super::watched::Watched;
+use super::{ConnectionInfo, Observer, Refusal, Settings};
 
 /// Receive window of a stream: what a client may send of one body before we have read it (RFC 9113, section 5.2).
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -103,7 +105,7 @@ impl Protocols {
 
     /// Speaks HTTP/2 on `wire`.
     pub(super) fn http2<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http2<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity), Framing::of_no_interest());
+        let watched = Watched::metered(wire, Arc::clone(&requests.activity));
         self.http2.serve_connection(TokioIo::new(watched), requests)
     }
 }
@@ -291,5 +293,24 @@ pub(super) fn answered_by_hyper(error: &hyper::Error) -> Option<(StatusCode, &'s
         }
         "invalid HTTP header parsed" => (StatusCode::BAD_REQUEST, "field"),
         _ => (StatusCode::BAD_REQUEST, "head"),
+    })
+}
+
+/// Why h2 has ended a connection by itself, if this error says that it has.
+///
+/// hyper tells no more than a text, which says that it was enough but not of what; that stood in the last words to the
+/// client. Unknown texts only make our word less precise.
+pub(super) fn ended_by_us(error: &hyper::Error, activity: &Activity) -> Option<Refusal> {
+    let text = error.source()?.to_string();
+    let detected = text.strip_prefix("connection error detected: ")?;
+    if detected != "detected excessive load generating behavior" {
+        return Some(Refusal::Http2Malformed);
+    }
+    Some(match activity.last_words() {
+        Some(LastWords::Resets) => Refusal::Http2Resets,
+        Some(LastWords::Mistakes) => Refusal::Http2Mistakes,
+        Some(LastWords::Continuations) => Refusal::Http2Continuations,
+        Some(LastWords::SmallFrames) => Refusal::Http2SmallFrames,
+        None => Refusal::Http2Flood,
     })
 }

@@ -9,6 +9,7 @@
 //!                 tls              which certificate, which client
 //!                 http             hyper, and the service that the rest of the program gives us
 //!                 watchdog         how long all of this may take
+//!                 meter            how much of HTTP/2 that asks for nothing is too much
 //!                 goodbye          the last words, so that the client hears them
 //!                 takeover         or what goes on after HTTP
 //! drain         how all of it ends
@@ -43,7 +44,10 @@ mod framing;
 pub use framing::Doubt;
 mod goodbye;
 mod http;
+mod meter;
+mod spoken;
 mod watchdog;
+mod watched;
 
 mod takeover;
 pub use takeover::{Duplex, GivenOver, Takeover, TakesOver};

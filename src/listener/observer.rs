@@ -2,6 +2,7 @@
 //!
 //! All reasons are closed sets of words, so that they can be metric labels without growing with traffic.
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use super::ConnectionInfo;
@@ -20,10 +21,11 @@ pub trait Observer: Send + Sync + 'static {
     /// A TLS handshake did not come to its end.
     fn handshake_failed(&self, failure: HandshakeFailure);
 
-    /// hyper has answered a request head by itself, so that no service ever saw it.
+    /// A request head was refused, so that no service will ever see it. Returns what the client is told: a whole HTTP/1.1
+    /// response, after which the connection is closed.
     ///
-    /// `reason` is one of a few fixed words, such as `head_too_large`.
-    fn hyper_refused(&self, status: StatusCode, reason: &'static str, connection: &ConnectionInfo);
+    /// `status` is the one that fits, and `reason` one of a few fixed words, such as `head_too_large`.
+    fn head_refused(&self, status: StatusCode, reason: &'static str, connection: &ConnectionInfo) -> Bytes;
 }
 
 /// Why the listener turned a connection away, or cut it.
@@ -47,11 +49,23 @@ pub enum Refusal {
     WriteTimeout,
     /// More connections of one client address than the maximum. A plain connection was answered 429.
     AddressConnectionsMax,
+    /// HTTP/2: more frames that ask for nothing than a connection may send.
+    Http2Flood,
+    /// HTTP/2: requests that were taken back before they were looked at (CVE-2023-44487).
+    Http2Resets,
+    /// HTTP/2: streams that had to be reset for the client's mistakes (CVE-2025-8671).
+    Http2Mistakes,
+    /// HTTP/2: a head in more frames than any head needs (CVE-2024-27316).
+    Http2Continuations,
+    /// HTTP/2: content in frames so small that they are an attack.
+    Http2SmallFrames,
+    /// HTTP/2 that is none.
+    Http2Malformed,
 }
 
 impl Refusal {
     /// All of them, for a metric that has every series from the start.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::ConnectionsMax,
         Self::ProxyUntrusted,
         Self::ProxyMalformed,
@@ -61,10 +75,16 @@ impl Refusal {
         Self::UnexpectedHttp2,
         Self::WriteTimeout,
         Self::AddressConnectionsMax,
+        Self::Http2Flood,
+        Self::Http2Resets,
+        Self::Http2Mistakes,
+        Self::Http2Continuations,
+        Self::Http2SmallFrames,
+        Self::Http2Malformed,
     ];
 
     /// The words of all of them, in the order of the variants.
-    pub const WORDS: [&'static str; 9] = {
+    pub const WORDS: [&'static str; 15] = {
         let mut words = [""; Self::ALL.len()];
         let mut index = 0;
         while index < words.len() {
@@ -87,6 +107,12 @@ impl Refusal {
             Self::UnexpectedHttp2 => "unexpected_http2",
             Self::WriteTimeout => "write_timeout",
             Self::AddressConnectionsMax => "address_connections_max",
+            Self::Http2Flood => "http2_flood",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2Mistakes => "http2_mistakes",
+            Self::Http2Continuations => "http2_continuations",
+            Self::Http2SmallFrames => "http2_small_frames",
+            Self::Http2Malformed => "http2_malformed",
         }
     }
 }

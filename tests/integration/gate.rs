@@ -78,6 +78,12 @@ impl Setup {
         )
     }
 
+    /// Makes a certificate for `localhost`, `NAME.crt` and `NAME.key`, for a `listen` that names it.
+    pub(crate) fn certificate(self, name: &str) -> Self {
+        make_certificate(self.directory.path(), name, &["localhost"]);
+        self
+    }
+
     /// Where the configuration lies.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
@@ -158,6 +164,14 @@ impl Gate {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("keygate is not ready:\n{}", self.stderr());
+    }
+
+    /// The second address at which it listens for clients.
+    #[track_caller]
+    pub(crate) fn second_address(&self) -> SocketAddr {
+        let log = self.stderr();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"gateway\"")).collect();
+        listening(lines[1], "gateway").expect("a second address")
     }
 
     /// A client with one connection.

@@ -131,3 +131,86 @@ fn beyond_the_maximum_in_flight_requests_are_refused_at_once_and_in_the_shape_of
     go.send(()).unwrap();
     assert_eq!(client.request("GET", "/", &[alice.field()], b"").status, 200);
 }
+
+#[test]
+fn guesses_are_refused_before_anything_is_looked_up_and_cost_nobody_else_anything() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate = gate(&upstream)
+        .key(&alice)
+        .with("limits: [{ name: guesses, per: address, count: failures, requests: 5, window: 1m, burst: 5 }]")
+        .with("routes: [{ name: open, paths: [/open], access: public }, { name: all, paths: [\"/{*rest}\"], access: api_key }]")
+        .start();
+    let ask = |address: &str, path: &str, secret: &str| {
+        let mut stream = connect_from(address, gate.address);
+        let key_field = if secret.is_empty() { String::new() } else { format!("X-API-Key: {secret}\r\n") };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{key_field}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        rest(stream)
+    };
+    let status = |answer: &str| answer[9..12].parse::<u16>().unwrap();
+    // What is no guess does not count: no key at all, or a good one.
+    for _ in 0..10 {
+        assert_eq!(status(&ask("127.0.0.2", "/", "")), 401);
+        assert_eq!(status(&ask("127.0.0.2", "/", &alice.secret)), 200);
+    }
+    for number in 0..5 {
+        assert_eq!(status(&ask("127.0.0.2", "/", &format!("{}{number}", "g".repeat(40)))), 401, "{number}");
+    }
+    for secret in ["g".repeat(41), alice.secret.clone(), String::new()] {
+        let answer = ask("127.0.0.2", "/", &secret);
+        assert_eq!(status(&answer), 429, "{answer}");
+        assert!(answer.contains("\r\nretry-after: ") && answer.contains("\"rate_limited\""), "{answer}");
+    }
+    // Neither what asks for no key, nor anybody elsewhere, nor the owner of the key.
+    assert_eq!(status(&ask("127.0.0.2", "/open", "")), 200);
+    assert_eq!(status(&ask("127.0.0.3", "/", &alice.secret)), 200);
+    assert_eq!(status(&ask("127.0.0.3", "/", &"g".repeat(40))), 401);
+    assert_eq!(gate.metric("keygate_limit_buckets", &["guesses"]), 2.0);
+}
+
+#[test]
+fn what_nobody_could_read_is_refused_in_the_shape_of_all_refusals_counted_and_logged() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate = gate(&upstream)
+        .key(&alice)
+        .with("timeouts: { request_head: 1s }\nmaxima: { head: 100KiB, fields: 20 }")
+        .with("refusals: { body: { error: \"{{code}}\", id: \"{{request_id}}\" } }")
+        .start();
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(21));
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(70_000));
+    for (sent, status, word) in [
+        ("GET / HTTP/1.1\r\nbad name: x\r\n\r\n", 400, "head_malformed"),
+        ("G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "head_malformed"),
+        (&many, 431, "head_too_large"),
+        (&long, 414, "target_too_long"),
+        ("GET / HTTP/1.1\r\nHo", 408, "head_timeout"),
+    ] {
+        let before = gate.metric("keygate_rejections_total", &[word]);
+        let mut client = gate.client();
+        client.write(sent.as_bytes());
+        let response = client.response("GET");
+        assert_eq!((response.status, &response.json()["error"]), (status, &word.into()), "{response:?}");
+        let id = response.field("x-request-id").unwrap().to_owned();
+        assert_eq!(response.json()["id"], id.as_str());
+        assert_eq!(response.field("connection"), Some("close"), "{response:?}");
+        assert!(response.field("date").is_some_and(|date| date.ends_with(" GMT")), "{response:?}");
+        assert_eq!(client.rest(), b"", "{word}");
+        assert_eq!(gate.metric("keygate_rejections_total", &[word]), before + 1.0, "{word}");
+        gate.eventually("it is logged", |gate| {
+            let log = gate.stdout();
+            log.lines().any(|line| line.contains(&id) && line.contains(word) && line.contains(&status.to_string()))
+        });
+    }
+    let counted = gate.metric("keygate_requests_total", &["\"OTHER\"", "\"none\"", "keygate"]);
+    assert_eq!((counted, upstream.received().len()), (5.0, 0));
+    // After a good request on the same connection, and in one piece with it.
+    let mut client = gate.client();
+    let good = format!("GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", alice.secret);
+    client.write(good.as_bytes());
+    assert_eq!(client.response("GET").status, 200);
+    client.write(b"bad head\r\n\r\n");
+    assert_eq!(client.response("GET").json()["error"], "head_malformed");
+    let mut client = gate.client();
+    client.write(format!("{good}bad head\r\n\r\n").as_bytes());
+    assert_eq!((client.response("GET").status, client.response("GET").status), (200, 400));
+}

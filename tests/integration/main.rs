@@ -15,11 +15,13 @@
 mod client;
 mod gate;
 mod key;
+mod raw_http2;
 mod shipped;
 mod upstream;
 
 mod access;
 mod admin;
+mod attacks;
 mod command_line;
 mod drain;
 mod failures;

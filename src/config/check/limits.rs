@@ -44,12 +44,13 @@ impl Checker<'_> {
             (file::Per::User, file::Count::All) => Some(Counts::User),
             (file::Per::Address, file::Count::All) => Some(Counts::Address),
             (file::Per::Address, file::Count::Unauthenticated) => Some(Counts::UnauthenticatedAddress),
+            (file::Per::Address, file::Count::Failures) => Some(Counts::FailuresOfAddress),
             (file::Per::User, file::Count::Tokens) => Some(Counts::UserToken),
             (file::Per::Key | file::Per::Address, file::Count::Tokens) => {
                 self.refuse(&path.field("count"), "needs `per: user`: tokens are counted by whose they are");
                 None
             }
-            (file::Per::Key | file::Per::User, file::Count::Unauthenticated) => {
+            (file::Per::Key | file::Per::User, file::Count::Unauthenticated | file::Count::Failures) => {
                 let message =
                     "needs `per: address`: without a valid credential there is neither key nor user to count by";
                 self.refuse(&path.field("count"), message);

@@ -103,6 +103,9 @@ pub(in crate::config) enum Count {
     All,
     /// Those without a valid credential; only with `per: address`.
     Unauthenticated,
+    /// Attempts to authenticate that failed and could be guesses; only with `per: address`. Once they are spent, every
+    /// attempt from there is refused before anything is looked up, a good one too.
+    Failures,
     /// Those with a user's token; only with `per: user`.
     Tokens,
 }

@@ -99,6 +99,12 @@ struct Caller<'c> {
 }
 
 impl Operation {
+    /// Whether its content holds a secret that is looked up: a password or a refresh token.
+    #[must_use]
+    pub const fn asks_for_secrets(&self) -> bool {
+        matches!(self, Self::Login(_) | Self::Refresh(_))
+    }
+
     /// Does it.
     ///
     /// # Errors

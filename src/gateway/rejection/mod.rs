@@ -24,8 +24,10 @@ use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
 use crate::gateway::room::Overloaded;
 use crate::gateway::route::NoRoute;
+use crate::gateway::unread::UnreadHead;
 use crate::gateway::upgrade::NotUpgradable;
 use crate::gateway::upstream::UpstreamError;
+use crate::identity::TokenError;
 use crate::webhooks::SignatureError;
 
 /// A refusal, with what led to it.
@@ -34,6 +36,9 @@ pub enum Rejection {
     /// As many requests are in flight as may be.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// The request's head was never read.
+    #[error(transparent)]
+    Unread(#[from] UnreadHead),
     /// The request's head contradicts itself or could be read in two ways.
     #[error(transparent)]
     Message(#[from] MalformedMessage),
@@ -102,6 +107,7 @@ impl Rejection {
             Self::Authorization(AuthorizationError::KeyNotAccepted { permission })
             | Self::Operation(OperationError::Tenant(permission)) => permission.as_ref(),
             Self::Overloaded(_)
+            | Self::Unread(_)
             | Self::Message(_)
             | Self::Head(_)
             | Self::Address(_)
@@ -134,7 +140,8 @@ impl Rejection {
             | Self::Upstream(UpstreamError::Overloaded)
             | Self::Operation(OperationError::Busy(_))
             | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),
-            Self::Message(_)
+            Self::Unread(_)
+            | Self::Message(_)
             | Self::Head(_)
             | Self::Address(_)
             | Self::Environment(_)
@@ -171,6 +178,23 @@ impl Rejection {
         matches!(
             self,
             Self::Credentials(CredentialsError::Malformed | CredentialsError::Conflict) | Self::Authentication(_)
+        )
+    }
+
+    /// Whether the request may have been a guess at somebody's secret. Who shows a secret that is good but not accepted now,
+    /// because its time is over for example, has not guessed it; and whoever delivers webhooks from one address does so
+    /// for many, anybody among them.
+    #[must_use]
+    pub const fn is_of_guess(&self) -> bool {
+        matches!(
+            self,
+            Self::Credentials(CredentialsError::Malformed)
+                | Self::Authentication(AuthenticationError::Unknown | AuthenticationError::SessionEnded)
+                | Self::Operation(OperationError::LoginFailed)
+        ) || matches!(
+            self,
+            Self::Authentication(AuthenticationError::Token(error)) | Self::Operation(OperationError::RefreshRefused(error))
+                if !matches!(error, TokenError::Expired | TokenError::NotYetValid)
         )
     }
 

@@ -10,6 +10,7 @@ use crate::gateway::authorization::AuthorizationError;
 use crate::gateway::credentials::CredentialsError;
 use crate::gateway::operation::error::OperationError;
 use crate::gateway::route::NoRoute;
+use crate::gateway::unread::UnreadHead;
 use crate::gateway::upstream::UpstreamError;
 use crate::identity::TokenError;
 use crate::webhooks::SignatureError;
@@ -35,6 +36,7 @@ impl Rejection {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many requests are being answered; try again in a moment",
             ),
+            Self::Unread(head) => unread_row(*head),
             Self::Message(_) | Self::Route(NoRoute::Disputed) => {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
@@ -97,6 +99,21 @@ impl Rejection {
             ),
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),
+        }
+    }
+}
+
+const fn unread_row(head: UnreadHead) -> Row {
+    match head {
+        UnreadHead::Malformed => {
+            row(Reason::HeadMalformed, StatusCode::BAD_REQUEST, "The head of the request is not HTTP")
+        }
+        UnreadHead::TooLarge => {
+            row(Reason::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Send fewer or shorter fields")
+        }
+        UnreadHead::TargetTooLong => row(Reason::TargetTooLong, StatusCode::URI_TOO_LONG, "Ask for a shorter path"),
+        UnreadHead::Late => {
+            row(Reason::HeadTimeout, StatusCode::REQUEST_TIMEOUT, "The head of the request did not arrive in time")
         }
     }
 }

@@ -27,6 +27,10 @@ const RESPONSE_FIELDS_MAX: usize = 256;
 /// Bytes of the head of one response, and of its trailers. Far more than browsers and other gateways take.
 const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
 
+/// Bytes of a response that are read in one piece. A client that does not read makes us hold a few
+/// such pieces; without a bound they grow to 400 KiB each.
+const RESPONSE_BUFFER_BYTES: usize = 128 * 1024;
+
 /// Flow-control windows towards an HTTP/2 upstream. Small connection windows make h2 take honest streams of small
 /// frames for an attack.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -263,7 +267,10 @@ impl Upstream {
         let opening = async {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http1::Builder::new();
-            builder.max_headers(RESPONSE_FIELDS_MAX).max_header_size(RESPONSE_HEAD_BYTES_MAX as usize);
+            builder
+                .max_headers(RESPONSE_FIELDS_MAX)
+                .max_header_size(RESPONSE_HEAD_BYTES_MAX as usize)
+                .max_buf_size(RESPONSE_BUFFER_BYTES);
             builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;

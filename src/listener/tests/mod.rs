@@ -240,8 +240,11 @@ impl Observer for Arc<Heard> {
         self.words.lock().unwrap().push(format!("handshake {}", failure.word()));
     }
 
-    fn hyper_refused(&self, status: StatusCode, reason: &'static str, _: &ConnectionInfo) {
-        self.words.lock().unwrap().push(format!("{} {reason}", status.as_u16()));
+    fn head_refused(&self, status: StatusCode, reason: &'static str, _: &ConnectionInfo) -> Bytes {
+        if status != StatusCode::REQUEST_TIMEOUT {
+            self.words.lock().unwrap().push(format!("{} {reason}", status.as_u16()));
+        }
+        Bytes::from(format!("HTTP/1.1 {} No\r\ncontent-length: 4\r\n\r\nours", status.as_u16()))
     }
 }
 

@@ -1,0 +1,236 @@
+//! HTTP/2 frames that ask for nothing, counted against what a connection achieves.
+//!
+//! A frame that bears no content costs its sender a dozen bytes and us a look at it and often an answer: PING, SETTINGS,
+//! WINDOW_UPDATE, PRIORITY, RST_STREAM, frames without content, frames of unknown types. RFC 9113, section 10.5, leaves it
+//! to us how many are too many. h2 bounds the resets and the small DATA frames, and nothing else.
+//!
+//! So each connection has an allowance. Every frame without content takes one out of it; a request, and content that moves
+//! in either direction, puts in more than honest clients need for them. What is left is refilled slowly. When nothing is
+//! left, the connection is ended with ENHANCE_YOUR_CALM.
+//!
+//! The meter reads the nine bytes in front of each frame (RFC 9113, section 4.1) on their way to h2 and skips the rest. It
+//! decides about nothing but the end of the connection: whatever it might misunderstand, h2 still reads every byte.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use super::connection::PREFACE;
+use crate::moment::monotonic_ns;
+
+/// What a connection may spend at once: more than any client sends to begin with.
+const ALLOWANCE: i64 = 8192;
+
+/// What is refilled in a second, up to the allowance. A frame costs about a microsecond, so this is a thousandth of a
+/// processor.
+const REFILLED_PER_SECOND: i64 = 1024;
+
+/// What a request earns: its own frame, and windows, priorities and a ping besides.
+const EARNED_BY_REQUEST: i64 = 5;
+
+/// What it costs to take a request back: as much as it has earned, and something for the work that was in vain. So a
+/// connection can take back some two thousand requests at once, and 256 in a second.
+const COST_OF_RESET: i64 = EARNED_BY_REQUEST + 4;
+
+/// What a part of a response earns, beside its bytes.
+const EARNED_BY_PART: i64 = 3;
+
+/// Bytes we send that earn one: some clients open both windows again after each few KiB. Less than these, answers to
+/// PING for example, earn nothing.
+const BYTES_EARNING_ONE: usize = 1024;
+
+/// Bytes in front of each frame.
+const HEAD_BYTES: usize = 9;
+
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+
+/// The flag of the last frame of a stream (RFC 9113, section 6.1).
+const END_STREAM: u8 = 0x1;
+
+/// What is left of a connection's allowance. Several tasks of one thread use it, so no ordering is asked for.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    left: AtomicI64,
+    /// When it was last refilled, in monotonic nanoseconds.
+    refilled: AtomicU64,
+}
+
+impl Allowance {
+    /// The whole allowance, of a connection that began at `opened`, in monotonic nanoseconds.
+    pub(super) const fn new(opened: u64) -> Self {
+        Self { left: AtomicI64::new(ALLOWANCE), refilled: AtomicU64::new(opened) }
+    }
+
+    /// A request has begun.
+    pub(super) fn request(&self) {
+        self.earn(EARNED_BY_REQUEST);
+    }
+
+    /// A response has given a part.
+    pub(super) fn part(&self) {
+        self.earn(EARNED_BY_PART);
+    }
+
+    /// So many bytes were sent at once.
+    pub(super) fn wrote(&self, bytes: usize) {
+        if bytes >= BYTES_EARNING_ONE {
+            self.earn(i64::try_from(bytes / BYTES_EARNING_ONE).unwrap_or(ALLOWANCE));
+        }
+    }
+
+    fn earn(&self, earned: i64) {
+        self.left.store(self.left.load(Relaxed).saturating_add(earned).min(ALLOWANCE), Relaxed);
+    }
+
+    /// Takes `cost` out, and says whether there was as much. Reads the clock only when there was not.
+    fn spend(&self, cost: i64) -> bool {
+        let left = self.left.load(Relaxed).saturating_sub(cost).min(ALLOWANCE);
+        self.left.store(left, Relaxed);
+        left >= 0 || self.refill(monotonic_ns())
+    }
+
+    /// Adds what the time since the last refill has brought. Says whether anything is left then.
+    fn refill(&self, now: u64) -> bool {
+        let passed = now.saturating_sub(self.refilled.load(Relaxed));
+        let refilled = u128::from(passed) * u128::from(REFILLED_PER_SECOND.unsigned_abs()) / 1_000_000_000;
+        let refilled = i64::try_from(refilled).unwrap_or(ALLOWANCE).min(ALLOWANCE);
+        if refilled > 0 {
+            self.refilled.store(now, Relaxed);
+            self.earn(refilled);
+        }
+        self.left.load(Relaxed) >= 0
+    }
+}
+
+/// Reads along what a client sends over HTTP/2.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// Bytes that are part of no frame's head: the preface, then what follows each head.
+    skip: usize,
+    head: [u8; HEAD_BYTES],
+    /// How much of a head is there.
+    filled: usize,
+}
+
+impl Meter {
+    pub(super) const fn new() -> Self {
+        Self { skip: PREFACE.len(), head: [0; HEAD_BYTES], filled: 0 }
+    }
+
+    /// Counts the frames that begin in `bytes`, and says whether the allowance has lasted.
+    pub(super) fn read(&mut self, mut bytes: &[u8], allowance: &Allowance) -> bool {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return true;
+            }
+            let copied = (HEAD_BYTES - self.filled).min(bytes.len());
+            self.head[self.filled..self.filled + copied].copy_from_slice(&bytes[..copied]);
+            self.filled += copied;
+            bytes = &bytes[copied..];
+            if self.filled < HEAD_BYTES {
+                return true;
+            }
+            self.filled = 0;
+            let [high, middle, low, kind, flags, ..] = self.head;
+            self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+            let cost = match kind {
+                // Parts of a request's content pay for themselves, and for a ping with each.
+                DATA if self.skip > 0 => -1,
+                DATA if flags & END_STREAM != 0 => 0,
+                HEADERS => 1,
+                RST_STREAM => COST_OF_RESET,
+                _ => 1,
+            };
+            if !allowance.spend(cost) {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, bytes: usize) -> Vec<u8> {
+        let mut frame = u32::try_from(bytes).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags, 0, 0, 0, 1]);
+        frame.extend(vec![0; bytes]);
+        frame
+    }
+
+    fn started() -> (Meter, Allowance) {
+        let (mut meter, allowance) = (Meter::new(), Allowance::new(monotonic_ns()));
+        assert!(meter.read(PREFACE, &allowance));
+        (meter, allowance)
+    }
+
+    /// How many of these frames are read before it is enough.
+    fn read_until_enough(bytes: &[u8]) -> usize {
+        let (mut meter, allowance) = started();
+        (0..20 * ALLOWANCE as usize).take_while(|_| meter.read(bytes, &allowance)).count()
+    }
+
+    #[test]
+    fn frames_that_ask_for_nothing_are_too_many_one_day() {
+        for (row, kind, flags, bytes, at_once) in [
+            ("PRIORITY", 2, 0, 5, ALLOWANCE),
+            ("SETTINGS", 4, 0, 0, ALLOWANCE),
+            ("PING", 6, 0, 8, ALLOWANCE),
+            ("WINDOW_UPDATE", 8, 0, 4, ALLOWANCE),
+            ("CONTINUATION", 9, 0, 0, ALLOWANCE),
+            ("an unknown type", 0xbb, 0, 100, ALLOWANCE),
+            ("empty DATA", 0, 0, 0, ALLOWANCE),
+            ("RST_STREAM", 3, 0, 4, ALLOWANCE / COST_OF_RESET),
+        ] {
+            let read = read_until_enough(&frame(kind, flags, bytes)) as i64;
+            // A busy machine takes its time, and refills.
+            assert!(read >= at_once && read < at_once + 8 * REFILLED_PER_SECOND, "{row}: {read}");
+        }
+    }
+
+    #[test]
+    fn content_is_never_too_much() {
+        assert_eq!(read_until_enough(&frame(DATA, 0, 1)), 20 * ALLOWANCE as usize);
+        assert_eq!(read_until_enough(&[frame(DATA, 0, 100), frame(6, 0, 8)].concat()), 20 * ALLOWANCE as usize);
+    }
+
+    #[test]
+    fn requests_and_responses_pay_for_the_frames_that_come_with_them() {
+        let (mut meter, allowance) = started();
+        let with_request = [frame(HEADERS, END_STREAM, 50), frame(8, 0, 4), frame(8, 0, 4), frame(6, 0, 8)].concat();
+        let with_part = [frame(8, 0, 4), frame(8, 0, 4), frame(6, 0, 8)].concat();
+        for _ in 0..4 * ALLOWANCE {
+            allowance.request();
+            assert!(meter.read(&with_request, &allowance));
+            allowance.part();
+            assert!(meter.read(&with_part, &allowance));
+        }
+    }
+
+    #[test]
+    fn frames_are_found_however_the_bytes_are_cut() {
+        let bytes: Vec<u8> =
+            [PREFACE.to_vec(), frame(4, 0, 36), frame(DATA, 0, 3), frame(6, 0, 8), frame(8, 0, 4)].concat();
+        for size in 1..=bytes.len() {
+            let (mut meter, allowance) = (Meter::new(), Allowance::new(0));
+            assert!(bytes.chunks(size).all(|chunk| meter.read(chunk, &allowance)));
+            assert_eq!(allowance.left.load(Relaxed), ALLOWANCE - 2, "{size}");
+            assert_eq!((meter.skip, meter.filled), (0, 0), "{size}");
+        }
+    }
+
+    #[test]
+    fn what_was_spent_is_refilled_in_time_and_never_beyond_the_whole() {
+        let allowance = Allowance::new(0);
+        allowance.left.store(-1, Relaxed);
+        assert!(!allowance.refill(1));
+        assert!(allowance.refill(1_000_000_000));
+        assert_eq!(allowance.left.load(Relaxed), REFILLED_PER_SECOND - 1);
+        assert!(allowance.refill(u64::MAX));
+        assert_eq!(allowance.left.load(Relaxed), ALLOWANCE);
+    }
+}

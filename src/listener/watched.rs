@@ -1,0 +1,164 @@
+//! The stream below hyper: what passes is noted, looked at and counted, and what must not pass does not.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+use super::framing::{Closed, Framing};
+use super::meter::Meter;
+use super::spoken::GOAWAY_ENHANCE_YOUR_CALM;
+
+/// A stream whose reads and writes are noted.
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    wire: T,
+    activity: Arc<Activity>,
+    framing: Framing,
+    meter: Option<Meter>,
+}
+
+impl<T> Watched<T> {
+    /// HTTP/1.1, whose framing is looked at.
+    pub(super) const fn new(wire: T, activity: Arc<Activity>, framing: Framing) -> Self {
+        Self { wire, activity, framing, meter: None }
+    }
+
+    /// HTTP/2, whose frames are counted.
+    pub(super) const fn metered(wire: T, activity: Arc<Activity>) -> Self {
+        Self { wire, activity, framing: Framing::of_no_interest(), meter: Some(Meter::new()) }
+    }
+
+    /// Looks at what was read. Behind a doubt there is nothing for hyper.
+    fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let Some((doubt, good)) = self.framing.look(&buffer.filled()[before..]) else { return Ok(()) };
+        let _ = self.activity.doubt.set((self.framing.request(), doubt));
+        buffer.set_filled(before + good);
+        // Nothing read would say that the client has ended.
+        if good == 0 { Err(broken()) } else { Ok(()) }
+    }
+
+    pub(super) fn into_inner(self) -> T {
+        self.wire
+    }
+}
+
+/// What hyper reads where the framing of content is doubtful.
+fn broken() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}
+
+impl<T> Watched<T> {
+    /// Notes a write, which earns something where frames are counted.
+    fn add_write(&self, result: &Poll<io::Result<usize>>) {
+        self.activity.add_write(result);
+        if let (Some(_), Poll::Ready(Ok(bytes))) = (&self.meter, result) {
+            self.activity.allowance.wrote(*bytes);
+        }
+    }
+
+    /// Listens for what hyper and h2 say by themselves. Says whether the bytes are to be kept back.
+    fn says_by_itself(&self, bytes: &[u8]) -> bool {
+        if self.meter.is_some() {
+            self.activity.listen_for_last_words(bytes);
+            return false;
+        }
+        self.activity.keeps_back(bytes)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Watched<T> {
+    /// Ends a connection that is flooded. Says why, if the client takes it: whoever floods may not read.
+    fn calm(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.activity.flooded.swap(true, Relaxed) && !self.activity.write_blocked.load(Relaxed) {
+            // Otherwise a frame of h2 may be on its way in part, and this would be in the middle of it.
+            let _unheard = Pin::new(&mut self.wire).poll_write(context, GOAWAY_ENHANCE_YOUR_CALM);
+            let _unheard = Pin::new(&mut self.wire).poll_flush(context);
+        }
+        Poll::Ready(Err(io::Error::other("flooded")))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.framing.closed() {
+            None => {}
+            // The refusal ends the connection; nobody has to be woken for more.
+            Some(Closed::Silent) => return Poll::Pending,
+            Some(Closed::Broken) => return Poll::Ready(Err(broken())),
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.wire).poll_read(context, buffer);
+        match &result {
+            Poll::Ready(Ok(())) => match buffer.filled().len() - before {
+                0 if buffer.remaining() > 0 => self.activity.ended.store(true, Relaxed),
+                0 => {}
+                bytes => {
+                    self.activity.add_read(bytes);
+                    let this = &mut *self;
+                    let lasts = |meter: &mut Meter| meter.read(&buffer.filled()[before..], &this.activity.allowance);
+                    if !this.meter.as_mut().is_none_or(lasts) {
+                        return this.calm(context);
+                    }
+                    return Poll::Ready(self.look(buffer, before));
+                }
+            },
+            Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),
+            Poll::Pending => {}
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.says_by_itself(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let result = Pin::new(&mut self.wire).poll_write(context, bytes);
+        self.add_write(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match slices {
+            [bytes] if self.says_by_itself(bytes) => return Poll::Ready(Ok(bytes.len())),
+            [.., bytes] if self.meter.is_some() => self.activity.listen_for_last_words(bytes),
+            _ => {}
+        }
+        let result = Pin::new(&mut self.wire).poll_write_vectored(context, slices);
+        self.add_write(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.wire).poll_flush(context);
+        self.activity.add_flush(&result);
+        result
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_speechless() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = Pin::new(&mut self.wire).poll_shutdown(context);
+        self.activity.add_flush(&result);
+        result
+    }
+}
