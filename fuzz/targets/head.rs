@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use keygate::app::gateway_of;
@@ -214,7 +215,9 @@ impl Observer for Deaf {
     fn connection_closed(&self) {}
     fn refused(&self, _: Refusal) {}
     fn handshake_failed(&self, _: HandshakeFailure) {}
-    fn hyper_refused(&self, _: StatusCode, _: &'static str, _: &ConnectionInfo) {}
+    fn head_refused(&self, _: StatusCode, _: &'static str, _: &ConnectionInfo) -> Bytes {
+        Bytes::new()
+    }
 }
 
 /// The upstream of one route.
