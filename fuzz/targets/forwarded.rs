@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
-use keygate::gateway::client_address::{TrustedProxies, X_FORWARDED_FOR};
+use keygate::gateway::client_address::{ClientAddress, TrustedProxies, X_FORWARDED_FOR};
 use keygate::gateway::fields::{FieldRules, Origin, Via};
 use keygate::gateway::identity::IdentityFields;
 use keygate::gateway::message::Target;
@@ -47,7 +47,7 @@ pub fn check(data: &[u8]) {
     let (mut fields, _) = fields_of(rest.get(1..).unwrap_or_default());
     let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
 
-    let found = proxies.client_address(peer, &fields).ok().map(|client| client.ip());
+    let found = proxies.client_address(peer, &fields).ok().map(ClientAddress::ip);
     let entries = entries(&fields);
     assert_eq!(found, walked(peer.to_canonical(), &entries), "{peer} {entries:?}");
 
@@ -58,7 +58,7 @@ pub fn check(data: &[u8]) {
     write(&mut fields, peer, proxies.clone());
     assert_eq!(fields.get_all(X_FORWARDED_FOR).iter().count(), 1, "one line");
     assert_eq!(fields.get_all(FORWARDED).iter().count(), 1, "one line");
-    let next = proxies.client_address(OURS, &fields).ok().map(|client| client.ip());
+    let next = proxies.client_address(OURS, &fields).ok().map(ClientAddress::ip);
     if entries.len() < HOPS_MAX - 1 || !trusted {
         assert_eq!(next, found, "the next proxy believes another one");
     }
@@ -84,7 +84,8 @@ fn write(fields: &mut HeaderMap, peer: IpAddr, proxies: TrustedProxies) {
     let rules = FieldRules::new(&identity, &[], &name("x-request-id"), true, via, proxies);
     let peer_text = HeaderValue::try_from(peer.to_string()).expect("an address");
     let target = Target::unchecked(&Request::new(()));
-    let origin = Origin { peer, peer_text: &peer_text, tls: false, version: Version::HTTP_11, target: &target };
+    let origin =
+        Origin { peer, peer_text: &peer_text, tls: false, version: Version::HTTP_11, target: &target, handshake: None };
     rules.write_forwarding(fields, &origin);
 }
 
