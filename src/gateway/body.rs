@@ -18,9 +18,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::arriving::Arriving;
 use super::content::{Content, Held};
-use super::fields::{Framing, strip_response};
+use super::fields::Framing;
 use super::record::Record;
+use super::trailers::{self, TrailerRules};
 use super::tunnel::Tunnel;
 use super::upstream::Lease;
 use crate::listener::{Takeover, TakesOver};
@@ -134,10 +136,11 @@ enum Going {
 
 #[derive(Debug)]
 struct Uploading {
-    incoming: Incoming,
+    arriving: Arriving,
     upload: Arc<Upload>,
     left_bytes: u64,
     watch: Watch,
+    trailers: Option<TrailerRules>,
 }
 
 impl RequestBody {
@@ -147,23 +150,31 @@ impl RequestBody {
         Self(None)
     }
 
-    /// The content that the upstream shall have.
-    pub fn new(content: Content, bytes_max: u64, timeout: Duration) -> Self {
+    /// The content that the upstream shall have, and of the fields behind it what `trailers` leave.
+    pub fn new(content: Content, bytes_max: u64, timeout: Duration, trailers: impl FnOnce() -> TrailerRules) -> Self {
         match content {
-            Content::Coming(incoming) => Self::streaming(incoming, bytes_max, timeout),
+            Content::Coming(arriving) => {
+                let mut body = Self::streaming(arriving, bytes_max, timeout);
+                if let Some(Going::Streaming(uploading)) = body.0.as_deref_mut() {
+                    uploading.trailers = Some(trailers());
+                }
+                body
+            }
             Content::Whole(held) if held.bytes().is_empty() => Self::empty(),
             Content::Whole(held) => Self(Some(Box::new(Going::Whole(held)))),
         }
     }
 
-    /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above).
-    pub fn streaming(incoming: Incoming, bytes_max: u64, timeout: Duration) -> Self {
-        if incoming.is_end_stream() {
+    /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above), and
+    /// nothing behind it.
+    pub fn streaming(arriving: Arriving, bytes_max: u64, timeout: Duration) -> Self {
+        if arriving.is_end_stream() {
             return Self::empty();
         }
         let upload = Arc::new(Upload::default());
         upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
-        let uploading = Uploading { incoming, upload, left_bytes: bytes_max, watch: Watch::new(timeout) };
+        let uploading =
+            Uploading { arriving, upload, left_bytes: bytes_max, watch: Watch::new(timeout), trailers: None };
         Self(Some(Box::new(Going::Streaming(uploading))))
     }
 
@@ -194,7 +205,7 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => true,
             Some(Going::Whole(held)) => held.bytes().is_empty(),
-            Some(Going::Streaming(uploading)) => uploading.incoming.is_end_stream(),
+            Some(Going::Streaming(uploading)) => uploading.arriving.is_end_stream(),
         }
     }
 
@@ -202,24 +213,28 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => SizeHint::with_exact(0),
             Some(Going::Whole(held)) => SizeHint::with_exact(held.bytes().len() as u64),
-            Some(Going::Streaming(uploading)) => uploading.incoming.size_hint(),
+            Some(Going::Streaming(uploading)) => uploading.arriving.size_hint(),
         }
     }
 }
 
 impl Uploading {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match Pin::new(&mut self.arriving).poll_frame(cx) {
             // h2 leaves out the pseudo-fields of trailers without a word, and they make a request malformed (RFC 9113,
             // section 8.1). Those that hold nothing else are told by that; nobody has a reason to send empty ones.
             Poll::Ready(Some(Ok(frame))) if frame.trailers_ref().is_some_and(HeaderMap::is_empty) => {
                 self.upload.fail(UploadFailure::Broken);
                 Poll::Ready(Some(Err(BodyError::EmptyTrailers)))
             }
-            // Trailers may be left out (RFC 9110, section 6.5.1), and a field that the gateway has not judged must not
-            // arrive behind it: there are servers that take trailers for fields.
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.moved(frame))),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(fields) = frame.trailers_mut()
+                    && !self.trailers.as_ref().is_some_and(|rules| rules.strip(fields))
+                {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(self.moved(frame)))
+            }
             Poll::Ready(Some(Err(error))) => {
                 self.upload.fail(UploadFailure::Broken);
                 Poll::Ready(Some(Err(error.into())))
@@ -357,7 +372,7 @@ impl Forwarded {
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.watch.moved = true;
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_response(trailers);
+                    trailers::strip(trailers);
                 }
                 if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
                     record.sent(data.len() as u64);
@@ -384,7 +399,7 @@ impl Forwarded {
             match self.framing {
                 Framing::Clear => lease.give_back(),
                 // RFC 9112, section 6.3: that may be an attempt to smuggle a response.
-                Framing::Overruled => drop(lease),
+                Framing::Overruled | Framing::Old => drop(lease),
             }
         }
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::arriving::Arriving;
 use super::body::{RequestBody, UploadFailure};
 
 /// Bytes that are held whole at once, by all requests of a process together.
@@ -22,7 +22,7 @@ pub const HELD_BYTES_MAX: u64 = 256 << 20;
 #[derive(Debug)]
 pub enum Content {
     /// As it comes from the client.
-    Coming(Incoming),
+    Coming(Arriving),
     /// All of it.
     Whole(Held),
 }
@@ -107,12 +107,12 @@ pub enum NotWhole {
 ///
 /// [`NotWhole`].
 pub async fn whole(
-    incoming: Incoming,
+    arriving: Arriving,
     bytes_max: u64,
     time_max: Duration,
     budget: &Arc<Budget>,
 ) -> Result<Held, NotWhole> {
-    let mut body = RequestBody::streaming(incoming, bytes_max, time_max);
+    let mut body = RequestBody::streaming(arriving, bytes_max, time_max);
     let upload = body.upload();
     let failure =
         || NotWhole::Upload(upload.as_ref().and_then(|upload| upload.failure()).unwrap_or(UploadFailure::Broken));

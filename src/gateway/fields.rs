@@ -4,6 +4,7 @@
 //! or is spelled with underscores so that a server behind us would take it for one of those.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
@@ -16,10 +17,12 @@ use super::client_address::{TrustedProxies, X_FORWARDED_FOR};
 use super::correlation::{TRACEPARENT, TRACESTATE};
 use super::identity::{IdentityFields, RESERVED_PREFIX};
 use super::message::Target;
+use super::trailers::TrailerRules;
 use super::upgrade::Handshake;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -29,13 +32,13 @@ const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 pub struct FieldRules {
     /// Names that never go on as the client sent them: identity, the fields in which keys travel, the name of a request.
     /// With dashes for underscores, as all names are compared here.
-    reserved: Vec<String>,
+    reserved: Arc<[String]>,
     /// The field that names a request; what it holds is ours already.
     request_id: HeaderName,
     /// Whether `Forwarded` (RFC 7239) is written.
     forwarded: bool,
     /// What we call ourselves in `Via`.
-    via: Via,
+    pub(super) via: Via,
     /// Whose forwarding fields are continued; everybody else's are replaced.
     pub trusted_proxies: TrustedProxies,
 }
@@ -43,6 +46,8 @@ pub struct FieldRules {
 /// `Via` (RFC 9110, section 7.6.3) by the version of the request that was received.
 #[derive(Clone, Debug)]
 pub struct Via {
+    /// What we call ourselves.
+    pub(super) pseudonym: String,
     http_1_0: HeaderValue,
     http_1_1: HeaderValue,
     http_2: HeaderValue,
@@ -63,7 +68,8 @@ impl Via {
         // A token is exactly what can be the name of a field (RFC 9110, section 5.1).
         HeaderName::try_from(pseudonym).map_err(|_| NoPseudonym)?;
         let value = |version: &str| HeaderValue::try_from(format!("{version} {pseudonym}")).map_err(|_| NoPseudonym);
-        Ok(Self { http_1_0: value("1.0")?, http_1_1: value("1.1")?, http_2: value("2.0")? })
+        let pseudonym = pseudonym.to_owned();
+        Ok(Self { http_1_0: value("1.0")?, http_1_1: value("1.1")?, http_2: value("2.0")?, pseudonym })
     }
 }
 
@@ -81,6 +87,12 @@ impl FieldRules {
         let ours = identity.names().into_iter().chain(keys).chain([request_id]);
         let reserved = ours.map(|name| name.as_str().replace('_', "-")).collect();
         Self { reserved, request_id: request_id.clone(), forwarded, via, trusted_proxies }
+    }
+
+    /// What holds for fields behind the content.
+    #[must_use]
+    pub fn trailers(&self) -> TrailerRules {
+        TrailerRules(Arc::clone(&self.reserved))
     }
 
     /// Removes from a request what ends here: connection-specific fields, reserved names, disguised ones.
@@ -107,9 +119,7 @@ impl FieldRules {
             return text.starts_with(RESERVED_PREFIX) || self.reserved.iter().any(|reserved| reserved == text);
         }
         let dashed = text.replace('_', "-");
-        dashed.starts_with(RESERVED_PREFIX)
-            || self.reserved.contains(&dashed)
-            || WRITTEN_HERE.iter().any(|name| name.as_str() == dashed)
+        dashed.starts_with(RESERVED_PREFIX) || self.reserved.contains(&dashed) || is_written_here(&dashed)
     }
 
     /// Writes where the request came from: `X-Forwarded-*`, `Via` and, if wanted, `Forwarded`.
@@ -158,6 +168,11 @@ const WRITTEN_HERE: [HeaderName; 12] = [
     TRACEPARENT,
     TRACESTATE,
 ];
+
+/// Whether we write the field of this name ourselves, or it frames the message.
+pub fn is_written_here(name: &str) -> bool {
+    WRITTEN_HERE.iter().any(|written| written.as_str() == name)
+}
 
 impl Via {
     fn of(&self, version: Version) -> HeaderValue {
@@ -222,6 +237,9 @@ pub enum Framing {
     Clear,
     /// Chunks overrule a length. Such a response can be read, but what is behind it on its connection cannot be trusted.
     Overruled,
+    /// The server speaks HTTP/1.0, and so would hyper in the next request: without chunks, and without content of unknown
+    /// length.
+    Old,
 }
 
 /// The framing of a response that nobody can be sure of.
@@ -274,6 +292,7 @@ fn is_connection_specific(name: &HeaderName) -> bool {
         2 => *name == TE,
         7 => *name == UPGRADE,
         10 => *name == CONNECTION || *name == KEEP_ALIVE,
+        14 => *name == HTTP2_SETTINGS,
         16 => *name == PROXY_CONNECTION,
         17 => *name == TRANSFER_ENCODING,
         18 => *name == PROXY_AUTHENTICATE,

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Scheme, Uri};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 
 use super::body::{RequestBody, ResponseBody};
 use super::content::Content;
-use super::fields::{self, FieldRules, Origin};
+use super::fields::{self, FieldRules, Framing, Origin};
+use super::hops::check_circle;
 use super::identity::{Identity, IdentityFields};
 use super::message::{MalformedMessage, Target};
 use super::rate_limit::Admission;
@@ -66,7 +67,8 @@ pub async fn forward(
     }
     let permit = admission.permit();
 
-    let wants_trailers = request.headers().get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    check_circle(request.headers(), &forwarding.fields.via.pseudonym)?;
+    let wants_trailers = wants_trailers(request.headers());
     let environment = forwarding.identity.asked_environment(request.headers());
     forwarding.fields.strip_request(request.headers_mut());
     forwarding.fields.write_forwarding(request.headers_mut(), origin);
@@ -78,7 +80,7 @@ pub async fn forward(
     }
 
     let (head, content) = request.into_parts();
-    let body = RequestBody::new(content, bytes_max, forwarding.request_body_timeout);
+    let body = RequestBody::new(content, bytes_max, forwarding.request_body_timeout, || forwarding.fields.trailers());
     let upload = body.upload();
     let mut request = Request::from_parts(head, body);
     address(&mut request, origin.target, upstream, wants_trailers)?;
@@ -99,6 +101,7 @@ pub async fn forward(
     let UpstreamResponse { response, lease } = answer;
     let (mut head, incoming) = response.into_parts();
     let framing = fields::settle_framing(head.status, &mut head.headers).map_err(|_| UpstreamError::Ambiguous)?;
+    let framing = if head.version < Version::HTTP_11 { Framing::Old } else { framing };
     fields::strip_response(&mut head.headers);
     if head.status.is_success()
         && let Some(delivery) = permit.principal().delivery()
@@ -118,6 +121,12 @@ async fn switched(answer: UpstreamResponse, handshake: &Handshake) -> Result<For
     handshake.agree(&mut head);
     head.version = Version::HTTP_11;
     Ok(Forwarded::Switched(Response::from_parts(head, ()), switched))
+}
+
+/// Whether a client understands fields behind the content (RFC 9110, section 10.1.4).
+fn wants_trailers(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(TE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// The length that a request announces, in bytes. hyper has made sure that there is only one and that it is a number.

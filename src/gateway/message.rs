@@ -7,15 +7,15 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
-use super::path::normal_form;
+use super::path::{careless_reading, normal_form, push};
 use crate::listener::Doubt;
 
 /// The request could be read in more than one way, or not at all.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MalformedMessage(pub &'static str);
 
@@ -23,6 +23,22 @@ pub struct MalformedMessage(pub &'static str);
 #[derive(Debug, thiserror::Error)]
 #[error("the head of the request is larger than allowed")]
 pub struct HeadTooLarge;
+
+/// The client expects something that we cannot do (RFC 9110, section 10.1.1).
+#[derive(Debug, thiserror::Error)]
+#[error("an expectation other than 100-continue")]
+pub struct UnknownExpectation;
+
+/// Looks whether a request expects nothing but to be asked for its content. HTTP/1.0 knows no expectations.
+///
+/// # Errors
+///
+/// [`UnknownExpectation`].
+pub fn check_expectation<B>(request: &Request<B>) -> Result<(), UnknownExpectation> {
+    let mut expected = request.headers().get_all(EXPECT).iter();
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if request.version() == Version::HTTP_10 || expected.all(known) { Ok(()) } else { Err(UnknownExpectation) }
+}
 
 /// How large the head of a request may be. HTTP/1.1 is held to it while it is read; this holds for HTTP/2 as well, and
 /// for a head that came whole in one piece.
@@ -58,16 +74,20 @@ pub struct Target {
     pub authority: Option<Authority>,
     /// Path and query in origin form, the path in its normal form (see [`super::path`]).
     pub path_and_query: PathAndQuery,
+    /// Another path that a careless server could read in this one (see [`super::path::careless_reading`]).
+    pub other_reading: Option<String>,
 }
 
 impl Target {
-    /// The target as the client wrote it, for the log of a request that does not get further.
+    /// The target as the client wrote it, for the log of a request that does not get further; without an authority that
+    /// has user information, which is often a secret.
     #[must_use]
     pub fn unchecked<B>(request: &Request<B>) -> Self {
         let path_and_query = request.uri().path_and_query().cloned();
         Self {
-            authority: request.uri().authority().cloned(),
+            authority: request.uri().authority().filter(|authority| !authority.as_str().contains('@')).cloned(),
             path_and_query: path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")),
+            other_reading: None,
         }
     }
 
@@ -80,6 +100,7 @@ impl Target {
         Self {
             authority: authority.and_then(Result::ok),
             path_and_query: path_and_query.unwrap_or_else(|_| PathAndQuery::from_static("/")),
+            other_reading: self.other_reading.clone(),
         }
     }
 
@@ -101,6 +122,8 @@ impl Target {
         let host = host(request)?;
         let uri = request.uri();
         check_form(uri, request.version())?;
+        // RFC 9112, section 3.2: also where an absolute target says which.
+        let is_named = host.is_some() || (uri.authority().is_some() && request.version() == Version::HTTP_2);
         let authority = match uri.authority() {
             // RFC 9112, section 3.2.2: the authority of an absolute target replaces `Host`. In HTTP/2 the two must
             // agree (RFC 9113, section 8.3.1).
@@ -114,29 +137,45 @@ impl Target {
             }
             None => host,
         };
-        if authority.is_none() && request.version() != Version::HTTP_10 {
+        if !is_named && request.version() != Version::HTTP_10 {
             return Err(MalformedMessage("Host is missing"));
         }
-        Ok(Self { authority, path_and_query: normal_target(uri)? })
+        let (path_and_query, other_reading) = normal_target(uri)?;
+        Ok(Self { authority, path_and_query, other_reading })
     }
 }
 
-/// The path in its normal form, and the query as it came.
-fn normal_target(uri: &Uri) -> Result<PathAndQuery, MalformedMessage> {
+/// The path in its normal form and the query as it came, but in ASCII; beside them what else could be read in the path.
+fn normal_target(uri: &Uri) -> Result<(PathAndQuery, Option<String>), MalformedMessage> {
     // A path without a byte, as in `http://a#b`, calls itself `/` and is written as nothing.
     let Some(path_and_query) = uri.path_and_query().filter(|target| target.as_str() != "/") else {
-        return Ok(PathAndQuery::from_static("/"));
+        return Ok((PathAndQuery::from_static("/"), None));
     };
     let path = normal_form(path_and_query.path())?;
+    let other_reading = match &path {
+        // It came in its normal form, beyond doubt.
+        Cow::Borrowed(_) => None,
+        Cow::Owned(path) => careless_reading(path)?,
+    };
     // An absolute target may come without a path at all; on the wire it has one (RFC 9112, section 3.2.1).
-    if matches!(path, Cow::Borrowed(_)) && path_and_query.as_str().starts_with('/') {
-        return Ok(path_and_query.clone());
+    let query_is_ascii = path_and_query.query().is_none_or(str::is_ascii);
+    if matches!(path, Cow::Borrowed(_)) && path_and_query.as_str().starts_with('/') && query_is_ascii {
+        return Ok((path_and_query.clone(), None));
     }
     match path_and_query.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        Some(query) => PathAndQuery::try_from(format!("{path}?{}", escaped_query(query))),
         None => PathAndQuery::try_from(path.into_owned()),
     }
+    .map(|target| (target, other_reading))
     .map_err(|_| MalformedMessage("the target is malformed"))
+}
+
+/// The query with escapes for what is not ASCII: the first line of a request is (RFC 9112, section 3.2).
+fn escaped_query(query: &str) -> String {
+    query.bytes().fold(String::with_capacity(query.len()), |mut text, byte| {
+        push(&mut text, byte, byte.is_ascii());
+        text
+    })
 }
 
 /// A target is a path or an absolute URL of HTTP; the other forms are for other methods (RFC 9112, section 3.2). In

@@ -28,11 +28,13 @@ pub mod cors;
 
 pub mod policy;
 
+pub mod arriving;
 pub mod body;
 pub mod claim;
 pub mod content;
 pub mod correlation;
 pub mod fields;
+pub mod hops;
 pub mod identity;
 pub mod parameter;
 pub mod path;
@@ -40,6 +42,7 @@ pub mod pattern;
 pub mod permission;
 pub mod record;
 pub mod room;
+pub mod trailers;
 pub mod tunnel;
 pub mod upgrade;
 pub mod upstream;
@@ -49,8 +52,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONNECTION, ORIGIN};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::header::{ALLOW, CONNECTION, ORIGIN};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use crate::identity::Directory;
@@ -59,6 +62,7 @@ use crate::listener::ConnectionInfo;
 use crate::moment::Moment;
 use crate::telemetry::metrics::Source;
 
+use arriving::Arriving;
 use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
 use body::ResponseBody;
@@ -69,7 +73,8 @@ use credentials::Credentials;
 use environment::Environment;
 use fields::Origin;
 use forward::{Forwarded, announced_bytes, forward};
-use message::Target;
+use hops::{Hop, count_down};
+use message::{Target, check_expectation};
 use operation::error::OperationError;
 use operation::{Call, Services};
 use policy::Policy;
@@ -77,7 +82,7 @@ use rate_limit::{admit, charge_unauthenticated, peek};
 use record::{Desk, Record};
 use refusal::{Manner, is_grpc};
 use rejection::Rejection;
-use route::Access;
+use route::{Access, NoRoute};
 use tunnel::Tunnel;
 use upgrade::Handshake;
 
@@ -114,6 +119,7 @@ impl Gateway {
         let policy = self.policy.load_full();
         let heard = Heard::of(&request, &policy);
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
+        let request = Arriving::of(request);
 
         let (mut response, source) = match self.serve(request, &connection, &policy, now, &mut record).await {
             Ok((mut response, source)) => {
@@ -148,7 +154,7 @@ impl Gateway {
     /// The road: every step of a request, in order, and nothing else.
     async fn serve(
         self: &Arc<Self>,
-        mut request: Request<Incoming>,
+        mut request: Request<Arriving>,
         connection: &ConnectionInfo,
         policy: &Policy,
         now: Moment,
@@ -190,9 +196,13 @@ impl Gateway {
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
+        check_expectation(&request)?;
         // Only now: to whom a route is closed it says nothing of what it would go on in.
         let handshake = Handshake::of(&request, was_connect, route.websocket)?;
         match admission.permit().destination() {
+            To::Upstream(_) if count_down(&mut request)? == Hop::Last => {
+                Ok((answer_as_last(&request, policy.routes.allowed(&target))?, Source::Keygate))
+            }
             To::Upstream(upstream) => {
                 let origin = Origin {
                     peer,
@@ -254,9 +264,9 @@ async fn read_whole(
     let (head, content) = request.into_parts();
     let held = match content {
         Content::Whole(held) => held,
-        Content::Coming(incoming) => {
+        Content::Coming(arriving) => {
             let time_max = policy.forwarding.request_body_timeout;
-            let held = content::whole(incoming, bytes_max, time_max, budget).await;
+            let held = content::whole(arriving, bytes_max, time_max, budget).await;
             held.map_err(|failure| Rejection::of_content(failure, bytes_max))?
         }
     };
@@ -270,6 +280,20 @@ fn whole(request: &Request<Content>) -> Option<&Bytes> {
         Content::Whole(held) => Some(held.bytes()),
         Content::Coming(_) => None,
     }
+}
+
+/// Answers a request that was meant to go no further than to us (RFC 9110, section 7.6.2): OPTIONS asks what could be
+/// asked here. TRACE asks for its own fields, and they are not for every page to see.
+fn answer_as_last(request: &Request<Content>, allow: String) -> Result<Response<ResponseBody>, Rejection> {
+    if *request.method() != Method::OPTIONS {
+        return Err(NoRoute::Method { allow: allow.replace(", TRACE", "") }.into());
+    }
+    let mut response = Response::new(ResponseBody::fixed(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let Ok(allow) = HeaderValue::try_from(allow) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    Ok(response)
 }
 
 /// Answers the preflight of a request that goes to no upstream.

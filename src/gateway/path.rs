@@ -2,7 +2,8 @@
 //!
 //! Servers disagree about `%2e`, `//`, `..`, `\` and `;`. Whoever can write a path that we match in one way and the
 //! server behind us in another walks round our routes. So a path is brought into its normal form once (RFC 3986,
-//! section 6.2.2), before anything is decided, and what has no form that everybody agrees on is refused.
+//! section 6.2.2), before anything is decided, and what has no form that everybody agrees on is refused. What a careless
+//! server could still read in it is told to whoever finds its route.
 //!
 //! Never in this file: the query. It is opaque here and goes on as it came.
 
@@ -68,13 +69,14 @@ pub fn normal_form(path: &str) -> Result<Cow<'_, str>, MalformedMessage> {
     Ok(Cow::Owned(if normal.is_empty() { "/".to_owned() } else { normal }))
 }
 
-/// Says whether a path is beyond doubt in its normal form: plain bytes, no empty segment, no segment that begins with a
-/// dot, no parameters. Paths that are normal but not obviously so take the long way and come out the same.
+/// Says whether a path is beyond doubt in its normal form: plain bytes, no empty segment, no segment that begins or ends
+/// with a dot, no parameters. Paths that are normal but not obviously so take the long way and come out the same.
 fn is_normal(path: &[u8]) -> bool {
     let mut before = b' ';
     for byte in path.iter().copied() {
         let fine = match byte {
-            b'/' | b'.' => before != b'/',
+            b'/' => before != b'/' && before != b'.',
+            b'.' => before != b'/',
             byte => is_plain(byte),
         };
         if !fine {
@@ -82,7 +84,84 @@ fn is_normal(path: &[u8]) -> bool {
         }
         before = byte;
     }
-    true
+    before != b'.'
+}
+
+/// How a careless server could read a path in its normal form, in the same form; `None` if there is but one reading.
+///
+/// There are servers that undo escapes twice, cut parameters, queries and fragments off segments after that, forget dots
+/// and spaces at their ends, and take full-width letters for ASCII (NFKC, "best fit"). Nobody but whoever writes the
+/// routes knows whether such a reading leads to something that is guarded otherwise, so it is left to them.
+///
+/// # Errors
+///
+/// [`MalformedMessage`] for a dot segment in such a disguise, for which nobody has an honest use.
+pub fn careless_reading(normal: &str) -> Result<Option<String>, MalformedMessage> {
+    let mut bytes = normal.as_bytes().to_vec();
+    // An escaped escape of an escape was refused: twice is as often as anything can be undone.
+    for _ in 0..2 {
+        bytes = alike(&decoded(&bytes));
+    }
+    let end = bytes.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(bytes.len());
+    bytes.truncate(end);
+    let mut reading = String::with_capacity(normal.len());
+    let mut segments = bytes.split(|byte| matches!(byte, b'/' | b'\\')).skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        if matches!(name.trim_ascii(), b"." | b"..") {
+            return Err(MalformedMessage("a dot segment of the path is in disguise"));
+        }
+        let kept = name.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
+        // Of three dots nothing would be left, which nobody reads.
+        let name = if kept == 0 { name } else { &name[..kept] };
+        if !name.is_empty() {
+            reading.push('/');
+            name.iter().for_each(|byte| push(&mut reading, *byte, *byte == b'.' || is_plain(*byte)));
+        } else if segments.peek().is_none() {
+            reading.push('/');
+        }
+    }
+    if reading.is_empty() {
+        reading.push('/');
+    }
+    Ok((reading != normal).then_some(reading))
+}
+
+/// Undoes every escape there is.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut index = 0;
+    while let Some(byte) = text.get(index).copied() {
+        match escape_at(text, index) {
+            Ok(escaped) if byte == b'%' => {
+                bytes.push(escaped);
+                index += 3;
+            }
+            _ => {
+                bytes.push(byte);
+                index += 1;
+            }
+        }
+    }
+    bytes
+}
+
+/// Replaces letters that compatibility forms fold into ASCII: the full-width ones (U+FF01 to U+FF5E), and the dot that
+/// leads (U+2024). All have three bytes in UTF-8.
+fn alike(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let (byte, length) = match rest {
+            [0xef, 0xbc, third @ 0x81..=0xbf, ..] => (third - 0x80 + b' ', 3),
+            [0xef, 0xbd, third @ 0x80..=0x9e, ..] => (third - 0x80 + b'`', 3),
+            [0xe2, 0x80, 0xa4, ..] => (b'.', 3),
+            [byte, ..] => (*byte, 1),
+            [] => return bytes,
+        };
+        bytes.push(byte);
+        rest = rest.get(length..).unwrap_or_default();
+    }
 }
 
 /// Says whether a segment is a dot segment to a server that takes parameters off, however often it decodes before.
@@ -112,12 +191,13 @@ fn unescaped(raw: &str) -> Result<String, MalformedMessage> {
         if byte.is_ascii_control() || matches!(byte, b'/' | b'\\') {
             return Err(MalformedMessage("an escaped slash, backslash or control character in the path"));
         }
-        if byte == b'%' && hides_a_separator(bytes.get(index + 3..).unwrap_or_default()) {
-            return Err(MalformedMessage("an escaped escape in the path"));
-        }
         decoded.push(byte);
         push(&mut text, byte, is_unreserved(byte));
         index += 3;
+    }
+    // Looked at when all else is undone: `%25%32%65` says what `%252e` says.
+    if text.match_indices("%25").any(|(at, _)| hides_a_separator(text.as_bytes().get(at + 3..).unwrap_or_default())) {
+        return Err(MalformedMessage("an escaped escape in the path"));
     }
     match std::str::from_utf8(&decoded) {
         Ok(_) => Ok(text),
@@ -126,7 +206,7 @@ fn unescaped(raw: &str) -> Result<String, MalformedMessage> {
 }
 
 /// Writes a byte as it is or as an escape.
-fn push(text: &mut String, byte: u8, as_it_is: bool) {
+pub(super) fn push(text: &mut String, byte: u8, as_it_is: bool) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     if as_it_is {
         text.push(char::from(byte));
@@ -226,11 +306,45 @@ mod tests {
             "/%c0%af",
             "/%e0%80%af",
             "/%2e%2e;/a",
+            "/%25%32%65%25%32%65/a",
+            "/a%25%32fb",
+            "/%2525",
             "/a/..%3b/b",
             "/a/.%3Bx/b",
             "/a/..%253b./b",
         ] {
             assert!(normal_form(path).is_err(), "{path}: {:?}", normal_form(path));
+        }
+    }
+
+    #[test]
+    fn a_careless_reading_is_known_where_there_is_one() {
+        for (path, reading) in [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("/a%20b/%C3%A9", "/a%20b/%C3%A9"),
+            ("/100%25", "/100%25"),
+            ("/a;v=1/b", "/a/b"),
+            ("/;/a", "/a"),
+            ("/a/;v", "/a/"),
+            ("/a%3Bv=1/b", "/a/b"),
+            ("/%2561", "/a"),
+            ("/a%3Fb/c", "/a"),
+            ("/a%23b", "/a"),
+            ("/a./b%20/c", "/a/b/c"),
+            ("/a/...", "/a/..."),
+            ("/%EF%BC%8Fa", "/a"),
+            ("/%EF%BD%81", "/a"),
+            ("/a%EF%BC%BCb", "/a/b"),
+            ("/%25EF%25BC%258F", "/"),
+        ] {
+            let read = careless_reading(path).expect(path);
+            assert_eq!(read.as_deref().unwrap_or(path), reading, "{path}");
+        }
+        for path in
+            ["/..%3B/a", "/.%3B", "/..%20/a", "/%20../a", "/%EF%BC%8E%EF%BC%8E/a", "/%E2%80%A4./a", "/a%EF%BC%8F.."]
+        {
+            assert!(careless_reading(path).is_err(), "{path}");
         }
     }
 

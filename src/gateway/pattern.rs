@@ -106,6 +106,12 @@ fn read_segment(part: &str, last: bool) -> Result<Segment, PatternError> {
             "it has no dot segments, and escapes only where they are needed, such as `%20`",
         ));
     }
+    // No request would ever take such a route: its path could be read as another one's.
+    if super::path::careless_reading(&format!("/{part}")) != Ok(None) {
+        return Err(PatternError::Path(
+            "servers disagree about `;`, `%25`, `%3F`, `%23`, and dots and spaces at the end",
+        ));
+    }
     Ok(Segment::Text(part.to_owned()))
 }
 

@@ -66,6 +66,8 @@ reasons! {
     AddressNotAllowed "address_not_allowed",
     PermissionMissing "permission_missing",
     RateLimited "rate_limited",
+    ExpectationFailed "expectation_failed",
+    LoopDetected "loop_detected",
     ContentTooLarge "content_too_large",
     ContentTimeout "content_timeout",
     ContentBroken "content_broken",

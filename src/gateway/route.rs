@@ -32,6 +32,9 @@ pub enum NoRoute {
         /// The methods that there are, as `Allow` lists them (RFC 9110, section 10.2.1).
         allow: String,
     },
+    /// Its path can be read in another way, which is another route's.
+    #[error("a careless server would read the path of another route")]
+    Disputed,
 }
 
 /// What a route asks of a request before it lets it through.
@@ -191,17 +194,21 @@ impl Routes {
     ///
     /// # Errors
     ///
-    /// [`NoRoute`] if none matches: what is not configured is refused.
+    /// [`NoRoute`] if none matches: what is not configured is refused. So is a path in which a server behind us could read
+    /// one that takes another route, such as `/admin;x` where `/admin` has its own.
     pub fn find(&self, method: &Method, target: &Target) -> Result<&Route, NoRoute> {
-        match self.look_up(method, target) {
-            Found::Value(index) => self.routes.get(index).ok_or(NoRoute::Path),
+        let path = target.path_and_query.path();
+        match self.look_up(method, target, path) {
+            Found::Value(index) => match &target.other_reading {
+                Some(other) if self.look_up(method, target, other) != Found::Value(index) => Err(NoRoute::Disputed),
+                _ => self.routes.get(index).ok_or(NoRoute::Path),
+            },
             Found::OtherMethods | Found::Closed => Err(NoRoute::Method { allow: self.allowed(target) }),
             Found::Nothing => Err(NoRoute::Path),
         }
     }
 
-    fn look_up(&self, method: &Method, target: &Target) -> Found<usize> {
-        let path = target.path_and_query.path();
+    fn look_up(&self, method: &Method, target: &Target, path: &str) -> Found<usize> {
         let of_host = self.table_of(target.authority.as_ref()).map_or(Found::Nothing, |table| table.find(method, path));
         if matches!(of_host, Found::Value(_) | Found::Closed) {
             return of_host;
@@ -223,8 +230,8 @@ impl Routes {
         self.by_host.get(host.strip_suffix('.').unwrap_or(&host))
     }
 
-    /// The methods that a path has, for a refusal. Slow, and only on the way out.
-    fn allowed(&self, target: &Target) -> String {
+    /// The methods that a path has. Slow, and only on the way out.
+    pub fn allowed(&self, target: &Target) -> String {
         let methods = [
             Method::GET,
             Method::HEAD,
@@ -235,7 +242,8 @@ impl Routes {
             Method::OPTIONS,
             Method::TRACE,
         ];
-        let has = |method: &Method| matches!(self.look_up(method, target), Found::Value(_));
+        let path = target.path_and_query.path();
+        let has = |method: &Method| matches!(self.look_up(method, target, path), Found::Value(_));
         methods.iter().filter(|method| has(method)).map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 }

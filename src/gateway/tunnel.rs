@@ -82,6 +82,8 @@ impl Tunnel {
         let mut alarm = pin!(sleep(pump.next_look()));
         let end = poll_fn(|cx| pump.poll(cx, &mut client, &mut upstream, alarm.as_mut(), &mut counted)).await;
         counted.end = end;
+        // Who hears of the end finds it counted.
+        drop(counted);
         if matches!(end, TunnelEnd::Idle | TunnelEnd::Stalled | TunnelEnd::Forbidden) {
             // Both hear an end, not a failure. Whoever does not take it is cut off.
             let farewell = async { tokio::join!(client.shutdown(), upstream.shutdown()) };
@@ -156,17 +158,15 @@ impl<'c> Pump<'c> {
         U: AsyncRead + AsyncWrite + Unpin,
     {
         let before = (self.up.moves, self.down.moves);
-        let up = self.up.poll(cx, client, upstream, counted);
-        let down = self.down.poll(cx, upstream, client, counted);
-        match (up, down) {
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(TunnelEnd::Broken),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Closed),
-            (Poll::Ready(Ok(())) | Poll::Pending, Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {}
+        self.up.poll(cx, client, upstream, counted);
+        self.down.poll(cx, upstream, client, counted);
+        if let Some(end) = self.ended() {
+            return Poll::Ready(end);
         }
         if before != (self.up.moves, self.down.moves) {
             self.moved_at = Instant::now();
         }
-        if before.1 != self.down.moves {
+        if before.1 != self.down.moves || !self.down.is_stuck() {
             self.stuck_since = None;
         }
         if self.down.is_stuck() && self.stuck_since.is_none() {
@@ -190,19 +190,32 @@ impl<'c> Pump<'c> {
         Poll::Pending
     }
 
+    /// How the tunnel has ended, if it has. Where one direction has failed, what the other one has on its way is still
+    /// delivered: an end that says its last word and goes makes the other's next word fail.
+    fn ended(&self) -> Option<TunnelEnd> {
+        match (self.up.stage, self.down.stage) {
+            (Stage::Over, Stage::Over) => Some(TunnelEnd::Closed),
+            (Stage::Failed, Stage::Over | Stage::Failed) | (Stage::Over, Stage::Failed) => Some(TunnelEnd::Broken),
+            (Stage::Failed, Stage::Open | Stage::Last) => (!self.down.is_stuck()).then_some(TunnelEnd::Broken),
+            (Stage::Open | Stage::Last, Stage::Failed) => (!self.up.is_stuck()).then_some(TunnelEnd::Broken),
+            (Stage::Open | Stage::Last | Stage::Over, _) => None,
+        }
+    }
+
     /// How long nothing may move now.
     fn idle_max(&self) -> Duration {
-        if self.up.is_over() || self.down.is_over() {
-            self.timeouts.idle.min(HALF_CLOSED_MAX)
-        } else {
-            self.timeouts.idle
+        match (self.up.stage, self.down.stage) {
+            (Stage::Open, Stage::Open) => self.timeouts.idle,
+            (Stage::Failed, _) | (_, Stage::Failed) => FAREWELL,
+            (Stage::Last | Stage::Over, _) | (_, Stage::Last | Stage::Over) => self.timeouts.idle.min(HALF_CLOSED_MAX),
         }
     }
 
     /// Why the tunnel has to end now, if it has to.
     fn overdue(&mut self, now: Instant) -> Option<TunnelEnd> {
         if now.duration_since(self.moved_at) >= self.idle_max() {
-            return Some(TunnelEnd::Idle);
+            let failed = [self.up.stage, self.down.stage].contains(&Stage::Failed);
+            return Some(if failed { TunnelEnd::Broken } else { TunnelEnd::Idle });
         }
         if self.stuck_since.is_some_and(|since| now.duration_since(since) >= self.timeouts.write) {
             return Some(TunnelEnd::Stalled);
@@ -234,29 +247,48 @@ struct Direction {
     /// Pieces that were read or taken.
     moves: u64,
     unflushed: bool,
-    /// Whoever it comes from has said its last.
-    ended: bool,
-    /// Whoever it goes to has been told so.
-    told: bool,
+    stage: Stage,
+}
+
+/// How far a direction has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There may be more.
+    Open,
+    /// Whoever it comes from has said its last; whoever it goes to has not been told yet.
+    Last,
+    /// Both know.
+    Over,
+    /// Nothing can move here any more.
+    Failed,
 }
 
 impl Direction {
     const fn new(held: Bytes, from: TunnelSide) -> Self {
-        Self { from, held, moves: 0, unflushed: false, ended: false, told: false }
-    }
-
-    /// Whether nothing will move here any more.
-    const fn is_over(&self) -> bool {
-        self.told
+        Self { from, held, moves: 0, unflushed: false, stage: Stage::Open }
     }
 
     /// Whether something waits to be taken.
     fn is_stuck(&self) -> bool {
-        !self.held.is_empty() || self.unflushed
+        matches!(self.stage, Stage::Open | Stage::Last) && (!self.held.is_empty() || self.unflushed)
     }
 
-    /// Moves what can be moved; ready when there will be nothing more.
-    fn poll<R, W>(
+    /// Moves what can be moved.
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W, counted: &mut Counted)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if matches!(self.stage, Stage::Open | Stage::Last)
+            && let Poll::Ready(result) = self.carry(cx, reader, writer, counted)
+        {
+            self.moves += 1;
+            self.stage = if result.is_ok() { Stage::Over } else { Stage::Failed };
+        }
+    }
+
+    /// Ready when there will be nothing more.
+    fn carry<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
@@ -273,13 +305,8 @@ impl Direction {
                 self.took(taken, counted)?;
                 self.held.advance(taken);
             }
-            if self.ended {
-                if !self.told {
-                    ready!(Pin::new(&mut *writer).poll_shutdown(cx))?;
-                    self.told = true;
-                    self.moves += 1;
-                }
-                return Poll::Ready(Ok(()));
+            if self.stage == Stage::Last {
+                return Pin::new(&mut *writer).poll_shutdown(cx);
             }
             let mut space = [const { MaybeUninit::uninit() }; PIECE_BYTES];
             let mut piece = ReadBuf::uninit(&mut space);
@@ -292,7 +319,9 @@ impl Direction {
             }
             self.moves += 1;
             let mut piece = piece.filled();
-            self.ended = piece.is_empty();
+            if piece.is_empty() {
+                self.stage = Stage::Last;
+            }
             while !piece.is_empty() {
                 match Pin::new(&mut *writer).poll_write(cx, piece)? {
                     Poll::Ready(taken) => {

@@ -53,12 +53,12 @@ pub(super) struct Activity {
     write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
     ended: AtomicBool,
-    /// The number of the request, from 1 on, whose framing is doubtful, and why.
-    doubt: OnceLock<(u64, Doubt)>,
     /// Streams that have left HTTP. They are in flight, and never wait for the client as a response does.
     tunnels: AtomicU32,
     /// What goes on with an HTTP/1.1 connection that has left HTTP.
     takeover: Mutex<Option<Takeover>>,
+    /// The number of the request, from 1 on, whose framing is doubtful, and why.
+    doubt: OnceLock<(u64, Doubt)>,
 }
 
 impl Activity {
@@ -78,9 +78,9 @@ impl Activity {
             writes: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            doubt: OnceLock::new(),
             tunnels: AtomicU32::new(0),
             takeover: Mutex::new(None),
+            doubt: OnceLock::new(),
         }
     }
 
@@ -144,6 +144,11 @@ impl Activity {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Relaxed)
+    }
+
+    /// Whether bytes were kept from hyper.
+    pub(super) fn has_doubt(&self) -> bool {
+        self.doubt.get().is_some()
     }
 
     /// What is doubtful about the framing of the request that was begun last.

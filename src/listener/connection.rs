@@ -160,8 +160,9 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     let ending = Watchdog::new(&activity, &door.drain, timeouts, opened).watch(&mut conversation).await;
     let (mut wire, early) = take_back(conversation);
     if let (Ending::Finished { result: Ok(()), .. }, Some(takeover)) = (&ending, activity.takeover()) {
-        // What hyper could not write before it let go is lost, and what follows would be read in its place.
-        if activity.blocked_after_writes().is_none() {
+        // What hyper could not write before it let go is lost, and what was kept from it as no request is, too. What
+        // follows would be read in its place.
+        if activity.blocked_after_writes().is_none() && !activity.has_doubt() {
             takeover.go_on(GivenOver { stream: Box::new(wire), early }).await;
         }
         return;

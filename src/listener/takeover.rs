@@ -24,7 +24,10 @@ pub struct GivenOver {
 }
 
 /// What goes on with a connection after HTTP.
-pub struct Takeover(Box<dyn FnOnce(GivenOver) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>);
+pub struct Takeover(Box<dyn FnOnce(GivenOver) -> Afterwards + Send>);
+
+/// What then goes on, to its end.
+type Afterwards = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Takeover {
     /// Goes on with `what`, to the end of what it returns.

@@ -240,7 +240,7 @@ fn case_of(file: &str, entry: &Entry, over: Protocol, words: &[(String, String)]
     let sent = lines.concat();
     let stream = match over {
         Protocol::Http1 => Stream::default(),
-        Protocol::Http2 if entry.sent[0].starts_with(':') => stream_of_lines(&lines),
+        Protocol::Http2 if lines[0].starts_with(b":") => stream_of_lines(&lines),
         Protocol::Http2 => stream_of_http1(&lines),
     };
     let title = filled(&entry.name, words).chars().take(TITLE_LETTERS).collect();
@@ -281,8 +281,10 @@ fn arrivals(lines: &[String]) -> Vec<Arrival> {
         } else if line.is_empty() {
             in_content = true;
         } else {
-            let (name, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
-            arrival.fields.push((name.to_owned(), String::from_utf8_lossy(&bytes_of(value)).into_owned()));
+            for line in line.split("\\r\\n").filter(|line| !line.is_empty()) {
+                let (name, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
+                arrival.fields.push((name.to_owned(), String::from_utf8_lossy(&bytes_of(value)).into_owned()));
+            }
         }
     }
     arrivals
@@ -361,10 +363,23 @@ fn stream_of_lines(lines: &[Vec<u8>]) -> Stream {
         } else if whole.is_empty() {
             in_content = true;
         } else {
-            stream.fields.push(pair(whole));
+            // A filled-in word may hold several pseudo fields.
+            stream.fields.extend(pseudo_fields(whole).into_iter().map(pair));
         }
     }
     stream
+}
+
+/// The lines of a line, split in front of pseudo fields alone: the value of a field may hold an end of line itself.
+fn pseudo_fields(line: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    let mut rest = line;
+    while let Some(at) = rest.windows(3).position(|window| window == b"\r\n:") {
+        lines.push(&rest[..at]);
+        rest = &rest[at + 2..];
+    }
+    lines.push(rest);
+    lines
 }
 
 /// Splits `name: value` at the first colon with a space, but for the one that begins a pseudo field.

@@ -1,16 +1,14 @@
 //! A client of HTTP/1.1 that sends exactly the bytes of a case, and reads every answer there is.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 
 use crate::book::Case;
-use crate::world::{Answer, Ending, PATIENCE};
+use crate::world::{Answer, Ending, connect};
 
 /// Sends a case, reads as many answers as it should have, then everything else that still comes.
-pub(crate) fn ask(address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_nodelay(true).unwrap();
+pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
+    let mut stream = connect(from, address);
     // Whoever is refused in the middle may find the connection closed.
     let _ = stream.write_all(&case.sent);
     if case.ends {
@@ -37,6 +35,13 @@ pub(crate) fn ask(address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
         answers.push(answer);
     }
     (answers, if reader.silent { Ending::Open } else { Ending::Closed })
+}
+
+/// Sends bytes, and waits until the other side closes.
+pub(crate) fn say(from: Ipv4Addr, address: SocketAddr, bytes: &[u8]) {
+    let mut stream = connect(from, address);
+    let _ = stream.write_all(bytes);
+    let _ = stream.read_to_end(&mut Vec::new());
 }
 
 struct Reader {

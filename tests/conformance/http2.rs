@@ -1,10 +1,10 @@
 //! A client of HTTP/2 that sends what no library would: fields are written byte by byte (RFC 7541, section 6.2.2).
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 
 use crate::book::Case;
-use crate::world::{Answer, Ending, PATIENCE};
+use crate::world::{Answer, Ending, connect};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -23,10 +23,8 @@ const FRAME_BYTES: usize = 16_384;
 const PROTOCOL_ERROR: u32 = 1;
 
 /// Sends a case as stream 1 of a connection of its own.
-pub(crate) fn ask(address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_nodelay(true).unwrap();
+pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
+    let mut stream = connect(from, address);
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut sent, SETTINGS, 0, 0, &[]);
     let request = &case.stream;

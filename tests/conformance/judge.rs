@@ -1,5 +1,7 @@
 //! What must hold: of one case what it says, and of everything that arrives what nobody may say otherwise.
 
+use std::net::Ipv4Addr;
+
 use crate::book::{Arrival, Case, Protocol};
 use crate::http2;
 use crate::paths::{Demand, demands};
@@ -27,7 +29,7 @@ const WRITTEN: &[&str] = &[
 pub(crate) fn judge(case: &Case, seen: &Seen) -> Result<(), String> {
     answers(case, seen)?;
     for arrived in &seen.arrived {
-        sound(arrived).map_err(|fault| format!("arrived and must not: {fault}"))?;
+        sound(arrived, seen.from).map_err(|fault| format!("arrived and must not: {fault}"))?;
     }
     let (whole, parts): (Vec<_>, Vec<_>) = seen.arrived.iter().partition(|arrived| arrived.complete);
     if !parts.is_empty() && !case.want.cut {
@@ -64,7 +66,7 @@ fn answers(case: &Case, seen: &Seen) -> Result<(), String> {
 }
 
 /// What holds for everything that arrives.
-fn sound(arrived: &Arrived) -> Result<(), String> {
+fn sound(arrived: &Arrived, from: Ipv4Addr) -> Result<(), String> {
     if let Some(fault) = &arrived.fault {
         return Err(fault.clone());
     }
@@ -98,7 +100,7 @@ fn sound(arrived: &Arrived) -> Result<(), String> {
             return Err(format!("{name}, which a server could take for ours, with {line}"));
         }
     }
-    for (name, value) in [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")] {
+    for (name, value) in [("x-forwarded-for", from.to_string().as_str()), ("x-forwarded-proto", "http")] {
         if arrived.values(name) != [value] {
             return Err(format!("{name} is {:?}", arrived.values(name)));
         }

@@ -114,6 +114,11 @@ impl Recorder {
         self.log.arrived.lock().unwrap().len()
     }
 
+    /// How many requests have arrived whole.
+    pub(crate) fn whole(&self) -> usize {
+        self.log.arrived.lock().unwrap().iter().filter(|arrived| arrived.complete).count()
+    }
+
     /// What has arrived since there were `before`, each waited for until it is over.
     pub(crate) fn since(&self, before: usize, patience: Duration) -> Vec<Arrived> {
         let deadline = Instant::now() + patience;

@@ -1,11 +1,12 @@
 //! One gateway with one upstream, and the question that is put to them.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use socket2::{Domain, Socket, Type};
 
 use crate::book::{Case, Protocol};
 use crate::gate::{Gate, gate};
@@ -35,6 +36,8 @@ pub(crate) enum Ending {
 /// All that can be seen of a case.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    /// The client's address.
+    pub(crate) from: Ipv4Addr,
     pub(crate) answers: Vec<Answer>,
     pub(crate) ending: Ending,
     pub(crate) arrived: Vec<Arrived>,
@@ -99,22 +102,46 @@ impl World {
     }
 
     /// Puts a case, and looks at both sides.
+    ///
+    /// Each case comes from an address of its own, by which what arrives is known: also when it is late, because its
+    /// connection was opened by a thread that had no turn.
     pub(crate) fn ask(&self, case: &Case) -> Seen {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let from = Ipv4Addr::from(FIRST_CLIENT + number);
         let before = self.recorder.arrivals();
         let (answers, ending) = match case.over {
-            Protocol::Http1 => http1::ask(self.address, case),
-            Protocol::Http2 => http2::ask(self.address, case),
+            Protocol::Http1 => http1::ask(from, self.address, case),
+            Protocol::Http2 => http2::ask(from, self.address, case),
         };
         // Somebody else comes after it. Whatever of the case was still on its way to the upstream is there before that.
-        let path = format!("/public/other-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let other = case_of_another(&path);
-        let (others, _) = http1::ask(self.address, &other);
+        let path = format!("/public/other-{number}");
+        let (others, _) = http1::ask(Ipv4Addr::LOCALHOST, self.address, &case_of_another(&path));
         let others_served = others.len() == 1 && others[0].status == 200 && others[0].content == format!("GET {path}");
         let mut arrived = self.recorder.since(before, PATIENCE);
-        arrived.retain(|arrived| arrived.target() != path);
-        Seen { answers, ending, arrived, others_served }
+        arrived.retain(|arrived| arrived.target() != path && !is_of_another(arrived, from));
+        Seen { from, answers, ending, arrived, others_served }
     }
+}
+
+/// The address of the first client.
+const FIRST_CLIENT: u32 = u32::from_be_bytes([127, 1, 0, 1]);
+
+/// Whether something arrived for another case. What bears no good address is nobody's, and counts.
+fn is_of_another(arrived: &Arrived, from: Ipv4Addr) -> bool {
+    let address = arrived.values("x-forwarded-for").first().and_then(|address| address.parse::<Ipv4Addr>().ok());
+    address.is_some_and(|address| address.is_loopback() && address != from)
+}
+
+/// A connection from an address of its own.
+pub(crate) fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 fn case_of_another(path: &str) -> Case {

@@ -118,6 +118,11 @@ impl Client {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// The same connection once more, for another thread. What was read already stays here.
+    pub(crate) fn twin(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }
+    }
+
     /// Says that nothing more will be sent. The other side may still answer.
     pub(crate) fn sends_no_more(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
@@ -140,11 +145,11 @@ impl Client {
             .map(|line| line.split_once(':').unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        if (100..200).contains(&status) {
+        if (100..200).contains(&status) && status != 101 {
             return self.answer(method);
         }
         let mut response = Response { status, fields, content: Vec::new() };
-        let empty = method == "HEAD" || status == 204 || status == 304;
+        let empty = method == "HEAD" || status == 204 || status == 304 || status == 101;
         if !empty {
             response.content = self.read_content(&response);
         }

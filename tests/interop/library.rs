@@ -18,6 +18,18 @@ pub(crate) enum Library {
     PyJwt,
     /// `jose`, for JavaScript.
     Jose,
+    /// `websockets`.
+    Websockets,
+    /// `grpcio`, gRPC's own client and server for Python.
+    Grpc,
+    /// `requests`, `httpx` and `aiohttp`, for Python.
+    Http,
+    /// Node's own `fetch`, `https` and `http2`.
+    Fetch,
+    /// Python's `ssl`, which is OpenSSL, and records written by hand.
+    Encryption,
+    /// `sslyze`, which looks for what is weak in TLS.
+    Sslyze,
 }
 
 impl Library {
@@ -29,6 +41,10 @@ impl Library {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
+        // Node takes an authority of ours from nowhere else.
+        if let Some(ca) = input["ca"].as_str() {
+            command.env("NODE_EXTRA_CA_CERTS", ca);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{self:?}: {error}; run `make packages clients`"));
@@ -38,17 +54,28 @@ impl Library {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Runs a program that consists of cases; all `count` of them must end well.
+    #[track_caller]
+    pub(crate) fn run_cases(self, input: &Value, count: usize) {
+        let ended = self.run(input);
+        let ended = ended.as_object().unwrap();
+        let failed: Vec<_> = ended.iter().filter_map(|(name, how)| Some((name, how.as_str()?))).collect();
+        let told: String = failed.iter().map(|(name, how)| format!("{name}:\n{how}\n")).collect();
+        assert!(failed.is_empty(), "{self:?}: {} of {} cases failed\n{told}", failed.len(), ended.len());
+        assert_eq!(ended.len(), count, "{self:?}: so many cases have run");
+    }
+
     fn command(self) -> Command {
         match self {
             Self::Flexprice => python(include_str!("flexprice.py")),
             Self::PyJwt => python(include_str!("pyjwt.py")),
-            Self::Jose => {
-                // A program on the command line finds packages from where it is run.
-                let mut command = Command::new("node");
-                command.args(["--input-type=module", "--eval", include_str!("jose.mjs")]);
-                command.current_dir(installed("node"));
-                command
-            }
+            Self::Websockets => python(include_str!("websockets.py")),
+            Self::Grpc => python(concat!(include_str!("cases.py"), include_str!("grpc.py"))),
+            Self::Http => python(concat!(include_str!("cases.py"), include_str!("http.py"))),
+            Self::Encryption => python(concat!(include_str!("cases.py"), include_str!("encryption.py"))),
+            Self::Sslyze => python(include_str!("sslyze.py")),
+            Self::Jose => node(include_str!("jose.mjs")),
+            Self::Fetch => node(include_str!("fetch.mjs")),
         }
     }
 }
@@ -57,6 +84,13 @@ fn python(program: &str) -> Command {
     let mut command = Command::new(installed("python").join("bin/python"));
     // Isolated: no variable and no folder of whoever runs this has a part in it.
     command.args(["-I", "-c", program]);
+    command
+}
+
+fn node(program: &str) -> Command {
+    // A program on the command line finds packages from where it is run.
+    let mut command = Command::new("node");
+    command.args(["--input-type=module", "--eval", program]).current_dir(installed("node"));
     command
 }
 

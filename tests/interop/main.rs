@@ -23,6 +23,13 @@ mod key;
 #[path = "../integration/upstream.rs"]
 mod upstream;
 
+mod certificates;
 mod clients;
+mod commands;
+mod encryption;
+mod grpc;
+mod http;
 mod library;
+mod sockets;
+mod site;
 mod tokens;

@@ -16,7 +16,8 @@ use crate::gateway::client_address::AddressUnreadable;
 use crate::gateway::content::NotWhole;
 use crate::gateway::credentials::CredentialsError;
 use crate::gateway::environment::Misdirected;
-use crate::gateway::message::{HeadTooLarge, MalformedMessage};
+use crate::gateway::hops::Circle;
+use crate::gateway::message::{HeadTooLarge, MalformedMessage, UnknownExpectation};
 use crate::gateway::operation::error::OperationError;
 use crate::gateway::permission::Permission;
 use crate::gateway::rate_limit::RateLimited;
@@ -60,6 +61,12 @@ pub enum Rejection {
     /// A limit is spent.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
+    /// The client expects what we cannot do.
+    #[error(transparent)]
+    Expectation(#[from] UnknownExpectation),
+    /// The request goes round in a circle.
+    #[error(transparent)]
+    Circle(#[from] Circle),
     /// The request's content is larger than allowed.
     #[error("the content is larger than {bytes_max} bytes")]
     ContentTooLarge {
@@ -104,6 +111,8 @@ impl Rejection {
             | Self::Authentication(_)
             | Self::Authorization(_)
             | Self::RateLimited(_)
+            | Self::Expectation(_)
+            | Self::Circle(_)
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken
@@ -133,6 +142,8 @@ impl Rejection {
             | Self::Credentials(_)
             | Self::Authentication(_)
             | Self::Authorization(_)
+            | Self::Expectation(_)
+            | Self::Circle(_)
             | Self::ContentTooLarge { .. }
             | Self::ContentStalled
             | Self::ContentBroken

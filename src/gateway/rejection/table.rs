@@ -35,7 +35,7 @@ impl Rejection {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many requests are being answered; try again in a moment",
             ),
-            Self::Message(_) => {
+            Self::Message(_) | Self::Route(NoRoute::Disputed) => {
                 row(Reason::BadRequest, StatusCode::BAD_REQUEST, "The request is malformed or ambiguous")
             }
             // RFC 6585, section 5.
@@ -64,6 +64,16 @@ impl Rejection {
                 StatusCode::TOO_MANY_REQUESTS,
                 "Wait for as many seconds as the field Retry-After says",
             ),
+            // RFC 9110, section 15.5.18.
+            Self::Expectation(_) => row(
+                Reason::ExpectationFailed,
+                StatusCode::EXPECTATION_FAILED,
+                "Nothing but 100-continue can be expected here",
+            ),
+            // RFC 5842, section 7.2.
+            Self::Circle(_) => {
+                row(Reason::LoopDetected, StatusCode::LOOP_DETECTED, "The request came back to where it was before")
+            }
             Self::ContentTooLarge { .. } => {
                 row(Reason::ContentTooLarge, StatusCode::PAYLOAD_TOO_LARGE, "Send less content")
             }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Everything is one [`rustls::ServerConfig`], built aside and swapped whole; a connection in the middle of its handshake
-//! keeps the one it began with. Versions are 1.2 and 1.3, cipher suites are rustls' (ECDHE with AEAD only), and early
-//! data is off: a replayed request is not ours to detect (RFC 8470).
+//! keeps the one it began with. Versions are 1.2 and 1.3, cipher suites are rustls' (ECDHE with AEAD only) in its order,
+//! the strongest first, and early data is off: a replayed request is not ours to detect (RFC 8470).
 //!
 //! Sessions are resumed by tickets whose keys live in this process. A resumed session does not verify the client's
 //! certificate again, so a change of the client authorities makes new ticket keys and forgets all sessions; a mere
@@ -38,6 +38,9 @@ use sni::BySni;
 
 /// Sessions that are remembered for clients of TLS 1.2 without tickets.
 const SESSIONS_MAX: usize = 4096;
+
+/// What HTTP/1 is called in ALPN (RFC 7301, section 6). Clients of HTTP/1.0 name it alone, `curl --http1.0` for one.
+const HTTP1: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 static FROM_1_2: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 static FROM_1_3: [&SupportedProtocolVersion; 1] = [&TLS13];
@@ -292,10 +295,11 @@ impl Loaded {
         config.session_storage = Arc::clone(&sessions);
         config.send_tls13_tickets = 1;
         config.max_early_data_size = 0;
+        config.ignore_client_order = true;
 
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = HTTP1.map(<[u8]>::to_vec).into();
         let http1 = Arc::new(config.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols.insert(0, b"h2".to_vec());
         Ok(Self { settings, pairs, clients, tickets, sessions, http1, http1_and_2: Arc::new(config) })
     }
 
