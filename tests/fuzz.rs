@@ -90,7 +90,7 @@ fn fuzz(name: &str) {
         check(&input);
     }
     if name == "head" {
-        assert!(targets::head::arrived() > runs / 4, "only {} requests have arrived", targets::head::arrived());
+        assert!(targets::head::arrived() > runs / 10, "only {} requests have arrived", targets::head::arrived());
     }
     println!("{name}: {} kept inputs and {runs} mutations", corpus.len());
 }

@@ -111,9 +111,11 @@ fn walked(peer: IpAddr, entries: &[String]) -> Option<IpAddr> {
             return Some(client);
         }
         let entry = entry.replace("\\t", "\t");
-        let bare = entry.trim_ascii().trim_start_matches('[').trim_end_matches(']');
+        let entry = entry.trim_ascii();
+        let bracketed = entry.starts_with('[') && entry.ends_with(']') && entry.len() > 1;
+        let bare = if bracketed { &entry[1..entry.len() - 1] } else { entry };
         let address = bare.parse::<IpAddr>().ok();
-        let with_port = || entry.trim_ascii().parse::<SocketAddr>().ok().map(|address| address.ip());
+        let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
         client = address.or_else(with_port)?.to_canonical();
     }
     Some(client)
