@@ -246,7 +246,7 @@ pub enum ResponseBody {
 
 /// Content of our own.
 pub struct Fixed {
-    content: Bytes,
+    pub(super) content: Bytes,
     record: Option<Box<Record>>,
 }
 
@@ -278,15 +278,6 @@ impl ResponseBody {
             return Self::fixed(Bytes::new());
         }
         Self::Forwarded(Box::new(forwarded))
-    }
-
-    /// Content that we made; none of what the upstream sends.
-    #[must_use]
-    pub fn content(&self) -> Bytes {
-        match self {
-            Self::Fixed(fixed) => fixed.content.clone(),
-            Self::Forwarded(_) | Self::Tunnel(_) => Bytes::new(),
-        }
     }
 
     /// Hands over the record, to be written when this body ends.
