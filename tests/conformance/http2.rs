@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::book::Case;
 use crate::world::{Answer, Ending, connect};
@@ -23,8 +24,8 @@ const FRAME_BYTES: usize = 16_384;
 const PROTOCOL_ERROR: u32 = 1;
 
 /// Sends a case as stream 1 of a connection of its own.
-pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
-    let mut stream = connect(from, address);
+pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case, patience: Duration) -> (Vec<Answer>, Ending) {
+    let mut stream = connect(from, address, patience);
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut sent, SETTINGS, 0, 0, &[]);
     let request = &case.stream;

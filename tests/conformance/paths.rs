@@ -24,6 +24,13 @@ pub(crate) fn demands(target: &str) -> Demand {
     readings(path).iter().map(|path| demand(path)).max().unwrap_or(Demand::Key)
 }
 
+/// The most that is demanded for the readings that any server may have: the path as it stands, and with its escapes undone.
+pub(crate) fn plainly_demands(target: &str) -> Demand {
+    let path = target.split('?').next().unwrap_or_default();
+    let undone = String::from_utf8_lossy(&unescaped(path.as_bytes())).into_owned();
+    demand(&resolved(path)).max(demand(&resolved(&undone)))
+}
+
 /// Every reading: escapes undone up to three times, also overlong ones; backslashes and full-width letters taken for what
 /// they look like; parameters cut off; what follows a NUL or a `#` forgotten; then dot segments and empty ones resolved,
 /// after each of these or after all.

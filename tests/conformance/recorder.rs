@@ -217,7 +217,8 @@ fn is_token(name: &[u8]) -> bool {
 
 fn read_content(reader: &mut BufReader<TcpStream>, log: &Log, index: usize, arrived: &mut Arrived) {
     if arrived.values("transfer-encoding").is_empty() {
-        let length: u64 = arrived.values("content-length").first().map_or(0, |length| length.parse().unwrap());
+        let length: u64 =
+            arrived.values("content-length").first().map_or(0, |length| length.parse().unwrap_or(u64::MAX));
         let mut content = Vec::new();
         let read = reader.take(length).read_to_end(&mut content);
         let complete = read.is_ok() && content.len() as u64 == length;
