@@ -140,7 +140,8 @@ fn status(block: &[u8]) -> u16 {
     };
     match block {
         [first, ..] if (0x88..=0x8e).contains(first) => [200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)],
-        [0x48 | 0x08 | 0x18, length, rest @ ..] => {
+        // Any of the seven entries of the static table may lend its name.
+        [0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e, length, rest @ ..] => {
             let text = rest.get(..usize::from(length & 127)).unwrap_or_default();
             if length & 128 == 0 { String::from_utf8_lossy(text).parse().unwrap_or(0) } else { digits(text) }
         }
