@@ -346,7 +346,8 @@ impl Forwarded {
                 if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
                     record.sent(data.len() as u64);
                 }
-                if self.incoming.is_end_stream() {
+                // Nobody asks for more behind trailers.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.give_back();
                 }
                 Poll::Ready(Some(Ok(frame)))
