@@ -43,11 +43,11 @@ pub struct Upload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadFailure {
     /// More than the route takes.
-    TooLarge,
+    TooLarge = 1,
     /// The client stopped sending.
-    Stalled,
+    Stalled = 2,
     /// The client went away or broke the framing.
-    Broken,
+    Broken = 3,
 }
 
 impl Upload {
@@ -67,12 +67,7 @@ impl Upload {
     }
 
     fn fail(&self, failure: UploadFailure) {
-        let code = match failure {
-            UploadFailure::TooLarge => 1,
-            UploadFailure::Stalled => 2,
-            UploadFailure::Broken => 3,
-        };
-        self.failure.store(code, Ordering::Relaxed);
+        self.failure.store(failure as u8, Ordering::Relaxed);
     }
 
     /// What is left of `patience` with the upstream since the last part went up, at most all of it; `None` if it is used up.
