@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ use crate::moment::monotonic_ns;
 pub struct Upload {
     bytes: AtomicU64,
     moved_ns: AtomicU64,
+    /// Whether more is wanted and the client has not sent it.
+    waits: AtomicBool,
+    client_time_max: Duration,
     failure: AtomicU8,
 }
 
@@ -40,11 +43,11 @@ pub struct Upload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadFailure {
     /// More than the route takes.
-    TooLarge,
+    TooLarge = 1,
     /// The client stopped sending.
-    Stalled,
+    Stalled = 2,
     /// The client went away or broke the framing.
-    Broken,
+    Broken = 3,
 }
 
 impl Upload {
@@ -64,19 +67,17 @@ impl Upload {
     }
 
     fn fail(&self, failure: UploadFailure) {
-        let code = match failure {
-            UploadFailure::TooLarge => 1,
-            UploadFailure::Stalled => 2,
-            UploadFailure::Broken => 3,
-        };
-        self.failure.store(code, Ordering::Relaxed);
+        self.failure.store(failure as u8, Ordering::Relaxed);
     }
 
-    /// What is left of `patience` since the last part went up; `None` if it is used up.
+    /// What is left of `patience` with the upstream since the last part went up, at most all of it; `None` if it is used up.
+    /// While the client is waited for it is not: that has a time of its own, and ends within `client_time_max`.
     pub fn patience_left(&self, patience: Duration) -> Option<Duration> {
+        let waits = self.waits.load(Ordering::Relaxed);
+        let longest = if waits { patience.saturating_add(self.client_time_max) } else { patience };
         let moved_ns = self.moved_ns.load(Ordering::Relaxed);
         let passed = Duration::from_nanos(monotonic_ns().saturating_sub(moved_ns));
-        patience.checked_sub(passed).filter(|left| !left.is_zero())
+        longest.checked_sub(passed).filter(|left| !left.is_zero()).map(|left| left.min(patience))
     }
 }
 
@@ -135,8 +136,8 @@ impl RequestBody {
         if arriving.is_end_stream() {
             return Self::empty();
         }
-        let upload = Arc::new(Upload::default());
-        upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
+        let (moved_ns, client_time_max) = (AtomicU64::new(monotonic_ns()), timeout.saturating_mul(2));
+        let upload = Arc::new(Upload { moved_ns, client_time_max, ..Upload::default() });
         let (watch, end) = (Watch::new(timeout), End::of_request(version));
         let uploading = Uploading { arriving, upload, left_bytes: bytes_max, watch, end, trailers: None };
         Self(Some(Box::new(Going::Streaming(uploading))))
@@ -184,7 +185,9 @@ impl Body for RequestBody {
 
 impl Uploading {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.arriving).poll_frame(cx) {
+        let polled = Pin::new(&mut self.arriving).poll_frame(cx);
+        self.upload.waits.store(polled.is_pending(), Ordering::Relaxed);
+        match polled {
             // h2 leaves out the pseudo-fields of trailers without a word, and they make a request malformed (RFC 9113,
             // section 8.1). Those that hold nothing else are told by that; nobody has a reason to send empty ones.
             Poll::Ready(Some(Ok(frame))) if frame.trailers_ref().is_some_and(HeaderMap::is_empty) => {
@@ -278,6 +281,15 @@ impl ResponseBody {
             return Self::fixed(Bytes::new());
         }
         Self::Forwarded(Box::new(forwarded))
+    }
+
+    /// Content that we made; none of what the upstream sends.
+    #[must_use]
+    pub fn content(&self) -> Bytes {
+        match self {
+            Self::Fixed(fixed) => fixed.content.clone(),
+            Self::Forwarded(_) | Self::Tunnel(_) => Bytes::new(),
+        }
     }
 
     /// Hands over the record, to be written when this body ends.

@@ -45,7 +45,11 @@ impl Watch {
     /// Called when there is nothing to read yet; ready once that has gone on for too long.
     pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timeout = self.timeout;
-        let timer = self.sleep.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        let moved = &mut self.moved;
+        let timer = self.sleep.get_or_insert_with(|| {
+            *moved = false;
+            Box::pin(sleep(timeout))
+        });
         ready!(timer.as_mut().poll(cx));
         if !std::mem::take(&mut self.moved) {
             return Poll::Ready(());

@@ -297,6 +297,7 @@ impl Record {
     fn write(&mut self) {
         if self.responded_ns == 0 {
             self.reason = Some(Reason::ClientGone);
+            self.desk.shard.rejected(Reason::ClientGone as usize);
             self.responded_ns = monotonic_ns();
         }
         let request_ns = self.started.elapsed_ns();

@@ -169,6 +169,23 @@ fn a_client_that_stops_sending_is_408() {
 }
 
 #[test]
+fn a_client_that_stops_sending_is_not_taken_for_a_slow_upstream() {
+    let alice = key("alice");
+    let silent = Upstream::answering(|_, _| {
+        std::thread::sleep(Duration::from_secs(5));
+        Then::Close
+    });
+    let short = "timeouts: { connect: 100ms, response_head: 200ms, request_body: 600ms }";
+    let gate = gate(&silent).key(&alice).with(short).start();
+    let mut stops = gate.client();
+    stops.send("POST", "/", &[alice.field(), ("Content-Length", "100")], b"only this");
+    let answer = stops.response("POST");
+    assert_eq!((answer.status, answer.code().as_str()), (408, "content_timeout"));
+    let whole = gate.client().request("POST", "/", &[alice.field()], b"all of it");
+    assert_eq!((whole.status, whole.code().as_str()), (504, "upstream_timeout"));
+}
+
+#[test]
 fn an_upload_may_take_longer_than_a_response() {
     let (upstream, alice) = (Upstream::echo(), key("alice"));
     let gate = gate(&upstream).key(&alice).with("timeouts: { connect: 100ms, response_head: 300ms }").start();
@@ -196,6 +213,7 @@ fn a_client_that_hangs_up_leaves_nothing_behind() {
     }
     gate.eventually("nothing is in flight", |gate| gate.metric("keygate_requests_in_flight", &[]) == 0.0);
     gate.eventually("it is logged", |gate| gate.stdout().matches("\"client_gone\"").count() == 10);
+    gate.eventually("it is counted", |gate| gate.metric("keygate_rejections_total", &["client_gone"]) == 10.0);
     gate.eventually("connections are closed", |gate| gate.metric("keygate_upstream_connections", &[]) == 0.0);
 }
 

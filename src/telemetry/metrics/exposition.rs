@@ -179,7 +179,7 @@ impl Store {
         ));
         families.push(family(
             "keygate_connections_refused_total",
-            "Connections of clients that were closed before a request could be read, by reason.",
+            "Connections of clients that were turned away or cut, by reason.",
             MetricType::COUNTER,
             closed("reason", self.words.refusals.iter().copied(), &totals.connections_refused),
         ));
