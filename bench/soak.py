@@ -29,6 +29,7 @@ from run import Failure, build, free_ports
 HERE = pathlib.Path(__file__).resolve()
 WARM_UP_S = 60       # Two sweeps of the gateway, which come each 30 s.
 LIGHT_S = 35         # Little traffic, longer than a sweep: memory that is free goes back while something happens.
+SIGN_INS = 8000      # Before the warm-up, so that SQLite's page cache is full: 2 MiB, to which each adds some 300 bytes.
 SETTLE_S = 6         # Longer than connections to the upstream are kept.
 OUTAGE_S = 0.7
 AFTER_OUTAGE_S = 1.0  # What a request may still notice of an outage that has ended.
@@ -131,8 +132,8 @@ async def content(reader, head):
 class Run:
     """What all kinds of traffic share: where to, with what, and what came of it."""
 
-    def __init__(self, folder, ports, keys):
-        self.folder, self.ports, self.keys = folder, ports, keys
+    def __init__(self, folder, ports, keys, only):
+        self.folder, self.ports, self.keys, self.only = folder, ports, keys, only
         self.counts = collections.Counter()
         self.wrong = []
         self.names = []  # Of those answers, as the access log has them.
@@ -140,6 +141,10 @@ class Run:
         self.on = True
         self.tls = ssl.create_default_context()
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
+
+    def wants(self, kind):
+        """Whether there is to be such traffic."""
+        return not self.only or kind in self.only
 
     def excused(self, began):
         """Whether the upstream was away while a request ran that began then."""
@@ -232,6 +237,8 @@ def kinds(run):
         (get("/orders/..%2f/x", good()), (400,)),
         (get("/orders/1", good(), ("Host", "other.test")), (400,)),
         (get("/orders/1", good(), ("X-Big", "x" * 40_000)), (431,)),
+        ({"method": "POST", "path": "/orders/1", "fields": (good(), ("Content-Length", "5")), "body": b"hello",
+          "chunked": True}, (400,)),
         (get("/customers/c/session", good()), (405,)),
         (get("/portal/x", ("X-Session-Token", "nobody")), (401,)),
     ])
@@ -274,6 +281,26 @@ async def sessions(run):
                     break
         await close(streams)
         await asyncio.sleep(0.15)
+
+
+async def fill(run):
+    """Signs customers in until SQLite's page cache is as full as it may be. It is bounded, but at the usual pace it would
+    fill during the whole soak, and pass for a leak."""
+    left = [SIGN_INS]
+
+    async def client():
+        streams = await run.connect()
+        while left[0] > 0:
+            left[0] -= 1
+            path = f"/customers/c{left[0] % 1000}/session"
+            status, _, over, name = await ask(streams, "POST", path, [key(run.keys["stored"])])
+            run.expect("sign in", status, (200,), time.monotonic(), name)
+            if over:
+                await close(streams)
+                streams = await run.connect()
+        await close(streams)
+
+    await asyncio.gather(*(client() for _ in range(8)))
 
 
 async def http2(run):
@@ -363,7 +390,7 @@ async def restarts(run, start_upstream):
     try:
         while True:
             await asyncio.sleep(random.uniform(8, 16))
-            if not run.on:
+            if not run.on or not run.wants("restarts"):
                 await asyncio.Future()
             run.outages.append([time.monotonic(), float("inf")])
             process.kill()
@@ -410,15 +437,15 @@ def descriptors(pid):
     return kinds
 
 
-def memory_mib(pid):
-    """Memory that is this process's own, in MiB."""
+def memory_mib(pid, what="Pss_Anon"):
+    """Memory that is this process's own, in MiB; or `AnonHugePages`, how much of it is in huge pages."""
     rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Pss_Anon:\s+(\d+)", rollup, re.M)[1]) / 1024
+    return int(re.search(rf"^{what}:\s+(\d+)", rollup, re.M)[1]) / 1024
 
 
 async def settled(run, pid, start_upstream):
-    """Waits until little was asked for a while, and then nobody is connected. Returns memory, the median of a few looks,
-    and descriptors."""
+    """Waits until little was asked for a while, and then nobody is connected. Returns memory and what of it is in huge
+    pages, the median of a few looks, and descriptors."""
     replace(run.folder / "keys.yaml", key_file(run.keys, 100))
     behind = start_upstream()
     await reachable(run.ports["upstream"])
@@ -433,17 +460,18 @@ async def settled(run, pid, start_upstream):
     await asyncio.sleep(SETTLE_S)
     looks = []
     for _ in range(9):
-        looks.append(memory_mib(pid))
+        looks.append((memory_mib(pid), memory_mib(pid, "AnonHugePages")))
         await asyncio.sleep(0.5)
-    return statistics.median(looks), descriptors(pid)
+    return statistics.median_low(looks), descriptors(pid)
 
 
 async def traffic(run, seconds, gateway, start_upstream):
     run.on = True
     stage = time.monotonic()
     tasks = [conversation(run, kind, tls, pause, requests, turns)
-             for kind, tls, clients, pause, requests, turns in kinds(run) for _ in range(clients)]
-    tasks += [sessions(run), http2(run), rude(run), rude(run), reloads(run, gateway)]
+             for kind, tls, clients, pause, requests, turns in kinds(run) if run.wants(kind) for _ in range(clients)]
+    others = {"sessions": [sessions], "HTTP/2": [http2], "rude": [rude, rude], "reloads": [lambda run: reloads(run, gateway)]}
+    tasks += [task(run) for kind, same in others.items() if run.wants(kind) for task in same]
     behind = asyncio.create_task(restarts(run, start_upstream))
     await reachable(run.ports["upstream"])
     running = [asyncio.create_task(task) for task in tasks]
@@ -455,7 +483,7 @@ async def traffic(run, seconds, gateway, start_upstream):
         if time.monotonic() >= shown:
             shown += 30
             print(f"    {time.monotonic() - stage:5.0f} s  {now:6.1f} MiB  {sum(descriptors(gateway.pid).values()):4} descriptors  "
-                  f"{sum(run.counts.values()):9,} answers  {len(run.wrong)} wrong", flush=True)
+                  f"{sum(run.counts.values()):9,} answers  {run.counts['reloads']:4} reloads  {len(run.wrong)} wrong", flush=True)
         for task in [*running, behind]:
             if task.done() and task.exception():
                 raise task.exception()
@@ -488,7 +516,7 @@ async def soak(options, folder, binary):
     if made.returncode:
         raise Failure(made.stderr)
     keys["stored"] = json.loads(made.stdout)["secret"]
-    run = Run(folder, ports, keys)
+    run = Run(folder, ports, keys, options.only)
 
     log = open(folder / "log.txt", "w")
     start_upstream = lambda: subprocess.Popen([sys.executable, HERE, "--upstream", str(ports["upstream"])])
@@ -498,6 +526,10 @@ async def soak(options, folder, binary):
         await reachable(ports["plain"])
         await asyncio.sleep(1)
         at_start = descriptors(gateway.pid)
+        if run.wants("sessions"):
+            began = time.monotonic()
+            await fill(run)
+            print(f"{SIGN_INS} sign-ins in {time.monotonic() - began:.0f} s, {memory_mib(gateway.pid):.1f} MiB", flush=True)
         print(f"warming up for {WARM_UP_S} s", flush=True)
         await traffic(run, WARM_UP_S, gateway, start_upstream)
         warm, warm_descriptors = await settled(run, gateway.pid, start_upstream)
@@ -519,7 +551,10 @@ def report(run, folder, descriptors_of, memory, ended):
     (at_start, warm_descriptors, after_descriptors), (warm, peak, after) = descriptors_of, memory
     said = complaints(folder)
     shown = lambda kinds: ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    (warm, warm_huge), (after, after_huge) = warm, after
     print(f"\nmemory       {warm:.1f} MiB after warm-up, {peak:.1f} MiB at most, {after:.1f} MiB at the end: {after / warm - 1:+.1%}")
+    if warm_huge or after_huge:
+        print(f"             of it {warm_huge:.1f} and {after_huge:.1f} MiB in huge pages, which count whole if a byte of them is in use")
     print(f"descriptors  {sum(at_start.values())} at the start, {sum(warm_descriptors.values())} after warm-up, "
           f"{sum(after_descriptors.values())} at the end ({shown(after_descriptors)})")
     print(f"errors       {len(run.wrong)} answers that nothing explains, {len(said)} such lines in the log")
@@ -539,13 +574,14 @@ def report(run, folder, descriptors_of, memory, ended):
         failures.append(f"it ended with {ended}")
     wanted = ("HTTP/1.1 200", "HTTP/2 200", "TLS 200", "uploads 200", "limits 429", "session 200", "refusals 401", "faults 502",
               "reloads", "restarts of the upstream", "rude clients")
-    failures += [f"there was no `{kind}`" for kind in wanted if not run.counts[kind]]
+    failures += [f"there was no `{kind}`" for kind in wanted if not run.counts[kind] and not run.only]
     return failures
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=600, help="how long, after the warm-up (%(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="KIND", help="only these kinds of traffic, to find what leaves something")
     parser.add_argument("--binary", type=pathlib.Path, help="a keygate to run; built from the sources if not given")
     parser.add_argument("--upstream", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
