@@ -14,7 +14,7 @@ TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-ven
 STAGES := packages clients format lint documentation build tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt bench fuzz soak clean $(STAGES)
+.PHONY: help run test fmt bench compare fuzz soak clean $(STAGES)
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z][a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -64,6 +64,11 @@ tests: ## Run the tests: unit, integration and end-to-end.
 
 bench: packages ## Measure CPU time per request beside nginx (about two minutes; bench/README.md).
 	@bench/run.py $(ARGS)
+
+# Some minutes, much of it waiting for answers that never come. What came of each case lies in target/tmp/compare.
+compare: ## Put the cases of tests/conformance to nginx, HAProxy and Caddy too (docs/conformance.md).
+	@.ci/packages nginx=nginx-light haproxy=haproxy caddy=caddy
+	$(CARGO) test --locked --test conformance -- --ignored --nocapture the_same_cases
 
 # libFuzzer needs a nightly compiler. Its own corpus grows under fuzz/found; what it breaks lies in fuzz/artifacts.
 fuzz: ## Look for inputs that break a parser's promises (TARGETS="path head", SECONDS_EACH=60; docs in fuzz/README.md).

@@ -3,7 +3,12 @@
 //! What libFuzzer has found once is in the corpus and found here from then on. `KEYGATE_FUZZ_RUNS=1000000 cargo test
 //! --test fuzz` looks longer, without libFuzzer and without its eyes; `make fuzz` is better at that.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a target says what is wrong by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a target says what is wrong by panicking"
+)]
 
 #[allow(unreachable_pub, reason = "in `fuzz` they are a library")]
 #[path = "../fuzz/targets/mod.rs"]
@@ -85,7 +90,7 @@ fn fuzz(name: &str) {
         check(&input);
     }
     if name == "head" {
-        assert!(targets::head::arrived() > runs / 4, "only {} requests have arrived", targets::head::arrived());
+        assert!(targets::head::arrived() > runs / 10, "only {} requests have arrived", targets::head::arrived());
     }
     println!("{name}: {} kept inputs and {runs} mutations", corpus.len());
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
-use keygate::gateway::client_address::{TrustedProxies, X_FORWARDED_FOR};
+use keygate::gateway::client_address::{ClientAddress, TrustedProxies, X_FORWARDED_FOR};
 use keygate::gateway::fields::{FieldRules, Origin, Via};
 use keygate::gateway::identity::IdentityFields;
 use keygate::gateway::message::Target;
@@ -47,7 +47,7 @@ pub fn check(data: &[u8]) {
     let (mut fields, _) = fields_of(rest.get(1..).unwrap_or_default());
     let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
 
-    let found = proxies.client_address(peer, &fields).ok().map(|client| client.ip());
+    let found = proxies.client_address(peer, &fields).ok().map(ClientAddress::ip);
     let entries = entries(&fields);
     assert_eq!(found, walked(peer.to_canonical(), &entries), "{peer} {entries:?}");
 
@@ -58,7 +58,7 @@ pub fn check(data: &[u8]) {
     write(&mut fields, peer, proxies.clone());
     assert_eq!(fields.get_all(X_FORWARDED_FOR).iter().count(), 1, "one line");
     assert_eq!(fields.get_all(FORWARDED).iter().count(), 1, "one line");
-    let next = proxies.client_address(OURS, &fields).ok().map(|client| client.ip());
+    let next = proxies.client_address(OURS, &fields).ok().map(ClientAddress::ip);
     if entries.len() < HOPS_MAX - 1 || !trusted {
         assert_eq!(next, found, "the next proxy believes another one");
     }
@@ -111,9 +111,11 @@ fn walked(peer: IpAddr, entries: &[String]) -> Option<IpAddr> {
             return Some(client);
         }
         let entry = entry.replace("\\t", "\t");
-        let bare = entry.trim_ascii().trim_start_matches('[').trim_end_matches(']');
+        let entry = entry.trim_ascii();
+        let bracketed = entry.starts_with('[') && entry.ends_with(']') && entry.len() > 1;
+        let bare = if bracketed { &entry[1..entry.len() - 1] } else { entry };
         let address = bare.parse::<IpAddr>().ok();
-        let with_port = || entry.trim_ascii().parse::<SocketAddr>().ok().map(|address| address.ip());
+        let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
         client = address.or_else(with_port)?.to_canonical();
     }
     Some(client)

@@ -42,7 +42,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "proxy_protocol", check: proxy_protocol::check, words: proxy_protocol::WORDS, runs: 2000 },
     Target { name: "cookie", check: cookie::check, words: cookie::WORDS, runs: 2000 },
     Target { name: "webhook", check: webhook::check, words: webhook::WORDS, runs: 2000 },
-    Target { name: "head", check: head::check, words: head::WORDS, runs: 400 },
+    Target { name: "head", check: head::check, words: head::WORDS, runs: 2000 },
 ];
 
 /// Fields written as `name: value`, a line each, up to an empty line; and what follows that. Lines that are no fields are

@@ -137,12 +137,13 @@ fn start_workers(
             mine.push((socket, door.clone()));
         }
     }
-    let start = |((index, doors), gateway): ((usize, Vec<(StdListener, Door)>), Arc<Gateway>)| {
+    let start = |(doors, gateway): (Vec<(StdListener, Door)>, Arc<Gateway>)| {
+        let index = gateway.desk.worker;
         Worker { index, doors, gateway, drain: drain.watch(), stop: stopped.clone() }
             .start()
             .context("no worker thread")
     };
-    sockets.into_iter().enumerate().zip(gateways(state)).map(start).collect()
+    sockets.into_iter().zip(gateways(state)).map(start).collect()
 }
 
 /// Reads again whatever may have changed, for as long as the process lives.

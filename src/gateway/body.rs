@@ -249,7 +249,7 @@ pub enum ResponseBody {
 
 /// Content of our own.
 pub struct Fixed {
-    content: Bytes,
+    pub(super) content: Bytes,
     record: Option<Box<Record>>,
 }
 
@@ -281,15 +281,6 @@ impl ResponseBody {
             return Self::fixed(Bytes::new());
         }
         Self::Forwarded(Box::new(forwarded))
-    }
-
-    /// Content that we made; none of what the upstream sends.
-    #[must_use]
-    pub fn content(&self) -> Bytes {
-        match self {
-            Self::Fixed(fixed) => fixed.content.clone(),
-            Self::Forwarded(_) | Self::Tunnel(_) => Bytes::new(),
-        }
     }
 
     /// Hands over the record, to be written when this body ends.
@@ -358,7 +349,8 @@ impl Forwarded {
                 if let (Some(data), Some(record)) = (frame.data_ref(), &mut self.record) {
                     record.sent(data.len() as u64);
                 }
-                if self.incoming.is_end_stream() {
+                // Nobody asks for more behind trailers.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.give_back();
                 }
                 Poll::Ready(Some(Ok(frame)))

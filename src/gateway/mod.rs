@@ -54,7 +54,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, ORIGIN};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
@@ -137,6 +137,9 @@ impl Gateway {
             }
         };
 
+        if heard.head_alone && source == Source::Keygate {
+            leave_content_out(&mut response);
+        }
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let fields = response.headers_mut();
         if let Some(quota) = record.quota() {
@@ -309,6 +312,16 @@ fn preflight_of(request: &Request<Content>) -> Response<ResponseBody> {
     response
 }
 
+/// Leaves out what we have to say, but for its length: HEAD asks for a head (RFC 9110, section 9.3.2). hyper does so in
+/// HTTP/1.1 only. What an upstream sends all the same is not taken by the library that reads it.
+fn leave_content_out(response: &mut Response<ResponseBody>) {
+    let content = response.body().content();
+    if !content.is_empty() {
+        response.headers_mut().insert(CONTENT_LENGTH, content.len().into());
+        *response.body_mut() = ResponseBody::fixed(Bytes::new());
+    }
+}
+
 /// What of a request decides how a refusal is written: it is gone by then.
 struct Heard {
     version: Version,
@@ -316,6 +329,8 @@ struct Heard {
     origin: Option<HeaderValue>,
     /// There is content.
     content: bool,
+    /// The answer has none, and hyper does not see to that.
+    head_alone: bool,
 }
 
 impl Heard {
@@ -323,7 +338,9 @@ impl Heard {
         let fields = request.headers();
         let origin = policy.cors.as_ref().and_then(|_| fields.get(ORIGIN).cloned());
         let content = !request.body().is_end_stream();
-        Self { version: request.version(), grpc: is_grpc(fields), origin, content }
+        let version = request.version();
+        let head_alone = version == Version::HTTP_2 && *request.method() == Method::HEAD;
+        Self { version, grpc: is_grpc(fields), origin, content, head_alone }
     }
 
     /// Lets the page that asked read what we say, if it may.

@@ -56,7 +56,10 @@ pub fn refuse(desk: &Desk, policy: &Policy, client: IpAddr, head: UnreadHead) ->
     let request_id = desk.names.request_id();
     let manner = Manner { request_id: Some(&request_id), ..Manner::default() };
     let mut response = policy.refusals.write(&rejection, manner);
-    let content = response.body().content();
+    let content = match response.body() {
+        ResponseBody::Fixed(fixed) => fixed.content.clone(),
+        ResponseBody::Forwarded(_) | ResponseBody::Tunnel(_) => Bytes::new(),
+    };
 
     let (reason, status) = (rejection.row().reason, response.status().as_u16());
     desk.shard.rejected(reason as usize);

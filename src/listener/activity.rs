@@ -18,7 +18,7 @@ use http::Version;
 use super::framing::Doubt;
 use super::meter::Allowance;
 use super::spoken::{LastWords, is_bare_refusal};
-use super::takeover::Takeover;
+use super::takeover::{Earning, Takeover};
 use crate::moment::monotonic_ns;
 
 /// Bytes of an HTTP/2 preface and of the smallest SETTINGS frame that must follow it (RFC 9113, section 3.4).
@@ -269,6 +269,11 @@ impl InFlight {
         self.activity.tunnels.fetch_add(1, Relaxed);
         self.is_tunnel = true;
         self
+    }
+
+    /// The same stream, with what is sent on it earning what parts of a response do.
+    pub(super) fn earns_by<T>(&self, stream: T) -> Earning<T> {
+        Earning::new(stream, Arc::clone(&self.activity))
     }
 
     /// Whether its response must say that no other will follow on this connection.

@@ -226,11 +226,13 @@ fn give_over(takeover: Takeover, stream: Option<OnUpgrade>, in_flight: &mut Opti
         }
         return;
     };
-    let in_flight = in_flight.take().map(InFlight::of_tunnel);
+    // It is there: an answer comes once.
+    let Some(in_flight) = in_flight.take().map(InFlight::of_tunnel) else { return };
     tokio::spawn(async move {
         // Fails if the client has gone before it was answered.
         if let Ok(stream) = stream.await {
-            takeover.go_on(GivenOver { stream: Box::new(TokioIo::new(stream)), early: Bytes::new() }).await;
+            let stream = Box::new(in_flight.earns_by(TokioIo::new(stream)));
+            takeover.go_on(GivenOver { stream, early: Bytes::new() }).await;
         }
         drop(in_flight);
     });

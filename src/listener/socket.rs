@@ -24,9 +24,10 @@ impl Socket {
         Self { stream, kept: Bytes::new() }
     }
 
-    /// Gives bytes back. They must be all that was read since the last call.
+    /// Gives back what was read last. It comes before what was given back earlier and not read again: behind a PROXY
+    /// header there may be more than the next reader looks at.
     pub(super) fn keep(&mut self, bytes: Bytes) {
-        self.kept = bytes;
+        self.kept = if self.kept.is_empty() { bytes } else { Bytes::from([bytes, self.kept.split_off(0)].concat()) };
     }
 
     /// The stream alone, for the end of a connection: what was kept is ignored.
@@ -106,7 +107,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut socket = Socket::new(listener.accept().await.unwrap().0);
-        socket.keep(Bytes::from_static(b"one "));
+        socket.keep(Bytes::from_static(b"e "));
+        socket.keep(Bytes::from_static(b"on"));
         client.write_all(b"two").await.unwrap();
         drop(client);
 

@@ -2,13 +2,14 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::book::Case;
-use crate::world::{Answer, Ending, connect};
+use crate::world::{Answer, Ending, PATIENCE, connect};
 
 /// Sends a case, reads as many answers as it should have, then everything else that still comes.
-pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
-    let mut stream = connect(from, address);
+pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case, patience: Duration) -> (Vec<Answer>, Ending) {
+    let mut stream = connect(from, address, patience);
     // Whoever is refused in the middle may find the connection closed.
     let _ = stream.write_all(&case.sent);
     if case.ends {
@@ -39,7 +40,7 @@ pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case) -> (Vec<Answ
 
 /// Sends bytes, and waits until the other side closes.
 pub(crate) fn say(from: Ipv4Addr, address: SocketAddr, bytes: &[u8]) {
-    let mut stream = connect(from, address);
+    let mut stream = connect(from, address, PATIENCE);
     let _ = stream.write_all(bytes);
     let _ = stream.read_to_end(&mut Vec::new());
 }

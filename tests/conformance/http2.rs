@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::book::Case;
 use crate::world::{Answer, Ending, connect};
@@ -23,8 +24,8 @@ const FRAME_BYTES: usize = 16_384;
 const PROTOCOL_ERROR: u32 = 1;
 
 /// Sends a case as stream 1 of a connection of its own.
-pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case) -> (Vec<Answer>, Ending) {
-    let mut stream = connect(from, address);
+pub(crate) fn ask(from: Ipv4Addr, address: SocketAddr, case: &Case, patience: Duration) -> (Vec<Answer>, Ending) {
+    let mut stream = connect(from, address, patience);
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut sent, SETTINGS, 0, 0, &[]);
     let request = &case.stream;
@@ -139,7 +140,8 @@ fn status(block: &[u8]) -> u16 {
     };
     match block {
         [first, ..] if (0x88..=0x8e).contains(first) => [200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)],
-        [0x48 | 0x08 | 0x18, length, rest @ ..] => {
+        // Any of the seven entries of the static table may lend its name.
+        [0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e, length, rest @ ..] => {
             let text = rest.get(..usize::from(length & 127)).unwrap_or_default();
             if length & 128 == 0 { String::from_utf8_lossy(text).parse().unwrap_or(0) } else { digits(text) }
         }

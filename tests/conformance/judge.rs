@@ -85,6 +85,9 @@ fn sound(arrived: &Arrived, from: Ipv4Addr) -> Result<(), String> {
             return Err(format!("{gone} with {line}"));
         }
     }
+    if arrived.values("transfer-encoding").iter().any(|coding| coding != "chunked") {
+        return Err(format!("a coding in a spelling of the client's with {line}"));
+    }
     let head = String::from_utf8_lossy(&arrived.head).to_lowercase();
     for word in ["evil", "smuggled"] {
         if head.contains(word) || arrived.trailers.iter().any(|trailer| trailer.to_lowercase().contains(word)) {

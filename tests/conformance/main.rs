@@ -16,10 +16,12 @@
 )]
 
 mod book;
+mod compare;
 mod http1;
 mod http2;
 mod judge;
 mod paths;
+mod peer;
 mod property;
 mod recorder;
 mod world;
@@ -75,7 +77,7 @@ fn of_every_case_both_sides_are_as_they_must_be() {
 }
 
 /// A failure as its reader needs it.
-fn told(case: &Case, fault: &str, seen: &world::Seen) -> String {
+pub(crate) fn told(case: &Case, fault: &str, seen: &world::Seen) -> String {
     format!(
         "{}:{}: {} ({})\n    {fault}\n    sent: {}\n    {seen}\n",
         case.file,

@@ -24,6 +24,13 @@ pub(crate) fn demands(target: &str) -> Demand {
     readings(path).iter().map(|path| demand(path)).max().unwrap_or(Demand::Key)
 }
 
+/// The most that is demanded for the readings that any server may have: the path as it stands, and with its escapes undone.
+pub(crate) fn plainly_demands(target: &str) -> Demand {
+    let path = target.split('?').next().unwrap_or_default();
+    let undone = String::from_utf8_lossy(&unescaped(path.as_bytes())).into_owned();
+    demand(&resolved(path, false)).max(demand(&resolved(&undone, false)))
+}
+
 /// Every reading: escapes undone up to three times, also overlong ones; backslashes and full-width letters taken for what
 /// they look like; parameters cut off; what follows a NUL or a `#` forgotten; then dot segments and empty ones resolved,
 /// after each of these or after all.
@@ -38,9 +45,9 @@ pub(crate) fn readings(path: &str) -> Vec<String> {
         let text = alike(&stage);
         for slashes in [text.clone(), text.replace('\\', "/")] {
             for cut in [slashes.clone(), slashes.split(['\0', '#']).next().unwrap_or_default().to_owned()] {
-                readings.push(resolved(&cut));
-                readings.push(resolved(&without_parameters(&cut)));
-                readings.push(without_parameters(&resolved(&cut)));
+                readings.push(resolved(&cut, true));
+                readings.push(resolved(&without_parameters(&cut), true));
+                readings.push(without_parameters(&resolved(&cut, true)));
             }
         }
     }
@@ -92,10 +99,11 @@ fn without_parameters(path: &str) -> String {
     path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/")
 }
 
-fn resolved(path: &str) -> String {
+/// Without dot segments and empty ones; a careless server takes dots with spaces behind them for dots.
+fn resolved(path: &str, careless: bool) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
-        match segment.trim_end_matches(' ') {
+        match if careless { segment.trim_end_matches(' ') } else { segment } {
             "" | "." => {}
             ".." => {
                 segments.pop();

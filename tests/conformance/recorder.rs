@@ -55,6 +55,10 @@ impl Arrived {
         lines.map(pair).collect()
     }
 
+    fn is_of_http10(&self) -> bool {
+        self.line().ends_with(" HTTP/1.0")
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.head).into_owned()
     }
@@ -190,7 +194,10 @@ fn fault_of_head(arrived: &Arrived) -> Result<(), String> {
         }
         if first_line {
             let parts: Vec<_> = line.split(|byte| *byte == b' ').collect();
-            let good = parts.len() == 3 && is_token(parts[0]) && parts[2] == b"HTTP/1.1" && parts[1].is_ascii();
+            let good = parts.len() == 3
+                && is_token(parts[0])
+                && matches!(parts[2], b"HTTP/1.1" | b"HTTP/1.0")
+                && parts[1].is_ascii();
             if !good || !(parts[1].starts_with(b"/") || parts[1] == b"*") {
                 return wrong("a request line that is none");
             }
@@ -205,7 +212,8 @@ fn fault_of_head(arrived: &Arrived) -> Result<(), String> {
     let (codings, lengths) = (arrived.values("transfer-encoding"), arrived.values("content-length"));
     match (&codings[..], &lengths[..]) {
         ([], []) => Ok(()),
-        ([coding], []) if coding == "chunked" => Ok(()),
+        // RFC 9112, section 6.1: HTTP/1.0 knows no chunks.
+        ([coding], []) if coding.eq_ignore_ascii_case("chunked") && !arrived.is_of_http10() => Ok(()),
         ([], [length]) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
         _ => wrong("ambiguous framing"),
     }
@@ -217,7 +225,8 @@ fn is_token(name: &[u8]) -> bool {
 
 fn read_content(reader: &mut BufReader<TcpStream>, log: &Log, index: usize, arrived: &mut Arrived) {
     if arrived.values("transfer-encoding").is_empty() {
-        let length: u64 = arrived.values("content-length").first().map_or(0, |length| length.parse().unwrap());
+        let length: u64 =
+            arrived.values("content-length").first().map_or(0, |length| length.parse().unwrap_or(u64::MAX));
         let mut content = Vec::new();
         let read = reader.take(length).read_to_end(&mut content);
         let complete = read.is_ok() && content.len() as u64 == length;

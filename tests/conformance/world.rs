@@ -10,11 +10,15 @@ use socket2::{Domain, Socket, Type};
 
 use crate::book::{Case, Protocol};
 use crate::gate::{Gate, gate};
+use crate::peer::{Peer, Program};
 use crate::recorder::{Arrived, Recorder};
 use crate::{http1, http2};
 
 /// How long anything may take that should take no time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same for others, who wait for what does not come more often.
+const PATIENCE_WITH_PEERS: Duration = Duration::from_millis(1_500);
 
 /// What was answered.
 #[derive(Clone, Debug)]
@@ -77,9 +81,19 @@ pub(crate) const KEYS: &[(&str, &str, &str)] =
 pub(crate) struct World {
     /// Where requests are sent.
     pub(crate) address: SocketAddr,
+    /// Where those of HTTP/2 are sent.
+    http2: SocketAddr,
     /// What stands behind it.
     pub(crate) recorder: Recorder,
-    gate: Option<Gate>,
+    /// How long anything may take that should take no time.
+    patience: Duration,
+    running: Running,
+}
+
+/// What runs for as long as its world is there.
+enum Running {
+    Keygate(Gate),
+    Peer(Peer),
 }
 
 impl World {
@@ -98,7 +112,16 @@ impl World {
         std::fs::write(setup.directory().join("cases.yaml"), keys).unwrap();
         let setup = KEYS.iter().fold(setup, |setup, (secret, ..)| setup.secret(secret));
         let gate = setup.listen("listen: { address: '127.0.0.1:0', prior_knowledge: true }").start();
-        Self { address: gate.address, recorder, gate: Some(gate) }
+        let (address, running) = (gate.address, Running::Keygate(gate));
+        Self { address, http2: address, recorder, patience: PATIENCE, running }
+    }
+
+    /// Starts another gateway in front of a new upstream, with the same policy.
+    pub(crate) fn of(program: Program) -> Self {
+        let recorder = Recorder::open();
+        let peer = Peer::start(program, recorder.address);
+        let (address, http2) = (peer.http1, peer.http2);
+        Self { address, http2, recorder, patience: PATIENCE_WITH_PEERS, running: Running::Peer(peer) }
     }
 
     /// Puts a case, and looks at both sides.
@@ -111,14 +134,15 @@ impl World {
         let from = Ipv4Addr::from(FIRST_CLIENT + number);
         let before = self.recorder.arrivals();
         let (answers, ending) = match case.over {
-            Protocol::Http1 => http1::ask(from, self.address, case),
-            Protocol::Http2 => http2::ask(from, self.address, case),
+            Protocol::Http1 => http1::ask(from, self.address, case, self.patience),
+            Protocol::Http2 => http2::ask(from, self.http2, case, self.patience),
         };
         // Somebody else comes after it. Whatever of the case was still on its way to the upstream is there before that.
         let path = format!("/public/other-{number}");
-        let (others, _) = http1::ask(Ipv4Addr::LOCALHOST, self.address, &case_of_another(&path));
+        let other = case_of_another(&path);
+        let (others, _) = http1::ask(Ipv4Addr::LOCALHOST, self.address, &other, self.patience);
         let others_served = others.len() == 1 && others[0].status == 200 && others[0].content == format!("GET {path}");
-        let mut arrived = self.recorder.since(before, PATIENCE);
+        let mut arrived = self.recorder.since(before, self.patience);
         arrived.retain(|arrived| arrived.target() != path && !is_of_another(arrived, from));
         Seen { from, answers, ending, arrived, others_served }
     }
@@ -134,12 +158,12 @@ fn is_of_another(arrived: &Arrived, from: Ipv4Addr) -> bool {
 }
 
 /// A connection from an address of its own.
-pub(crate) fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+pub(crate) fn connect(from: Ipv4Addr, to: SocketAddr, patience: Duration) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
-    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    socket.connect_timeout(&to.into(), patience).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(patience)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }

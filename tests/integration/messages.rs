@@ -506,6 +506,45 @@ fn each_event_of_a_stream_arrives_before_the_next_is_sent() {
 }
 
 #[test]
+fn a_refusal_of_head_is_a_head_in_both_versions() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate =
+        gate(&upstream).key(&alice).listen("listen: { address: \"127.0.0.1:0\", prior_knowledge: true }").start();
+    let whole = gate.get("/", &[]);
+    let length = whole.content.len().to_string();
+    let mut client = gate.client();
+    let bare = client.request("HEAD", "/", &[], b"");
+    assert_eq!((bare.status, bare.field("content-length")), (401, Some(&*length)));
+    assert_eq!(client.request("GET", "/", &[alice.field()], b"").text(), "hello", "nothing stands between the answers");
+
+    let text = run("nghttp", &["-nv", "-H", ":method: HEAD", &format!("http://{}/", gate.address)]).unwrap();
+    assert!(text.contains(":status: 401") && text.contains(&format!("content-length: {length}")), "{text}");
+    let from_us = text.split("recv HEADERS frame").nth(1).unwrap();
+    assert!(from_us.lines().nth(1).unwrap().contains("END_STREAM") && !text.contains("recv DATA"), "{text}");
+}
+
+#[test]
+fn a_connection_of_the_upstream_is_kept_behind_trailers() {
+    let upstream = saying(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n",
+    );
+    let alice = key("alice");
+    let gate = gate(&upstream)
+        .key(&alice)
+        .with("workers: 1")
+        .listen("listen: { address: \"127.0.0.1:0\", prior_knowledge: true }")
+        .start();
+    let ask = |version: &str| {
+        let (field, url) = (format!("x-api-key: {}", alice.secret), format!("http://{}/", gate.address));
+        run("curl", &["-sS", version, "-H", &field, "-H", "TE: trailers", "-H", "Connection: TE", &url]).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!((ask("--http1.1"), ask("--http2-prior-knowledge")), ("hi".to_owned(), "hi".to_owned()));
+    }
+    assert_eq!(gate.metric("keygate_upstream_connections_total", &[]), 1.0);
+}
+
+#[test]
 fn a_refusal_to_grpc_is_one_frame_of_fields_over_http2() {
     let (upstream, alice) = (Upstream::hello(), key("alice"));
     let gate =

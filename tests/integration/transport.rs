@@ -107,7 +107,7 @@ fn the_proxy_protocol_names_the_client() {
 #[test]
 fn more_connections_than_allowed_are_turned_away() {
     let (upstream, alice) = (Upstream::hello(), key("alice"));
-    let gate = gate(&upstream).key(&alice).with("maxima: { connections: 2 }").start();
+    let gate = gate(&upstream).key(&alice).with("maxima: { connections: 2, connections_per_address: 3 }").start();
     let mut held: Vec<_> = (0..2).map(|_| gate.client()).collect();
     for client in &mut held {
         assert_eq!(client.request("GET", "/", &[alice.field()], b"").status, 200);

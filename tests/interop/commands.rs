@@ -264,7 +264,7 @@ fn nghttp_sends_and_gets_what_it_wants_in_odd_frames() {
         for (row, more) in [
             ("one request", &[][..]),
             ("padding", &["-b", "200"]),
-            ("small windows", &["-w", "4", "-W", "10"]),
+            ("small windows", &["-w", "8", "-W", "12"]),
             ("a head in CONTINUATION frames", &["--continuation"]),
             ("a small table", &["-c", "0"]),
             ("a large table", &["-c", "65536"]),

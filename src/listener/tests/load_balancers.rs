@@ -33,6 +33,33 @@ async fn the_header_says_who_the_client_is() {
     server.ends().await;
 }
 
+/// A balancer sends the header along with the first bytes of its client, and who looks for HTTP/2 reads a few of them.
+#[tokio::test]
+async fn nothing_behind_the_header_is_lost_where_http2_may_begin_as_well() {
+    let server = Server::start(Settings { prior_knowledge: true, ..trusting("127.0.0.0/8") });
+    for (row, header) in [
+        ("version 1", b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 443\r\n".to_vec()),
+        ("version 2", header_v2(client(), server.address)),
+    ] {
+        let mut stream = server.connect().await;
+        stream.write_all(&[&header, REQUEST, REQUEST].concat()).await.unwrap();
+        for _ in 0..2 {
+            assert!(receive(&mut stream).await.contains("client: 203.0.113.9:4711"), "{row}");
+        }
+
+        let mut stream = server.connect().await;
+        // SETTINGS and a PING, whose answer shows that all was read.
+        let frames = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x06\0\0\0\0\0pingpong";
+        stream.write_all(&[&header[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", frames].concat()).await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"pingpong") {
+            let reading = tokio::time::timeout(LONG, stream.read_buf(&mut read)).await;
+            assert!(reading.is_ok_and(|read| read.is_ok_and(|bytes| bytes > 0)), "{row}: {}", read.escape_ascii());
+        }
+    }
+    server.ends().await;
+}
+
 #[tokio::test]
 async fn a_header_may_come_in_pieces_and_alone() {
     let server = Server::start(trusting("127.0.0.0/8"));
