@@ -153,7 +153,9 @@ impl Client {
         if !empty {
             response.content = self.read_content(&response);
         }
-        response.check();
+        if method != "HEAD" {
+            response.check();
+        }
         Some(response)
     }
 

@@ -52,7 +52,7 @@ async fn nothing_behind_the_header_is_lost_where_http2_may_begin_as_well() {
         let frames = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x06\0\0\0\0\0pingpong";
         stream.write_all(&[&header[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", frames].concat()).await.unwrap();
         let mut read = Vec::new();
-        while !read.ends_with(b"pingpong") {
+        while !read.windows(8).any(|bytes| bytes == b"pingpong") {
             let reading = tokio::time::timeout(LONG, stream.read_buf(&mut read)).await;
             assert!(reading.is_ok_and(|read| read.is_ok_and(|bytes| bytes > 0)), "{row}: {}", read.escape_ascii());
         }
