@@ -270,7 +270,7 @@ async fn read_whole(
     let held = match content {
         Content::Whole(held) => held,
         Content::Coming(arriving) => {
-            let time_max = policy.forwarding.request_body_timeout;
+            let time_max = policy.forwarding.request_body.pause;
             let held = content::whole(arriving, head.version, bytes_max, time_max, budget).await;
             held.map_err(|failure| Rejection::of_content(failure, bytes_max))?
         }
