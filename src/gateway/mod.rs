@@ -356,11 +356,12 @@ fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Recor
         return rejection;
     }
     let client = record.client();
-    if rejection.is_of_guess() && !policy.guesses.is_empty() {
-        if let Err(limited) = charge_guess(&policy.guesses, client, now) {
-            record.counted(Some(limited.quota));
-            return limited.into();
-        }
+    if rejection.is_of_guess()
+        && !policy.guesses.is_empty()
+        && let Err(limited) = charge_guess(&policy.guesses, client, now)
+    {
+        record.counted(Some(limited.quota));
+        return limited.into();
     }
     if record.is_authenticated() {
         return rejection;
