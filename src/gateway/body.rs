@@ -19,12 +19,12 @@ use hyper::body::Incoming;
 use super::arriving::Arriving;
 use super::content::{Content, Held};
 use super::fields::Framing;
-use super::progress::{BodyError, End, Watch};
+use super::progress::{BodyError, End, Patience, Watch};
 use super::record::Record;
 use super::trailers::{self, TrailerRules};
 use super::tunnel::Tunnel;
 use super::upstream::Lease;
-use crate::listener::{Takeover, TakesOver};
+use crate::listener::{Pace, Takeover, TakesOver};
 use crate::moment::monotonic_ns;
 
 /// How far the client's content has come; shared with the request's record, because the body itself is handed to the
@@ -44,7 +44,7 @@ pub struct Upload {
 pub enum UploadFailure {
     /// More than the route takes.
     TooLarge = 1,
-    /// The client stopped sending.
+    /// The client stopped sending, or sends too slowly.
     Stalled = 2,
     /// The client went away or broke the framing.
     Broken = 3,
@@ -97,6 +97,8 @@ struct Uploading {
     upload: Arc<Upload>,
     left_bytes: u64,
     watch: Watch,
+    /// There if a length was announced.
+    pace: Option<Pace>,
     end: End,
     trailers: Option<TrailerRules>,
 }
@@ -114,12 +116,12 @@ impl RequestBody {
         content: Content,
         version: Version,
         bytes_max: u64,
-        timeout: Duration,
+        patience: Patience,
         trailers: impl FnOnce() -> TrailerRules,
     ) -> Self {
         match content {
             Content::Coming(arriving) => {
-                let mut body = Self::streaming(arriving, version, bytes_max, timeout);
+                let mut body = Self::streaming(arriving, version, bytes_max, patience);
                 if let Some(Going::Streaming(uploading)) = body.0.as_deref_mut() {
                     uploading.trailers = Some(trailers());
                 }
@@ -130,16 +132,17 @@ impl RequestBody {
         }
     }
 
-    /// Streams the client's content: at most `bytes_max` of it, with no pause longer than `timeout` (see above), and
-    /// nothing behind it.
-    pub fn streaming(arriving: Arriving, version: Version, bytes_max: u64, timeout: Duration) -> Self {
+    /// Streams the client's content: at most `bytes_max` of it, with no more `patience` than this, and nothing behind it.
+    pub fn streaming(arriving: Arriving, version: Version, bytes_max: u64, patience: Patience) -> Self {
         if arriving.is_end_stream() {
             return Self::empty();
         }
-        let (moved_ns, client_time_max) = (AtomicU64::new(monotonic_ns()), timeout.saturating_mul(2));
+        let (moved_ns, client_time_max) = (AtomicU64::new(monotonic_ns()), patience.pause.saturating_mul(2));
         let upload = Arc::new(Upload { moved_ns, client_time_max, ..Upload::default() });
-        let (watch, end) = (Watch::new(timeout), End::of_request(version));
-        let uploading = Uploading { arriving, upload, left_bytes: bytes_max, watch, end, trailers: None };
+        let (watch, end) = (Watch::new(patience.pause), End::of_request(version));
+        let announced = arriving.size_hint().exact().is_some() && patience.rate_min > 0;
+        let pace = announced.then(|| Pace::new(patience.rate_min, patience.pause));
+        let uploading = Uploading { arriving, upload, left_bytes: bytes_max, watch, pace, end, trailers: None };
         Self(Some(Box::new(Going::Streaming(uploading))))
     }
 
@@ -212,6 +215,9 @@ impl Uploading {
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
+                if let Some(pace) = self.pace.as_mut().filter(|pace| !pace.is_waiting()) {
+                    pace.waits(monotonic_ns());
+                }
                 ready!(self.watch.poll_stalled(cx));
                 self.upload.fail(UploadFailure::Stalled);
                 Poll::Ready(Some(Err(BodyError::Stalled)))
@@ -230,7 +236,13 @@ impl Uploading {
             };
             self.left_bytes = left_bytes;
             self.upload.bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.upload.moved_ns.store(monotonic_ns(), Ordering::Relaxed);
+            let now_ns = monotonic_ns();
+            self.upload.moved_ns.store(now_ns, Ordering::Relaxed);
+            let is_fast_enough = self.pace.as_mut().is_none_or(|pace| pace.moved(bytes, now_ns));
+            if !is_fast_enough && !self.arriving.is_end_stream() {
+                self.upload.fail(UploadFailure::Stalled);
+                return Err(BodyError::Stalled);
+            }
         }
         Ok(frame)
     }

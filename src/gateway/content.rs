@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::arriving::Arriving;
 use super::body::{RequestBody, UploadFailure};
+use super::progress::Patience;
 
 /// Bytes that are held whole at once, by all requests of a process together.
 pub const HELD_BYTES_MAX: u64 = 256 << 20;
@@ -114,7 +115,9 @@ pub async fn whole(
     time_max: Duration,
     budget: &Arc<Budget>,
 ) -> Result<Held, NotWhole> {
-    let mut body = RequestBody::streaming(arriving, version, bytes_max, time_max);
+    // All of it comes within one time, so nothing has to be asked of its parts.
+    let patience = Patience { pause: time_max, rate_min: 0 };
+    let mut body = RequestBody::streaming(arriving, version, bytes_max, patience);
     let upload = body.upload();
     let failure =
         || NotWhole::Upload(upload.as_ref().and_then(|upload| upload.failure()).unwrap_or(UploadFailure::Broken));

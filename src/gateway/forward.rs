@@ -16,7 +16,7 @@ use super::fields::{self, FieldRules, Framing, Origin};
 use super::hops::check_circle;
 use super::identity::{Identity, IdentityFields};
 use super::message::{MalformedMessage, Target};
-use super::progress::End;
+use super::progress::{End, Patience};
 use super::rate_limit::Admission;
 use super::record::Record;
 use super::rejection::Rejection;
@@ -35,8 +35,8 @@ pub struct Forwarding {
     pub request_id: http::HeaderName,
     /// Bytes of content that a request may have.
     pub content_bytes_max: u64,
-    /// Longest pause in the content of a request.
-    pub request_body_timeout: Duration,
+    /// How long and how slowly the content of a request may come.
+    pub request_body: Patience,
     /// Longest pause in the content of a response.
     pub response_body_timeout: Duration,
     /// How long a tunnel may stand still.
@@ -84,9 +84,8 @@ pub async fn forward(
     }
 
     let (head, content) = request.into_parts();
-    let body = RequestBody::new(content, origin.version, bytes_max, forwarding.request_body_timeout, || {
-        forwarding.fields.trailers()
-    });
+    let body =
+        RequestBody::new(content, origin.version, bytes_max, forwarding.request_body, || forwarding.fields.trailers());
     let upload = body.upload();
     let mut request = Request::from_parts(head, body);
     address(&mut request, origin.target, upstream, wants_trailers)?;

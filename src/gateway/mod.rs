@@ -273,7 +273,7 @@ async fn read_whole(
     let held = match content {
         Content::Whole(held) => held,
         Content::Coming(arriving) => {
-            let time_max = policy.forwarding.request_body_timeout;
+            let time_max = policy.forwarding.request_body.pause;
             let held = content::whole(arriving, head.version, bytes_max, time_max, budget).await;
             held.map_err(|failure| Rejection::of_content(failure, bytes_max))?
         }
@@ -373,11 +373,12 @@ fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Recor
         return rejection;
     }
     let client = record.client();
-    if rejection.is_of_guess() && !policy.guesses.is_empty() {
-        if let Err(limited) = charge_guess(&policy.guesses, client, now) {
-            record.counted(Some(limited.quota));
-            return limited.into();
-        }
+    if rejection.is_of_guess()
+        && !policy.guesses.is_empty()
+        && let Err(limited) = charge_guess(&policy.guesses, client, now)
+    {
+        record.counted(Some(limited.quota));
+        return limited.into();
     }
     if record.is_authenticated() {
         return rejection;

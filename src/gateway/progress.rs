@@ -15,7 +15,7 @@ pub enum BodyError {
     /// The client sent more than it may.
     #[error("the content is larger than allowed")]
     TooLarge,
-    /// Nothing moved for longer than allowed.
+    /// Nothing moved for longer than allowed, or too little.
     #[error("the content stopped arriving")]
     Stalled,
     /// The connection it came over broke, or its framing did.
@@ -27,6 +27,16 @@ pub enum BodyError {
     /// It stopped before its end, and nobody said that anything was wrong.
     #[error("the content stopped before its end")]
     CutShort,
+}
+
+/// How long and how slowly content may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// The longest pause. It is tolerated up to twice as long (see [`super::body`]).
+    pub pause: Duration,
+    /// Bytes in each second that it is waited for, averaged over `pause`, where a length was announced; 0 asks for nothing.
+    /// Without a length it may be a conversation, which is as slow as it likes.
+    pub rate_min: u64,
 }
 
 /// Breaks off a body that makes no progress.

@@ -157,9 +157,10 @@ fn turn_away<S: Respond, O: Observer>(door: &Arc<Door<S, O>>, refusal: Refusal, 
     tokio::spawn(async move {
         let mut socket = Socket::new(stream);
         let words = async {
-            match refusal {
-                Refusal::AddressConnectionsMax => goodbye::too_many_connections(&mut socket).await,
-                _ => goodbye::service_unavailable(&mut socket).await,
+            if refusal == Refusal::AddressConnectionsMax {
+                goodbye::too_many_connections(&mut socket).await;
+            } else {
+                goodbye::service_unavailable(&mut socket).await;
             }
         };
         let _cut_short = door.drain.until_aborted(words).await;

@@ -49,6 +49,8 @@ pub(super) struct Activity {
     first_bytes: AtomicU64,
     /// Writes that made progress.
     writes: AtomicU64,
+    /// Bytes that they have written.
+    written: AtomicU64,
     /// The last write made none.
     pub(super) write_blocked: AtomicBool,
     /// The peer has closed its side, or the network has failed.
@@ -84,6 +86,7 @@ impl Activity {
             leaving: AtomicBool::new(false),
             first_bytes: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             allowance: Allowance::new(opened),
@@ -145,6 +148,11 @@ impl Activity {
     /// If the peer does not take our bytes: how many writes made progress before that.
     pub(super) fn blocked_after_writes(&self) -> Option<u64> {
         self.write_blocked.load(Relaxed).then(|| self.writes.load(Relaxed))
+    }
+
+    /// Bytes that were written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
     }
 
     /// If all responses wait for the client to take a frame: how many frames were given before that.
@@ -215,7 +223,8 @@ impl Activity {
 
     pub(super) fn add_write(&self, result: &Poll<io::Result<usize>>) {
         match result {
-            Poll::Ready(Ok(_)) => {
+            Poll::Ready(Ok(bytes)) => {
+                self.written.store(self.written.load(Relaxed).wrapping_add(*bytes as u64), Relaxed);
                 self.writes.store(self.writes.load(Relaxed).wrapping_add(1), Relaxed);
                 self.write_blocked.store(false, Relaxed);
             }

@@ -156,8 +156,7 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     let requests = Requests { door: Arc::clone(door), info: Arc::clone(&info), activity: Arc::clone(&activity) };
     let mut conversation = protocols.http1(wire, requests);
 
-    let timeouts = &protocols.settings.timeouts;
-    let ending = Watchdog::new(&activity, &door.drain, timeouts, opened).watch(&mut conversation).await;
+    let ending = Watchdog::new(&activity, &door.drain, &protocols.settings, opened).watch(&mut conversation).await;
     let (mut wire, early) = take_back(conversation);
     if let (Ending::Finished { result: Ok(()), .. }, Some(takeover)) = (&ending, activity.takeover()) {
         // What hyper could not write before it let go is lost, and what was kept from it as no request is, too. What
@@ -205,8 +204,7 @@ async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     let requests = Requests { door: Arc::clone(door), info, activity: Arc::clone(&activity) };
     let mut conversation = protocols.http2(wire, requests);
 
-    let timeouts = &protocols.settings.timeouts;
-    match Watchdog::new(&activity, &door.drain, timeouts, opened).watch(&mut conversation).await {
+    match Watchdog::new(&activity, &door.drain, &protocols.settings, opened).watch(&mut conversation).await {
         // It may look like an orderly end: the client hangs up when it reads the reason.
         Ending::Finished { .. } if activity.is_flooded() => door.observer.refused(Refusal::Http2Flood),
         Ending::Finished { result: Ok(()), .. } | Ending::Overdue => {}

@@ -9,6 +9,7 @@
 //!                 tls              which certificate, which client
 //!                 http             hyper, and the service that the rest of the program gives us
 //!                 watchdog         how long all of this may take
+//!                 pace             how fast a client must be while it is waited for
 //!                 meter            how much of HTTP/2 that asks for nothing is too much
 //!                 goodbye          the last words, so that the client hears them
 //!                 takeover         or what goes on after HTTP
@@ -45,6 +46,8 @@ pub use framing::Doubt;
 mod goodbye;
 mod http;
 mod meter;
+mod pace;
+pub use pace::Pace;
 mod spoken;
 mod watchdog;
 mod watched;

@@ -25,6 +25,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How much a peer may send and have open.
     pub maxima: Maxima,
+    /// Bytes that a client must take in each second in which we wait for nothing else, averaged over [`Timeouts::write`];
+    /// 0 asks for nothing.
+    pub response_rate_min: u64,
     /// Peers that speak for many clients, so that [`Maxima::connections_per_address`] does not hold for them.
     pub proxies: Vec<IpNet>,
 }

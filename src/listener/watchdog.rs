@@ -5,7 +5,7 @@
 //! [`Activity`](super::activity) of the connection and finds out what it waits for:
 //!
 //! ```text
-//! the client does not take our bytes              write          cut
+//! the client does not take our bytes              write          cut; so is one that takes them too slowly (`pace`)
 //! a request is in flight                          no limit here: the road has its own
 //! no request yet                                  request_head   408 on HTTP/1.1 if a head has begun, cut otherwise
 //! part of a later head has come                   request_head   408 on HTTP/1.1, counted from the first byte
@@ -25,9 +25,10 @@ use std::time::Duration;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep};
 
-use super::Timeouts;
 use super::activity::Activity;
 use super::drain::{DRAIN_GRACE, DrainWatch};
+use super::pace::Pace;
+use super::{Settings, Timeouts};
 use crate::moment::monotonic_ns;
 
 /// How long a connection that was asked to end politely may take for it.
@@ -59,7 +60,7 @@ pub(super) enum Ending {
     Silent,
     /// A head was due and is not complete.
     HeadTimeout,
-    /// The client does not take our bytes.
+    /// The client does not take our bytes, or too slowly.
     WriteTimeout,
     /// The connection was asked to end and does not.
     Overdue,
@@ -88,6 +89,10 @@ pub(super) struct Watchdog<'c> {
     head_since: u64,
     /// Since when the client takes nothing, and the count of writes or frames at that time.
     stuck: Option<(u64, u64)>,
+    /// How fast the client takes what it is sent, and how much it had taken at the last look.
+    pace: (Pace, u64),
+    /// It was too slow, and more waits for it.
+    is_too_slow: bool,
     /// When the drain was noticed; 0 before.
     draining_since: u64,
     /// When we asked hyper to end an idle connection; 0 before.
@@ -107,7 +112,8 @@ struct Limits {
 
 impl<'c> Watchdog<'c> {
     /// A watchdog for a connection that was ready at `opened`, in monotonic nanoseconds.
-    pub(super) fn new(activity: &'c Activity, drain: &'c DrainWatch, timeouts: &Timeouts, opened: u64) -> Self {
+    pub(super) fn new(activity: &'c Activity, drain: &'c DrainWatch, settings: &Settings, opened: u64) -> Self {
+        let timeouts: &Timeouts = &settings.timeouts;
         Self {
             activity,
             drain,
@@ -120,6 +126,8 @@ impl<'c> Watchdog<'c> {
             opened,
             head_since: 0,
             stuck: None,
+            pace: (Pace::new(settings.response_rate_min, timeouts.write), 0),
+            is_too_slow: false,
             draining_since: 0,
             leaving_since: 0,
             alarm_at: u64::MAX,
@@ -205,6 +213,9 @@ impl<'c> Watchdog<'c> {
             return (self.leaving_since.saturating_add(nanoseconds(FAREWELL)), Due::Overdue);
         }
         if let Some(since) = self.stuck_since() {
+            if self.is_too_slow {
+                return (0, Due::WriteTimeout);
+            }
             return (since.saturating_add(self.limits.write), Due::WriteTimeout);
         }
         if self.activity.is_busy() {
@@ -257,12 +268,27 @@ impl<'c> Watchdog<'c> {
             // The socket takes bytes, but no stream has a window for them (RFC 9113, section 5.2).
             progress = self.activity.stalled_after_frames();
         }
-        self.stuck = match (progress, self.stuck) {
-            (None, _) => None,
-            (Some(now), Some((since, then))) if now == then => Some((since, then)),
-            (Some(now), _) => Some((monotonic_ns(), now)),
-        };
+        match (progress, self.stuck) {
+            (None, None) => return None,
+            (Some(now), Some((since, then))) if now == then => return Some(since),
+            (Some(_), _) | (None, Some(_)) => {}
+        }
+        let now = monotonic_ns();
+        self.stuck = progress.map(|progress| (now, progress));
+        self.keep_pace(now);
         self.stuck.map(|(since, _)| since)
+    }
+
+    /// Notes that the client has taken something, or that something waits for it. Who has taken everything is not too slow.
+    fn keep_pace(&mut self, now: u64) {
+        let (pace, counted) = &mut self.pace;
+        let written = self.activity.written();
+        let is_fast_enough = pace.moved(written.wrapping_sub(*counted), now);
+        *counted = written;
+        self.is_too_slow = self.stuck.is_some() && (self.is_too_slow || !is_fast_enough);
+        if self.stuck.is_some() {
+            pace.waits(now);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::gateway::credentials::{ApiKeyFields, Places};
 use crate::gateway::fields::{FieldRules, Via};
 use crate::gateway::forward::Forwarding;
 use crate::gateway::identity::{IdentityFields, RESERVED_PREFIX};
+use crate::gateway::progress::Patience;
 use crate::gateway::tunnel::TunnelTimeouts;
 
 /// Fields that end at this hop (RFC 9110, section 7.6.1).
@@ -62,7 +63,10 @@ impl Checker<'_> {
         let timeouts = Path::root().field("timeouts");
         let names = self.names(file);
         let content_bytes_max = self.body(&file.maxima.body);
-        let request_body_timeout = self.positive(file.timeouts.request_body, &timeouts.field("request_body"));
+        let request_body = Patience {
+            pause: self.positive(file.timeouts.request_body, &timeouts.field("request_body")),
+            rate_min: file.minima.request_rate.get(),
+        };
         let response_body_timeout = self.positive(file.timeouts.response_body, &timeouts.field("response_body"));
         let tunnel_timeouts = TunnelTimeouts {
             idle: self.positive(file.timeouts.tunnel, &timeouts.field("tunnel")),
@@ -80,7 +84,7 @@ impl Checker<'_> {
             identity,
             request_id,
             content_bytes_max,
-            request_body_timeout,
+            request_body,
             response_body_timeout,
             tunnel_timeouts,
         };

@@ -36,6 +36,7 @@ impl Checker<'_> {
                 extended_connect: file.routes.iter().any(|route| !route.upgrade.is_empty()),
                 timeouts,
                 maxima,
+                response_rate_min: file.minima.response_rate.get(),
                 proxies: file.forwarding.trusted_proxies.clone(),
             };
             let tls = listener.tls.as_ref().map(|tls| self.tls(tls, &path.field("tls")));

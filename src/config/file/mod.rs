@@ -26,8 +26,8 @@ pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, 
 pub(super) use self::operations::AccessKind;
 pub(super) use self::policy::{Challenge, Cors, Environment, Origins, Refusal, Refusals, Role, Route, Upgrade};
 pub(super) use self::road::{
-    Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, Limit, Maxima, Per, RateLimitFields, Reset,
-    Timeouts,
+    Algorithm, BodyMaximum, Count, Credentials, Forwarding, IdentityFields, Limit, Maxima, Minima, Per,
+    RateLimitFields, Reset, Timeouts,
 };
 pub(super) use self::tokens::{Claims, Issuer, SignatureAlgorithm, Tokens, leeway};
 pub(super) use self::upstream::{HostField, Protocol, Upstream};
@@ -107,6 +107,9 @@ pub(super) struct File {
     /// How much anybody may send or have open.
     #[serde(default)]
     pub(super) maxima: Maxima,
+    /// How fast clients must be.
+    #[serde(default)]
+    pub(super) minima: Minima,
     /// The door for operators: `/livez`, `/readyz`, `/metrics`. `off` closes it.
     #[serde(default)]
     pub(super) admin: Admin,

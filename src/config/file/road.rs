@@ -296,6 +296,23 @@ impl Default for Maxima {
     }
 }
 
+/// How fast clients must be, in bytes a second of the time in which nothing but they is waited for. `0` asks for nothing.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Minima {
+    /// Sending the body of a request whose length was announced, averaged over `timeouts.request_body`. Slower ones are
+    /// answered with 408.
+    pub(in crate::config) request_rate: ByteSize,
+    /// Taking what waits for them, averaged over `timeouts.write`. Slower ones are cut.
+    pub(in crate::config) response_rate: ByteSize,
+}
+
+impl Default for Minima {
+    fn default() -> Self {
+        Self { request_rate: ByteSize::from_bytes(240), response_rate: ByteSize::from_bytes(240) }
+    }
+}
+
 /// The largest body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum BodyMaximum {

@@ -31,11 +31,23 @@ const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// such pieces; without a bound they grow to 400 KiB each.
 const RESPONSE_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Flow-control windows towards an HTTP/2 upstream. Small connection windows make h2 take honest streams of small
-/// frames for an attack.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// See [`STREAM_WINDOW_BYTES`].
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// What an HTTP/2 upstream may send of one response before the client has taken it (RFC 9113, section 5.2). Times the
+/// streams of a connection it is what clients that do not read can make us hold.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+
+/// The least window of a connection to an HTTP/2 upstream. Smaller ones make h2 take honest streams of small frames for an
+/// attack.
+const CONNECTION_WINDOW_BYTES_MIN: u32 = 16 << 20;
+
+/// The largest window that there is (RFC 9113, section 6.9.1).
+const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
+
+/// The window of a connection with at most so many streams. All of them fit into it with all they may send: responses that
+/// nobody reads hold up no other.
+fn connection_window_bytes(streams_max: usize) -> u32 {
+    let streams_max = u32::try_from(streams_max).unwrap_or(u32::MAX);
+    STREAM_WINDOW_BYTES.saturating_mul(streams_max).clamp(CONNECTION_WINDOW_BYTES_MIN, WINDOW_BYTES_MAX)
+}
 
 /// The connections of one worker to one upstream.
 #[derive(Debug, Default)]
@@ -291,7 +303,7 @@ impl Upstream {
                 .timer(TokioTimer::new())
                 .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
-                .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+                .initial_connection_window_size(connection_window_bytes(self.settings.streams_max));
             builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;
@@ -325,5 +337,20 @@ pub(super) struct Counted(Arc<AtomicUsize>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_streams_of_a_connection_fit_into_its_window() {
+        for streams_max in [1, 100, 8191] {
+            let needed = streams_max as u64 * u64::from(STREAM_WINDOW_BYTES);
+            assert!(u64::from(connection_window_bytes(streams_max)) >= needed, "{streams_max}");
+        }
+        assert_eq!(connection_window_bytes(1), CONNECTION_WINDOW_BYTES_MIN);
+        assert_eq!(connection_window_bytes(usize::MAX), WINDOW_BYTES_MAX);
     }
 }

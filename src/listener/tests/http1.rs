@@ -149,6 +149,28 @@ async fn a_client_that_reads_slowly_gets_everything() {
     server.ends().await;
 }
 
+/// A rate that nobody reaches, and one that everybody does: no machine is too fast or too slow for this.
+#[tokio::test]
+async fn a_client_that_reads_without_a_pause_but_too_slowly_is_cut() {
+    for (response_rate_min, is_cut) in [(1 << 50, true), (1, false)] {
+        let timeouts = Timeouts { write: MEDIUM, ..settings().timeouts };
+        let server = Server::start(Settings { timeouts, response_rate_min, ..settings() });
+        let mut client = server.connect().await;
+        send(&mut client, "/large").await;
+        let (mut total, mut piece) = (0, vec![0; LARGE_BYTES / 64]);
+        while total < LARGE_BYTES {
+            match client.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => total += bytes,
+            }
+            tokio::time::sleep(MEDIUM / 40).await;
+        }
+        assert_eq!(total < LARGE_BYTES, is_cut, "{total} bytes at {response_rate_min}");
+        assert_eq!(server.heard.words(), if is_cut { vec!["write_timeout"] } else { vec![] });
+        server.ends().await;
+    }
+}
+
 /// What hyper answers by itself never reaches the service, so only the observer can tell.
 #[tokio::test]
 async fn what_hyper_refuses_is_told() {

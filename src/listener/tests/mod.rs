@@ -68,6 +68,7 @@ pub(in crate::listener) fn settings() -> Settings {
             ipv6_prefix_bits: 64,
             streams: 10,
         },
+        response_rate_min: 0,
         proxies: Vec::new(),
     }
 }
