@@ -162,6 +162,12 @@ impl Activity {
         (waiting > 0 && waiting == responses).then(|| self.frames.load(Relaxed))
     }
 
+    /// A response has given a frame, or the client has made room for a piece of what goes through a tunnel.
+    pub(super) fn gave_part(&self) {
+        self.frames.fetch_add(1, Relaxed);
+        self.allowance.part();
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Relaxed)
     }
@@ -300,8 +306,7 @@ impl InFlight {
 
     /// The response body has given a frame. Now the client must take it.
     pub(super) fn gave_frame(&mut self) {
-        self.activity.frames.fetch_add(1, Relaxed);
-        self.activity.allowance.part();
+        self.activity.gave_part();
         if !self.waits_for_client {
             self.waits_for_client = true;
             self.activity.waiting_for_client.fetch_add(1, Relaxed);
@@ -342,8 +347,8 @@ mod tests {
         assert!(activity.idle_since() > 7);
     }
 
-    #[test]
-    fn a_connection_is_stalled_when_every_response_waits_for_the_client() {
+    #[tokio::test]
+    async fn a_connection_is_stalled_when_every_response_waits_for_the_client() {
         let activity = Arc::new(Activity::new(0));
         let mut first = InFlight::begin(&activity, Version::HTTP_11, false);
         let mut second = InFlight::begin(&activity, Version::HTTP_11, false);
@@ -355,6 +360,10 @@ mod tests {
         assert_eq!(activity.stalled_after_frames(), None);
         drop(second);
         assert_eq!(activity.stalled_after_frames(), Some(2));
+        // What a tunnel beside it sends counts as progress.
+        let tunnel = InFlight::begin(&activity, Version::HTTP_2, false).of_tunnel();
+        tunnel.earns_by(tokio::io::sink()).write_all(b"message").await.unwrap();
+        assert_eq!(activity.stalled_after_frames(), Some(3));
         drop(first);
         assert_eq!(activity.stalled_after_frames(), None);
     }

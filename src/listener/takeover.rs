@@ -58,8 +58,8 @@ pub trait TakesOver {
     fn take_over(&mut self) -> Option<Takeover>;
 }
 
-/// A stream of HTTP/2 that has left HTTP. Each write becomes a frame, as each part of a response does, and earns what that
-/// would: a client may open its windows again for every small one.
+/// A stream of HTTP/2 that has left HTTP. Each write becomes a frame, as each part of a response does, and counts as one: a
+/// client may open its windows again for every small one, and one that takes them takes something.
 pub(super) struct Earning<T> {
     stream: T,
     activity: Arc<Activity>,
@@ -85,7 +85,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Earning<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if matches!(written, Poll::Ready(Ok(1..))) {
-            self.activity.allowance.part();
+            self.activity.gave_part();
         }
         written
     }
