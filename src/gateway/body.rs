@@ -1,13 +1,12 @@
 //! The two bodies of a request on its way through: what the client sends up, and what comes down to it.
 //!
-//! Neither is held whole, but for what [`super::content`] has read. Each is one enum, so that hyper is compiled for one type and nothing is boxed for a
-//! request without content. Both notice when the other end stops moving: a body without progress for the configured
+//! Neither is held whole, but for what [`super::content`] has read. Each is one enum, so that hyper is compiled for one
+//! type and nothing is boxed for a request without content. Both notice when the other end stops moving: a body without progress for the configured
 //! time is broken off. The pause that is tolerated lies between that time and twice that time, because progress is only
 //! noted when the timer fires and costs nothing in between.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,63 +22,10 @@ use super::progress::{BodyError, End, Patience, Watch};
 use super::record::Record;
 use super::trailers::{self, TrailerRules};
 use super::tunnel::Tunnel;
+use super::upload::{Upload, UploadFailure};
 use super::upstream::Lease;
 use crate::listener::{Pace, Takeover, TakesOver};
 use crate::moment::monotonic_ns;
-
-/// How far the client's content has come; shared with the request's record, because the body itself is handed to the
-/// upstream's connection.
-#[derive(Debug, Default)]
-pub struct Upload {
-    bytes: AtomicU64,
-    moved_ns: AtomicU64,
-    /// Whether more is wanted and the client has not sent it.
-    waits: AtomicBool,
-    client_time_max: Duration,
-    failure: AtomicU8,
-}
-
-/// Why an upload ended before its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadFailure {
-    /// More than the route takes.
-    TooLarge = 1,
-    /// The client stopped sending, or sends too slowly.
-    Stalled = 2,
-    /// The client went away or broke the framing.
-    Broken = 3,
-}
-
-impl Upload {
-    /// Bytes of content read from the client so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Why it ended early, if it did.
-    pub fn failure(&self) -> Option<UploadFailure> {
-        match self.failure.load(Ordering::Relaxed) {
-            0 => None,
-            1 => Some(UploadFailure::TooLarge),
-            2 => Some(UploadFailure::Stalled),
-            _ => Some(UploadFailure::Broken),
-        }
-    }
-
-    fn fail(&self, failure: UploadFailure) {
-        self.failure.store(failure as u8, Ordering::Relaxed);
-    }
-
-    /// What is left of `patience` with the upstream since the last part went up, at most all of it; `None` if it is used up.
-    /// While the client is waited for it is not: that has a time of its own, and ends within `client_time_max`.
-    pub fn patience_left(&self, patience: Duration) -> Option<Duration> {
-        let waits = self.waits.load(Ordering::Relaxed);
-        let longest = if waits { patience.saturating_add(self.client_time_max) } else { patience };
-        let moved_ns = self.moved_ns.load(Ordering::Relaxed);
-        let passed = Duration::from_nanos(monotonic_ns().saturating_sub(moved_ns));
-        longest.checked_sub(passed).filter(|left| !left.is_zero()).map(|left| left.min(patience))
-    }
-}
 
 /// The content of a request on its way to the upstream.
 #[derive(Debug)]
@@ -137,8 +83,7 @@ impl RequestBody {
         if arriving.is_end_stream() {
             return Self::empty();
         }
-        let (moved_ns, client_time_max) = (AtomicU64::new(monotonic_ns()), patience.pause.saturating_mul(2));
-        let upload = Arc::new(Upload { moved_ns, client_time_max, ..Upload::default() });
+        let upload = Arc::new(Upload::begun(monotonic_ns(), patience.pause.saturating_mul(2)));
         let (watch, end) = (Watch::new(patience.pause), End::of_request(version));
         let announced = arriving.size_hint().exact().is_some() && patience.rate_min > 0;
         let pace = announced.then(|| Pace::new(patience.rate_min, patience.pause));
@@ -189,7 +134,7 @@ impl Body for RequestBody {
 impl Uploading {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.arriving).poll_frame(cx);
-        self.upload.waits.store(polled.is_pending(), Ordering::Relaxed);
+        self.upload.waits(polled.is_pending());
         match polled {
             // h2 leaves out the pseudo-fields of trailers without a word, and they make a request malformed (RFC 9113,
             // section 8.1). Those that hold nothing else are told by that; nobody has a reason to send empty ones.
@@ -235,9 +180,8 @@ impl Uploading {
                 return Err(BodyError::TooLarge);
             };
             self.left_bytes = left_bytes;
-            self.upload.bytes.fetch_add(bytes, Ordering::Relaxed);
             let now_ns = monotonic_ns();
-            self.upload.moved_ns.store(now_ns, Ordering::Relaxed);
+            self.upload.moved(bytes, now_ns);
             let is_fast_enough = self.pace.as_mut().is_none_or(|pace| pace.moved(bytes, now_ns));
             if !is_fast_enough && !self.arriving.is_end_stream() {
                 self.upload.fail(UploadFailure::Stalled);

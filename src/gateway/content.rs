@@ -14,8 +14,9 @@ use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use super::arriving::Arriving;
-use super::body::{RequestBody, UploadFailure};
+use super::body::RequestBody;
 use super::progress::Patience;
+use super::upload::UploadFailure;
 
 /// Bytes that are held whole at once, by all requests of a process together.
 pub const HELD_BYTES_MAX: u64 = 256 << 20;

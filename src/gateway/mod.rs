@@ -47,6 +47,7 @@ pub mod trailers;
 pub mod tunnel;
 pub mod unread;
 pub mod upgrade;
+pub mod upload;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -165,8 +166,7 @@ impl Gateway {
         now: Moment,
         record: &mut Record,
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
-        let request_id = correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names);
-        record.named(request_id);
+        record.named(correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names));
         record.find_room(policy.in_flight_max)?;
 
         policy.head_maxima.check(&request)?;
@@ -235,8 +235,7 @@ impl Gateway {
             To::Operation(operation) => {
                 let services = self.services.as_deref().ok_or_else(OperationError::no_store)?;
                 // Only now: who may not do it need not send it (RFC 9110, section 10.1.1).
-                let bytes_max = operation::CONTENT_BYTES_MAX;
-                let request = read_whole(request, bytes_max, policy, &self.budget, record).await?;
+                let request = read_whole(request, operation::CONTENT_BYTES_MAX, policy, &self.budget, record).await?;
                 let call = Call { admission, target: &target, request: &request, policy, services, now };
                 // Boxed, so that the road of every other request is not as wide as the widest operation.
                 Ok((Box::pin(operation.perform(call)).await?, Source::Keygate))

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use super::authentication::Principal;
-use super::body::Upload;
 use super::client_address::ClientAddress;
 use super::correlation::Names;
 use super::message::Target;
@@ -18,6 +17,7 @@ use super::progress::BodyError;
 use super::rejection::{Reason, Rejection};
 use super::room::{Overloaded, Place, Room};
 use super::route::{Accepted, Access, Destination, Route};
+use super::upload::Upload;
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;

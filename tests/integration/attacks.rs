@@ -191,11 +191,14 @@ fn requests_that_are_taken_back_at_once_end_the_connection() {
     gate.eventually("they are counted", |gate| refused(gate, "http2_resets") + refused(gate, "http2_flood") == 2.0);
 }
 
+/// The frames of a mistake on the stream of this number.
+type Mistake = fn(u32) -> Vec<u8>;
+
 #[test]
 fn mistakes_that_make_the_gateway_reset_end_the_connection() {
     let (_upstream, alice, gate) = attacked("");
     // A window that overflows, a window of nothing, and content beyond the announced length.
-    let mistakes: [(&str, fn(u32) -> Vec<u8>); 3] = [
+    let mistakes: [(&str, Mistake); 3] = [
         ("made to reset by WINDOW_UPDATE of 0", |stream| frame(WINDOW_UPDATE, 0, stream, &[0; 4])),
         ("made to reset by an overflow", |stream| frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff])),
         ("made to reset by a priority on itself", |stream| {

@@ -19,16 +19,19 @@ pub(crate) enum Then {
     Either(fn(&Seen) -> bool),
 }
 
+/// Name and value of a field.
+pub(crate) type Line = (Vec<u8>, Vec<u8>);
+
 /// One request.
 pub(crate) struct Row {
     pub(crate) name: String,
-    pub(crate) lines: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) lines: Vec<Line>,
     /// Payloads of DATA frames; `None` is a request that ends with its head.
     pub(crate) data: Option<Vec<Vec<u8>>>,
     /// Each DATA frame is padded.
     pub(crate) padded: bool,
     /// A second block, and whether it ends the stream.
-    pub(crate) trailers: Option<(Vec<(Vec<u8>, Vec<u8>)>, bool)>,
+    pub(crate) trailers: Option<(Vec<Line>, bool)>,
     pub(crate) then: Then,
 }
 
