@@ -1,8 +1,8 @@
 //! What happens on a connection, noted down where it happens.
 //!
-//! hyper hides its state, so we watch it from three sides: the bytes below it ([`Watched`](super::watched::Watched)), the calls of the service
-//! above it, and the end of each response body. The notes are a few numbers that the [`watchdog`](super::watchdog) reads
-//! when hyper has nothing more to do. Taking them costs plain loads and stores; the clock is read once for a request,
+//! hyper hides its state, so we watch it from three sides: the bytes below it ([`watched`](super::watched)), the calls of
+//! the service above it, and the end of each response body. The notes are a few numbers that the
+//! [`watchdog`](super::watchdog) reads when hyper has nothing more to do. Taking them costs plain loads and stores; the clock is read once for a request,
 //! when the connection becomes idle.
 //!
 //! The numbers are atomic because HTTP/2 streams are tasks of their own. All tasks of a connection run on one thread,
