@@ -31,6 +31,7 @@ pub mod app;
 pub mod cli;
 
 pub mod address;
+pub mod coalescing;
 pub mod document;
 pub mod json;
 pub mod locks;

@@ -16,7 +16,19 @@ use reader::{Source, contains_words, is_word, repository, root, snake_case, sour
 /// The parts of the program, lowest floor first. A part may use parts of lower floors only; parts of one floor are
 /// strangers.
 const FLOORS: &[&[&str]] = &[
-    &["telemetry", "moment", "problem", "body", "template", "document", "secret", "json", "locks", "address"],
+    &[
+        "telemetry",
+        "moment",
+        "problem",
+        "body",
+        "template",
+        "document",
+        "secret",
+        "json",
+        "locks",
+        "address",
+        "coalescing",
+    ],
     &["listener", "keys", "limits", "identity", "webhooks"],
     &["gateway", "management", "portal", "probes"],
     &["config"],

@@ -12,6 +12,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::coalescing;
 use crate::gateway::Gateway;
 use crate::gateway::unread::{self, UnreadHead};
 use crate::listener::{
@@ -55,6 +56,7 @@ impl Worker {
 
     async fn serve(self) {
         let Self { index, doors, gateway, drain, mut stop } = self;
+        tokio::spawn(coalescing::run_rounds());
         let mut serving = JoinSet::new();
         for (socket, door) in doors {
             let listener = match tokio::net::TcpListener::from_std(socket) {
@@ -74,6 +76,7 @@ impl Worker {
         // Connections run on as tasks of this runtime after their listener has closed.
         let _ = stop.wait_for(|stop| *stop).await;
         serving.abort_all();
+        coalescing::end_round();
     }
 }
 

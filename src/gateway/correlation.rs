@@ -62,12 +62,21 @@ impl Default for Names {
     }
 }
 
+/// Appends 16 lower-case hexadecimal digits.
 fn push_hex(text: &mut Vec<u8>, number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in number.to_be_bytes() {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
-    }
+    text.extend_from_slice(&hex_digits((number >> 32) as u32));
+    text.extend_from_slice(&hex_digits(number as u32));
+}
+
+/// The eight digits of a number, all at once: one to a byte, first as 0 to 15, then as characters.
+fn hex_digits(number: u32) -> [u8; 8] {
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_FFFF_0000_FFFF;
+    digits = (digits | digits << 8) & 0x00FF_00FF_00FF_00FF;
+    digits = (digits | digits << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+    // 1 in each byte that holds more than 9.
+    let letters = ((digits + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (digits + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Names a request: leaves exactly one `X-Request-Id` and one `traceparent` in its fields, and returns the former.
@@ -123,6 +132,15 @@ fn is_traceparent(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_those_of_the_standard_library() {
+        for number in [0, 1, 0x9ABC_DEF0_1234_5678, 0x0A0B_0C0D_9F9F_F9F9, u64::MAX] {
+            let mut text = Vec::new();
+            push_hex(&mut text, number);
+            assert_eq!(String::from_utf8(text).unwrap(), format!("{number:016x}"));
+        }
+    }
 
     const ID: HeaderName = HeaderName::from_static("x-request-id");
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

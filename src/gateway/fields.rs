@@ -99,11 +99,10 @@ impl FieldRules {
     ///
     /// Identity and forwarding fields are written after this, so no `Connection: x-keygate-key-id` can take them away.
     pub fn strip_request(&self, fields: &mut HeaderMap) {
-        let mut ending: Vec<HeaderName> = connection_tokens(fields);
+        let mut ending = ending_here(fields);
         ending.retain(|name| *name != self.request_id && *name != TRACEPARENT && *name != TRACESTATE);
         for name in fields.keys() {
-            let ours = *name == self.request_id;
-            if is_connection_specific(name) || *name == EXPECT || (!ours && self.is_reserved(name)) {
+            if *name == EXPECT || (*name != self.request_id && self.is_reserved(name)) {
                 ending.push(name.clone());
             }
         }
@@ -302,11 +301,23 @@ pub fn flaw(fields: &HeaderMap) -> Option<&'static str> {
 
 /// Removes from a response, or from its trailers, what ended at the upstream's connection.
 pub fn strip_response(fields: &mut HeaderMap) {
-    let mut ending = connection_tokens(fields);
-    ending.extend(fields.keys().filter(|name| is_connection_specific(name)).cloned());
-    for name in &ending {
+    for name in &ending_here(fields) {
         fields.remove(name);
     }
+}
+
+/// The names in a message that are about one connection only, and those that it says are.
+fn ending_here(fields: &HeaderMap) -> Vec<HeaderName> {
+    let mut ending = Vec::new();
+    for (name, value) in fields {
+        if is_connection_specific(name) {
+            ending.push(name.clone());
+            if *name == CONNECTION {
+                add_connection_tokens(value, &mut ending);
+            }
+        }
+    }
+    ending
 }
 
 /// The fields that are about one connection only (RFC 9110, section 7.6.1), and those addressed to us as a proxy.
@@ -324,24 +335,20 @@ fn is_connection_specific(name: &HeaderName) -> bool {
     }
 }
 
-/// The names that `Connection` lists. Those that frame the message or name its host cannot be listed away.
-fn connection_tokens(fields: &HeaderMap) -> Vec<HeaderName> {
-    let mut names = Vec::new();
-    for value in fields.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|byte| *byte == b',') {
-            let token = token.trim_ascii();
-            if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
-                continue;
-            }
-            if let Ok(name) = HeaderName::from_bytes(token)
-                && name != CONTENT_LENGTH
-                && name != HOST
-            {
-                names.push(name);
-            }
+/// Adds the names that `Connection` lists. Those that frame the message or name its host cannot be listed away.
+fn add_connection_tokens(value: &HeaderValue, names: &mut Vec<HeaderName>) {
+    for token in value.as_bytes().split(|byte| *byte == b',') {
+        let token = token.trim_ascii();
+        if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
+            continue;
+        }
+        if let Ok(name) = HeaderName::from_bytes(token)
+            && name != CONTENT_LENGTH
+            && name != HOST
+        {
+            names.push(name);
         }
     }
-    names
 }
 
 /// Makes the head of a request fit for HTTP/1.1: exactly one `Host` (RFC 9112, section 3.2), one `Cookie` (RFC 9113,

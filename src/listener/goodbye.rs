@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::drain::DrainWatch;
 use super::socket::Wire;
+use crate::coalescing::CoalescedStream;
 
 /// How long we listen at most after our last word.
 const LINGER: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ pub(super) async fn linger(wire: &mut impl Wire) {
     let _ended = timeout(LINGER, farewell).await;
 }
 
-async fn discard(stream: &mut TcpStream) -> std::io::Result<()> {
+async fn discard(stream: &mut CoalescedStream) -> std::io::Result<()> {
     let mut scrap = vec![0; READ_BYTES];
     let mut discarded = 0;
     while discarded < LINGER_BYTES_MAX {
@@ -91,5 +91,5 @@ pub(super) async fn close(wire: &mut impl Wire) {
 /// Closes without leaving the kernel to send what the client does not read.
 pub(super) fn reset(wire: &mut impl Wire) {
     // Fails only on a socket that is closed already.
-    let _closed = wire.stream().set_zero_linger();
+    let _closed = wire.stream().stream().set_zero_linger();
 }

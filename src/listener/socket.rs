@@ -12,16 +12,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::coalescing::CoalescedStream;
+
 /// A TCP stream with the bytes that were read too early.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: CoalescedStream,
     kept: Bytes,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, kept: Bytes::new() }
+        Self { stream: CoalescedStream::new(stream), kept: Bytes::new() }
     }
 
     /// Gives back what was read last. It comes before what was given back earlier and not read again: behind a PROXY
@@ -31,7 +33,7 @@ impl Socket {
     }
 
     /// The stream alone, for the end of a connection: what was kept is ignored.
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
+    pub(super) fn stream(&mut self) -> &mut CoalescedStream {
         &mut self.stream
     }
 }
@@ -81,17 +83,17 @@ impl AsyncWrite for Socket {
 /// What HTTP is spoken over: a socket, or TLS over a socket.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// The TCP stream below everything.
-    fn stream(&mut self) -> &mut TcpStream;
+    fn stream(&mut self) -> &mut CoalescedStream;
 }
 
 impl Wire for Socket {
-    fn stream(&mut self) -> &mut TcpStream {
+    fn stream(&mut self) -> &mut CoalescedStream {
         Self::stream(self)
     }
 }
 
 impl Wire for TlsStream<Socket> {
-    fn stream(&mut self) -> &mut TcpStream {
+    fn stream(&mut self) -> &mut CoalescedStream {
         self.get_mut().0.stream()
     }
 }

@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 use super::stream::Stream;
 use super::tls::{self, TlsError};
 use super::{Endpoint, Settings};
+use crate::coalescing::CoalescedStream;
 
 /// Knows how to reach one upstream.
 pub(super) struct Connector {
@@ -43,7 +44,7 @@ impl Connector {
     /// Whatever the lookup, the socket or the handshake says.
     pub(super) async fn connect(&self) -> io::Result<Stream> {
         let stream = match &self.endpoint {
-            Endpoint::Tcp { host, port } => Stream::Tcp(connect_tcp(host, *port).await?),
+            Endpoint::Tcp { host, port } => Stream::Tcp(CoalescedStream::new(connect_tcp(host, *port).await?)),
             Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
         };
         match &self.tls {

@@ -5,16 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::client::TlsStream;
 
 use super::pool::Counted;
+use crate::coalescing::CoalescedStream;
 
 /// A connection to an upstream.
 #[derive(Debug)]
 pub(super) enum Stream {
     /// Plain text.
-    Tcp(TcpStream),
+    Tcp(CoalescedStream),
     /// A Unix socket.
     Unix(UnixStream),
     /// TLS over either.
