@@ -168,7 +168,8 @@ impl Outgoing {
                 Some(half) => half.try_write(&self.held[self.sent..]),
                 None => Err(io::ErrorKind::NotConnected.into()),
             };
-            match written {
+            // A socket that takes nothing and says nothing would keep the worker here for ever.
+            match written.and_then(|bytes| if bytes == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(bytes) }) {
                 Ok(bytes) => self.sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {

@@ -1,9 +1,9 @@
 //! The two bodies of a request on its way through: what the client sends up, and what comes down to it.
 //!
 //! Neither is held whole, but for what [`super::content`] has read. Each is one enum, so that hyper is compiled for one
-//! type and nothing is boxed for a request without content. Both notice when the other end stops moving: a body without progress for the configured
-//! time is broken off. The pause that is tolerated lies between that time and twice that time, because progress is only
-//! noted when the timer fires and costs nothing in between.
+//! type and nothing is boxed for a request without content. Both notice when the other end stops moving: a body without
+//! progress for the configured time is broken off. The pause that is tolerated lies between that time and twice that time,
+//! because progress is only noted when the timer fires and costs nothing in between.
 
 use std::pin::Pin;
 use std::sync::Arc;
