@@ -21,6 +21,7 @@ use crate::gateway::message::HeadMaxima;
 use crate::gateway::operation::Operation;
 use crate::gateway::pattern::Pattern;
 use crate::gateway::permission::{Permission, Roles};
+use crate::gateway::question::Asking;
 use crate::gateway::rate_limit::RateLimitFields;
 use crate::gateway::refusal::Refusals;
 use crate::gateway::route::{Access, Counts};
@@ -38,6 +39,8 @@ pub struct Config {
     /// The addresses where clients connect, and TLS where it is spoken; at least one, none twice. All have the same
     /// timeouts and maxima.
     pub listeners: Vec<(listener::Settings, Option<TlsSettings>)>,
+    /// The addresses where other proxies ask.
+    pub checks: Vec<CheckSettings>,
     /// The API that is guarded.
     pub upstream: upstream::Settings,
     /// Where keys come from; at least one file or directory, no file twice.
@@ -88,6 +91,17 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// Where the configuration names files and directories.
     pub(super) named_files: NamedFiles,
+}
+
+/// An address where another proxy asks.
+#[derive(Clone, Debug)]
+pub struct CheckSettings {
+    /// The address, with the timeouts and maxima of the others.
+    pub settings: listener::Settings,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsSettings>,
+    /// Who may ask, and how.
+    pub asking: Asking,
 }
 
 /// One environment.

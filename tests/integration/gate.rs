@@ -174,6 +174,14 @@ impl Gate {
         listening(lines[1], "gateway").expect("a second address")
     }
 
+    /// Where it answers the questions of other proxies, the first and the only or one of several.
+    #[track_caller]
+    pub(crate) fn check_address(&self, index: usize) -> SocketAddr {
+        let log = self.stderr();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"check\"")).collect();
+        listening(lines[index], "check").expect("an address for questions")
+    }
+
     /// A client with one connection.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)

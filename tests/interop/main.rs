@@ -23,6 +23,7 @@ mod key;
 #[path = "../integration/upstream.rs"]
 mod upstream;
 
+mod authz;
 mod certificates;
 mod clients;
 mod commands;

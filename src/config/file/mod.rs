@@ -6,6 +6,7 @@
 //!
 //! Never in this folder: what goes together with what. That is [`super::check`].
 
+mod asking;
 mod doors;
 mod keys;
 mod listen;
@@ -20,6 +21,7 @@ mod webhooks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::asking::Dialect;
 pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
 pub(super) use self::keys::{Development, KeyFormat, KeyIds, KeyShape, Keys};
 pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
@@ -48,6 +50,11 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "listen::deserialize")]
     #[schemars(schema_with = "listen::schema")]
     pub(super) listen: Vec<Listener>,
+    /// Where other proxies (nginx, Caddy, Traefik, Envoy) ask whether a request may pass that they forward themselves: a
+    /// mapping or a list. Absent: nowhere.
+    #[serde(default, deserialize_with = "asking::deserialize", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "asking::schema")]
+    pub(super) check: Vec<asking::Check>,
     /// The API that is guarded: a URL such as `http://127.0.0.1:9000` or `unix:/run/api.sock`, or a mapping.
     #[serde(default, deserialize_with = "upstream::deserialize")]
     #[schemars(schema_with = "upstream::schema")]
