@@ -36,8 +36,8 @@ use crate::webhooks::{Schemes, SecretsFile};
 /// A configuration that was found good.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The addresses where clients connect, and TLS where it is spoken; at least one, none twice. All have the same
-    /// timeouts and maxima.
+    /// The addresses where clients connect, and TLS where it is spoken; none twice, and at least one where nobody asks. All
+    /// have the same timeouts and maxima.
     pub listeners: Vec<(listener::Settings, Option<TlsSettings>)>,
     /// The addresses where other proxies ask.
     pub checks: Vec<CheckSettings>,
@@ -215,10 +215,16 @@ impl Config {
         self.environments.iter().filter_map(|environment| environment.name.clone()).collect()
     }
 
+    /// The settings of the first address of all.
+    fn first_door(&self) -> Option<&listener::Settings> {
+        let listeners = self.listeners.iter().map(|(settings, _)| settings);
+        listeners.chain(self.checks.iter().map(|check| &check.settings)).next()
+    }
+
     /// How large the head of a request may be; the same at every listening address.
     #[must_use]
     pub fn head_maxima(&self) -> HeadMaxima {
-        let maxima = self.listeners.first().map(|(settings, _)| settings.maxima);
+        let maxima = self.first_door().map(|settings| settings.maxima);
         maxima.map_or(HeadMaxima { bytes: 0, fields: 0 }, |maxima| HeadMaxima {
             bytes: usize::try_from(maxima.head_bytes).unwrap_or(usize::MAX),
             fields: maxima.fields,
@@ -228,7 +234,7 @@ impl Config {
     /// Bits of an IPv6 address that count as one client address; the same at every listening address.
     #[must_use]
     pub fn ipv6_prefix_bits(&self) -> u8 {
-        self.listeners.first().map_or(IPV6_PREFIX_BITS, |(settings, _)| settings.maxima.ipv6_prefix_bits)
+        self.first_door().map_or(IPV6_PREFIX_BITS, |settings| settings.maxima.ipv6_prefix_bits)
     }
 
     /// A problem with a file or directory that the configuration names somewhere in `sections` (`listen`, `keys`, ...),

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Command;
+
+use serde::Deserialize as _;
 
 use crate::client::{Client, Response};
 use crate::gate::{Gate, Setup, gate};
@@ -385,4 +388,51 @@ fn content_that_comes_with_a_question_is_not_read() {
     let mut client = Client::connect(gate.check_address(ENVOY));
     client.send("POST", "/check/a", &fields, b"");
     assert_eq!(client.response("POST").status, 200);
+}
+
+/// Whoever only asks need not open a way past the proxy that asks.
+#[test]
+fn nobody_need_be_listened_to_but_those_who_ask() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let check = "check: { listen: '127.0.0.1:0', dialect: envoy, from: [127.0.0.0/8] }";
+    let gate = gate(&upstream).key(&alice).listen("").with(check).start();
+    let long = "x".repeat(8000);
+    let told = ask_at(gate.check_address(0), ENVOY, "GET", "/a", &[alice.field(), ("X-Long", &long)]);
+    assert_eq!(told.status, 200, "{told:?}");
+    assert!(!gate.stderr().contains("\"gateway\""));
+}
+
+/// The proxies that run in `tests/interop` show whether their files are good; of the others that is seen here which has to
+/// stand in every one of them.
+#[test]
+fn every_configuration_of_another_proxy_names_what_it_has_to() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/authz");
+    let identity = ["key-id", "tenant", "user", "environment", "permissions", "customer"];
+    for (name, port) in [
+        ("nginx.conf", "9911"),
+        ("Caddyfile", "9912"),
+        ("traefik.yaml", "9912"),
+        ("envoy.yaml", "9913"),
+        ("kubernetes.yaml", "9913"),
+    ] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        // What is left away by `#` is none of it.
+        let said = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
+        if name.ends_with(".yaml") {
+            let documents: Vec<_> = serde_yaml::Deserializer::from_str(&text).collect();
+            for document in documents {
+                serde_yaml::Value::deserialize(document).unwrap_or_else(|error| panic!("{name}: {error}"));
+            }
+        }
+        let said = said.to_lowercase();
+        let all = ["prefix: x-keygate-", "^x-keygate-"].iter().any(|prefix| said.contains(prefix));
+        for field in identity {
+            assert!(all || said.contains(&format!("x-keygate-{field}")), "{name} does not hand over {field}");
+        }
+        assert!(said.contains("x-api-key"), "{name} says nothing of the key");
+        assert!(
+            said.contains(port) && fs::read_to_string(folder.join("keygate.yaml")).unwrap().contains(port),
+            "{name}"
+        );
+    }
 }

@@ -157,7 +157,8 @@ impl Gate {
             }
             let log = self.stderr();
             if log.contains("keygate is ready") {
-                self.address = listening(&log, "gateway").expect("no listening line");
+                let opened = listening(&log, "gateway").or_else(|| listening(&log, "check"));
+                self.address = opened.expect("no listening line");
                 self.admin = listening(&log, "admin").unwrap_or(self.admin);
                 return;
             }

@@ -277,6 +277,32 @@ fn no_client_chooses_its_address(stand: &Stand, elsewhere: &TestKey) {
     stand.refused("GET", "/echo", &fields, 403, "address_not_allowed");
 }
 
+/// Where no route permits it, no protocol is asked of the API, also by proxies that pass on every `Upgrade`.
+fn no_client_leaves_http(stand: &Stand) {
+    let alice = stand.alice.field();
+    let socket = [
+        alice,
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let h2c = [
+        alice,
+        ("Connection", "Upgrade, HTTP2-Settings"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
+    ];
+    for fields in [&socket[..], &h2c] {
+        let before = stand.api.received().len();
+        let response = stand.get("/echo", fields);
+        assert!([200, 403, 501].contains(&response.status), "{:?}: {response:?}", stand.program);
+        for seen in &stand.api.received()[before..] {
+            assert_eq!(seen.values("Upgrade"), [""; 0], "{:?}: {}", stand.program, seen.head);
+        }
+    }
+}
+
 fn a_revoked_key_is_refused_at_once(stand: &Stand) {
     assert_eq!(stand.get("/echo", &[stand.alice.field()]).status, 200);
     stand.gate.replace("keys.yaml", "keys: []\n");
@@ -294,6 +320,7 @@ fn check(program: Program) {
     refusals_reach_the_client(&stand, &slow);
     the_request_that_is_judged_is_the_one_that_is_forwarded(&stand);
     no_client_chooses_its_address(&stand, &elsewhere);
+    no_client_leaves_http(&stand);
     a_revoked_key_is_refused_at_once(&stand);
 
     let Stand { api, alice, proxy, gate, .. } = stand;

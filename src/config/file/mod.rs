@@ -40,13 +40,20 @@ pub(super) use self::webhooks::{
 
 /// The fields that an operator must write. They have defaults all the same, so that a file in which one of them is
 /// faulty can still be decoded and checked; the schema does not know of these.
-pub(super) const REQUIRED: [&str; 3] = ["listen", "upstream", "keys"];
+pub(super) const REQUIRED: [&str; 3] = [LISTEN, "upstream", "keys"];
 
-/// The configuration of keygate. Three fields are enough: `listen`, `upstream` and `keys`.
+/// What is required only where there is no [`INSTEAD_OF_LISTEN`].
+pub(super) const LISTEN: &str = "listen";
+
+/// Where other proxies ask, nobody else need be listened to.
+pub(super) const INSTEAD_OF_LISTEN: &str = "check";
+
+/// The configuration of keygate. Three fields are enough: `listen` (or `check`), `upstream` and `keys`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    /// Where clients connect: an address such as `0.0.0.0:8080`, a mapping, or a list of both.
+    /// Where clients connect: an address such as `0.0.0.0:8080`, a mapping, or a list of both. May be absent where there is
+    /// `check`: then nothing is forwarded.
     #[serde(default, deserialize_with = "listen::deserialize")]
     #[schemars(schema_with = "listen::schema")]
     pub(super) listen: Vec<Listener>,
