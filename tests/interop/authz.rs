@@ -256,6 +256,15 @@ fn refusals_reach_the_client(stand: &Stand, slow: &TestKey) {
     assert!(limited.number("retry-after") >= 1, "{limited:?}");
 }
 
+/// To a client of gRPC a refusal has the status 200, which a proxy that asks would take for a yes.
+fn a_grpc_client_is_refused_too(stand: &Stand) {
+    let before = stand.api.received().len();
+    let response =
+        stand.ask("POST", "/shop.Orders/Get", &[("Content-Type", "application/grpc"), ("TE", "trailers")], b"");
+    let refused = response.status == 401 || (response.status == 200 && response.field("grpc-status") == Some("16"));
+    assert!(refused && stand.api.received().len() == before, "{:?}: {response:?}", stand.program);
+}
+
 fn the_request_that_is_judged_is_the_one_that_is_forwarded(stand: &Stand) {
     let alice = stand.alice.field();
     stand.refused("GET", "/echo", OTHER_REQUEST, 401, "credentials_missing");
@@ -318,6 +327,7 @@ fn check(program: Program) {
     a_request_passes_and_bears_identity(&stand);
     no_client_takes_away_who_it_is(&stand);
     refusals_reach_the_client(&stand, &slow);
+    a_grpc_client_is_refused_too(&stand);
     the_request_that_is_judged_is_the_one_that_is_forwarded(&stand);
     no_client_chooses_its_address(&stand, &elsewhere);
     no_client_leaves_http(&stand);
