@@ -312,6 +312,17 @@ fn no_client_leaves_http(stand: &Stand) {
     }
 }
 
+/// A keygate that is there and says nothing has not said yes either, and nobody waits for it for long.
+fn silence_is_no_yes(stand: &Stand) {
+    let before = stand.api.received().len();
+    stand.gate.signal("STOP");
+    let response = stand.get("/echo", &[stand.alice.field()]);
+    stand.gate.signal("CONT");
+    assert!((500..=599).contains(&response.status), "{:?}: {response:?}", stand.program);
+    assert_eq!(stand.api.received().len(), before, "{:?} is open without an answer", stand.program);
+    stand.gate.eventually("it answers again", |_| stand.get("/echo", &[stand.alice.field()]).status == 200);
+}
+
 fn a_revoked_key_is_refused_at_once(stand: &Stand) {
     assert_eq!(stand.get("/echo", &[stand.alice.field()]).status, 200);
     stand.gate.replace("keys.yaml", "keys: []\n");
@@ -331,6 +342,7 @@ fn check(program: Program) {
     the_request_that_is_judged_is_the_one_that_is_forwarded(&stand);
     no_client_chooses_its_address(&stand, &elsewhere);
     no_client_leaves_http(&stand);
+    silence_is_no_yes(&stand);
     a_revoked_key_is_refused_at_once(&stand);
 
     let Stand { api, alice, proxy, gate, .. } = stand;
