@@ -6,7 +6,8 @@
 //! vault      the store of keys: taking what has changed in it
 //! gateways   the road, as each worker walks it
 //! workers    the data plane: one single-threaded runtime a worker
-//! control    the control plane: signals, reloads, the admin door, sweeping
+//! control    the control plane: reloads, the admin door, sweeping
+//! ending     signals, draining, the end
 //! meters     what the control plane shows in the metrics
 //! outcomes   how reloads went
 //! demo       everything for a first look
@@ -15,6 +16,7 @@
 mod assembly;
 mod control;
 mod demo;
+mod ending;
 mod gateways;
 mod meters;
 mod outcomes;
@@ -40,6 +42,7 @@ use crate::telemetry::log;
 
 use assembly::Assembly;
 use demo::Demo;
+use ending::Signals;
 
 pub use gateways::gateway_of;
 
@@ -70,6 +73,11 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Users(arguments) => cli::users::run(&arguments, &mut io::stdin(), &mut out, Moment::now(), &store_of),
         Command::Logins(arguments) => cli::logins::run(&arguments, &mut out, Moment::now(), &store_of),
         Command::Sessions(arguments) => cli::sessions::run(&arguments, &mut out, Moment::now(), &store_of),
+        Command::Drain { admin } => {
+            probes::drain(admin.port()).map_err(anyhow::Error::msg)?;
+            writeln!(out, "draining")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Healthcheck { admin, path, timeout } => {
             probes::healthcheck(admin, &path, Duration::from_secs(timeout)).map_err(anyhow::Error::msg)?;
             Ok(ExitCode::SUCCESS)
@@ -92,6 +100,13 @@ fn store_of(config: &Path) -> anyhow::Result<StoreSettings> {
 
 /// Runs the gateway until it is told to end.
 fn run(path: &Path) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let signals = runtime.block_on(async { Signals::new() }).context("cannot wait for signals")?;
     let assembly = match Assembly::load(path) {
         Ok(assembly) => assembly,
         Err(problems) => return invalid(&problems, &mut io::stderr()),
@@ -99,13 +114,7 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let log = log::init(assembly.config.log_level, assembly.config.log_format)
         .map_err(anyhow::Error::msg)
         .context("no log")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .context("no runtime")?;
-    runtime.block_on(control::run(path, assembly, log))
+    runtime.block_on(control::run(path, assembly, log, signals))
 }
 
 /// Loads all that the configuration names and says what is wrong with it.

@@ -56,6 +56,12 @@ pub enum Command {
     Logins(logins::LoginsArguments),
     /// List and revoke sessions of customers.
     Sessions(sessions::SessionsArguments),
+    /// Make a running gateway send its clients elsewhere, and serve on until it gets a signal; for `preStop`.
+    Drain {
+        /// Address of the admin door; its port says which gateway of this machine or pod is meant.
+        #[arg(long, value_name = "ADDRESS", env = "KEYGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        admin: SocketAddr,
+    },
     /// Ask a running gateway whether it is ready; for container health checks.
     Healthcheck {
         /// Address of the admin door.

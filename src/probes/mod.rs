@@ -3,10 +3,13 @@
 //! [`router`] has the three answers, [`serve`] opens the door for them and for whatever else is merged into it, and
 //! [`healthcheck()`] is the other side, for images that have no `curl`.
 //!
-//! Never in this part: anything that changes the state of the process. That needs a credential, and has none here.
+//! [`SideDoor`] is no part of it: a Unix socket by which [`drain()`] tells the process to send its clients elsewhere.
+//!
+//! Never at the admin door: anything that changes the state of the process. That needs a credential, and has none here.
 
 mod door;
 mod healthcheck;
+mod side_door;
 
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ use axum::routing::get;
 
 pub use door::serve;
 pub use healthcheck::healthcheck;
+pub use side_door::{SideDoor, drain};
 
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::readiness::Readiness;

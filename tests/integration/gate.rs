@@ -291,7 +291,8 @@ impl Gate {
         if !self.ended {
             let metrics = if self.admin.port() == 0 { String::new() } else { self.admin("/metrics").text() };
             fs::write(self.file("metrics"), metrics).unwrap();
-            self.signal("TERM");
+            // As a person who does not want to wait for load balancers.
+            self.signal("INT");
             let status = self.wait();
             assert!(status.success(), "it ended with {status}:\n{}", self.stderr());
         }

@@ -161,12 +161,13 @@ impl JsonSchema for Workers {
     }
 }
 
-/// How the process ends when it is told to (SIGTERM). A second signal ends it at once.
+/// How the process ends when it is told to (SIGTERM), or is told by `keygate drain` to send clients elsewhere. A second
+/// signal ends it at once.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Shutdown {
-    /// How long new connections are still accepted, so that load balancers can learn of the end from `/readyz`. `0s` is
-    /// not at all.
+    /// How long new connections are still accepted, so that load balancers can learn of the end. Counted from `keygate
+    /// drain`, if that came first. `0s` is not at all; SIGINT (Ctrl-C) does not wait for it.
     pub(in crate::config) delay: HumanDuration,
     /// How long requests that have begun may then take.
     pub(in crate::config) timeout: HumanDuration,
@@ -174,7 +175,7 @@ pub(in crate::config) struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { delay: HumanDuration::from_secs(0), timeout: HumanDuration::from_secs(30) }
+        Self { delay: HumanDuration::from_secs(5), timeout: HumanDuration::from_secs(30) }
     }
 }
 

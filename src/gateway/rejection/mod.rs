@@ -8,6 +8,8 @@
 
 pub mod table;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 pub use self::table::Row;
 use crate::gateway::authentication::AuthenticationError;
 use crate::gateway::authorization::AuthorizationError;
@@ -90,6 +92,9 @@ pub enum Rejection {
     /// Another protocol was asked for that cannot be had.
     #[error(transparent)]
     Upgrade(#[from] NotUpgradable),
+    /// The upstream is gone, and we are about to go. It has not seen the request.
+    #[error("the upstream has ended before us: {0}")]
+    Stopping(#[source] UpstreamError),
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -124,6 +129,7 @@ impl Rejection {
             | Self::ContentBroken
             | Self::ContentCrowded
             | Self::Upgrade(_)
+            | Self::Stopping(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -137,6 +143,7 @@ impl Rejection {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
             Self::Overloaded(_)
             | Self::ContentCrowded
+            | Self::Stopping(_)
             | Self::Upstream(UpstreamError::Overloaded)
             | Self::Operation(OperationError::Busy(_))
             | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),
@@ -202,6 +209,17 @@ impl Rejection {
     #[must_use]
     pub const fn is_of_bad_token(&self) -> bool {
         matches!(self, Self::Authentication(AuthenticationError::Token(_) | AuthenticationError::LoginEnded))
+    }
+
+    /// What it is where `draining` is set: of an API that ends with us, others of its kind are left, and nothing is wrong.
+    #[must_use]
+    pub fn while_draining(self, draining: &AtomicBool) -> Self {
+        match self {
+            Self::Upstream(error @ UpstreamError::Connect(_)) if draining.load(Ordering::Relaxed) => {
+                Self::Stopping(error)
+            }
+            other => other,
+        }
     }
 
     /// The upstream's connection says only that the content broke off; the upload knows why.
