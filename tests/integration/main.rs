@@ -40,6 +40,7 @@ mod policy;
 mod programs;
 mod races;
 mod reload;
+mod rolling;
 mod transport;
 mod upgrades;
 mod users;
