@@ -35,6 +35,7 @@ mod kills;
 mod limits;
 mod management;
 mod messages;
+mod mounts;
 mod operations;
 mod policy;
 mod programs;

@@ -25,6 +25,8 @@ use http::HeaderValue;
 
 use pool::Pool;
 
+use crate::mount;
+
 /// Where the upstream listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -118,9 +120,12 @@ impl Upstream {
     ///
     /// [`TlsError`] if a certificate that the settings name cannot be used.
     pub fn new(settings: Settings, workers: usize) -> Result<Arc<Self>, TlsError> {
-        // Before they are read: what changes in between is seen as a change afterwards.
-        let files = tls::fingerprint(settings.tls.as_ref());
-        let connector = connect::Connector::new(&settings)?;
+        let folders: Vec<_> = settings.tls.iter().flat_map(UpstreamTls::files).map(mount::folder_of).collect();
+        let (files, connector) = mount::at_one_moment(&folders, || {
+            // Before they are read: what changes in between is seen as a change afterwards.
+            (tls::fingerprint(settings.tls.as_ref()), connect::Connector::new(&settings))
+        });
+        let connector = connector?;
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         Ok(Arc::new(Self { settings, files, connector, pools }))
     }
