@@ -18,9 +18,10 @@ use tokio::task::JoinHandle as Task;
 use super::assembly::Assembly;
 use super::ending::{Parting, Signals};
 use super::gateways::gateways;
-use super::meters;
+use super::probing;
 use super::state::{Applied, State};
 use super::workers::{Door, Worker};
+use super::{exposure, meters};
 use crate::gateway::Gateway;
 use crate::listener::{self, Drain};
 use crate::management;
@@ -54,6 +55,8 @@ pub(super) async fn run(
         version = env!("CARGO_PKG_VERSION"),
         workers = workers.len(),
         keys = state.keys.len(),
+        pod = std::env::var("POD_NAME").ok(),
+        namespace = std::env::var("POD_NAMESPACE").ok(),
         "keygate is ready"
     );
 
@@ -61,10 +64,12 @@ pub(super) async fn run(
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&state)));
     let tending = state.vault.clone().map(|vault| tokio::spawn(vault.tend()));
     let watching = tokio::spawn(watch_files(Arc::clone(&state), Arc::clone(&again)));
+    let exposure = tokio::spawn(exposure::watch(Arc::clone(&state)));
     let told = signals.end_or(&again).await;
 
     parting.finish(&mut signals, told).await;
     watching.abort();
+    exposure.abort();
     if let Some(tending) = tending {
         tending.abort();
     }
@@ -91,12 +96,13 @@ pub(super) async fn run(
 /// Opens the admin door, if there is one, and the side door that belongs to it.
 async fn open_admin_door(state: &Arc<State>, parting: &Arc<Parting>) -> anyhow::Result<Vec<Task<()>>> {
     let Some(address) = state.admin.as_ref().map(|admin| admin.address) else { return Ok(Vec::new()) };
-    let listener = TcpListener::bind(address)
-        .await
+    let listener = listener::bind(address, 1)
         .with_context(|| format!("cannot open the admin door at {address}; set `admin.listen` to another address"))?;
+    let listener = listener.into_iter().next().context("no socket for the admin door")?;
+    let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     tracing::info!(door = "admin", %address, "listening");
-    let mut router = probes::router(Arc::clone(&state.metrics), state.readiness.clone());
+    let mut router = probing::router(state);
     if let (Some(vault), Some(credential)) = (&state.vault, state.credential) {
         router = router.merge(management::router(vault.management(credential, &state.format, &state.environments)));
     }

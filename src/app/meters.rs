@@ -124,6 +124,17 @@ fn install_limits(state: &Arc<State>) {
 fn install_upstream(state: &Arc<State>) {
     add(
         state,
+        "keygate_upstream_exposed",
+        "Whether the upstream can be reached around the gateway, at the address of the pod.",
+        Kind::Gauge,
+        &["upstream"],
+        |state| {
+            let found = state.exposure.found().into_iter();
+            found.map(|(upstream, exposed)| row(&[&upstream], u64::from(exposed))).collect()
+        },
+    );
+    add(
+        state,
         "keygate_upstream_connections",
         "Connections to the upstream that are open, used or not.",
         Kind::Gauge,

@@ -10,6 +10,8 @@
 //! ending     signals, draining, the end
 //! meters     what the control plane shows in the metrics
 //! outcomes   how reloads went
+//! probing    questions to the upstream that come by the admin door
+//! exposure   whether the upstream can be reached around us
 //! demo       everything for a first look
 //! ```
 
@@ -17,9 +19,11 @@ mod assembly;
 mod control;
 mod demo;
 mod ending;
+mod exposure;
 mod gateways;
 mod meters;
 mod outcomes;
+mod probing;
 mod renewal;
 mod state;
 mod trust;
@@ -37,7 +41,7 @@ use anyhow::Context as _;
 use crate::cli::store::StoreSettings;
 use crate::cli::{self, Command, ConfigCommand, Configured};
 use crate::moment::Moment;
-use crate::probes;
+use crate::probes::{self, Question};
 use crate::telemetry::log;
 
 use assembly::Assembly;
@@ -45,6 +49,9 @@ use demo::Demo;
 use ending::Signals;
 
 pub use gateways::gateway_of;
+
+/// Where the admin door says whether the gateway is ready.
+const READY: &str = "/readyz";
 
 /// Runs what the command line asks for.
 #[must_use]
@@ -79,8 +86,14 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Healthcheck { admin, path, timeout } => {
-            probes::healthcheck(admin, &path, Duration::from_secs(timeout)).map_err(anyhow::Error::msg)?;
-            Ok(ExitCode::SUCCESS)
+            asked(Question::to_door(admin, &path), |question| probes::probe(&question, Duration::from_secs(timeout)))
+        }
+        Command::Probe { url, timeout } => {
+            asked(Question::of_url(&url), |question| probes::probe(&question, Duration::from_secs(timeout)))
+        }
+        Command::Wait { url, admin, timeout } => {
+            let question = url.map_or_else(|| Question::to_door(admin, READY), |url| Question::of_url(&url));
+            asked(question, |question| probes::wait(&question, Duration::from_secs(timeout)))
         }
         Command::Config(ConfigCommand::Schema) => {
             cli::schema(&mut out)?;
@@ -91,6 +104,15 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Asks, if there is a question.
+fn asked(
+    question: Result<Question, String>,
+    ask: impl FnOnce(Question) -> Result<(), String>,
+) -> anyhow::Result<ExitCode> {
+    question.and_then(ask).map_err(anyhow::Error::msg)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The store that a configuration names.

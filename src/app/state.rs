@@ -11,14 +11,16 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 use super::assembly::{Assembly, Tls, Upstreams};
+use super::exposure::Exposure;
 use super::outcomes::Reloads;
 use super::trust::Trust;
 use super::vault::Vault;
 use super::workers::Door;
-use crate::config::{AdminDoor, Shutdown};
+use crate::config::{AdminDoor, Probe, Shutdown};
 use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
+use crate::gateway::upstream::Upstream;
 use crate::identity::FileProblem;
 use crate::keys::{Clash, Fingerprint, KeyStore, Origin, SecretFormat, Sources};
 use crate::limits::Limits;
@@ -65,6 +67,8 @@ pub(super) struct State {
     pub(super) listening: Condition,
     /// Set when the process is about to end.
     pub(super) draining: Arc<AtomicBool>,
+    /// Whether upstreams can be reached around us.
+    pub(super) exposure: Exposure,
     /// How reloads went.
     pub(super) reloads: Reloads,
     trust: Mutex<Trust>,
@@ -75,6 +79,9 @@ pub(super) struct State {
 pub(super) struct Current {
     pub(super) text: Vec<u8>,
     pub(super) upstreams: Upstreams,
+    /// What the upstream can be asked at the admin door, and the upstream that is asked.
+    pub(super) probes: Vec<Probe>,
+    pub(super) probed: Arc<Upstream>,
     pub(super) sources: Sources,
     pub(super) keys: Fingerprint,
     pub(super) shutdown: Shutdown,
@@ -128,6 +135,8 @@ impl State {
         let current = Current {
             text: assembly.text,
             upstreams: assembly.upstreams,
+            probes: assembly.config.probes,
+            probed: assembly.probed,
             sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
             shutdown: assembly.config.shutdown,
@@ -160,6 +169,7 @@ impl State {
             readiness,
             listening,
             draining: Arc::default(),
+            exposure: Exposure::of(&|name| std::env::var(name).ok()),
             reloads,
             trust: Mutex::new(trust),
             current: Mutex::new(current),

@@ -20,7 +20,8 @@ use std::path::Path;
 use serde_json::Value;
 
 pub use self::values::{
-    AdminDoor, Config, DestinationSettings, EnvironmentSettings, NamedLimit, RouteSettings, Shutdown, WebhookSettings,
+    AdminDoor, Config, DestinationSettings, EnvironmentSettings, NamedLimit, Probe, RouteSettings, Shutdown,
+    WebhookSettings,
 };
 
 use crate::document::{Document, Problems, schema_of};

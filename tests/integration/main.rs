@@ -37,6 +37,7 @@ mod management;
 mod messages;
 mod mounts;
 mod operations;
+mod pod;
 mod policy;
 mod programs;
 mod races;

@@ -31,12 +31,27 @@ pub(in crate::config) struct AdminDoor {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::path")]
     pub(in crate::config) token_file: Option<PathBuf>,
+    /// What the upstream can be asked through this door, by whom its own address is closed to: `/probe/NAME`.
+    #[schemars(length(max = 64))]
+    pub(in crate::config) probes: Vec<Probe>,
 }
 
 impl Default for AdminDoor {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), token_file: None }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), token_file: None, probes: Vec::new() }
     }
+}
+
+/// A question to the upstream. The answer is its status, and nothing else of it.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Probe {
+    /// Its name in `/probe/NAME`: lower case letters, digits, `-` and `_`.
+    #[schemars(schema_with = "shapes::text")]
+    pub(in crate::config) name: String,
+    /// The path that the upstream is asked for with GET, without a key; a query may follow.
+    #[schemars(schema_with = "shapes::text")]
+    pub(in crate::config) path: String,
 }
 
 impl Default for Admin {

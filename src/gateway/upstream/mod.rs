@@ -7,6 +7,7 @@
 //! A request is sent a second time only where that cannot do harm (RFC 9110, section 9.2.2): when nothing of it was
 //! written, or when it is idempotent, has no content, and the *reused* connection died before the first byte came back.
 
+mod ask;
 mod connect;
 mod pool;
 mod send;
