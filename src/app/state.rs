@@ -115,16 +115,7 @@ impl State {
         let readiness = Readiness::new();
         let listening = readiness.condition("listening");
         let loaded = readiness.condition("keys");
-        let access_log = assembly
-            .config
-            .access_log
-            .clone()
-            .map(|options| AccessLog::open(options, workers))
-            .transpose()
-            .context("cannot open the access log; see `log.access` in the configuration")?;
-        if let Some(access_log) = &access_log {
-            access_log.export(&metrics);
-        }
+        let access_log = open_access_log(&assembly, &metrics)?;
         let mut trust = Trust::none();
         trust.take_on(&mut assembly).map_err(|problems| unusable(&problems))?;
         let policy = assembly.policy(&assembly.upstreams, &limits, &metrics, &trust);
@@ -219,6 +210,15 @@ impl State {
     pub(super) fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens the access log, if one is to be written.
+fn open_access_log(assembly: &Assembly, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<AccessLog>>> {
+    let Some(options) = assembly.config.access_log.clone() else { return Ok(None) };
+    let access_log = AccessLog::open(options, assembly.workers)
+        .context("cannot open the access log; see `log.access` in the configuration")?;
+    access_log.export(metrics);
+    Ok(Some(access_log))
 }
 
 /// A door as the workers serve it.

@@ -266,7 +266,7 @@ mod tests {
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("accepts");
             while stream.write_all(b"H").is_ok() {
-                thread::sleep(Duration::from_millis(20));
+                sleep(Duration::from_millis(20));
             }
         });
         let start = Instant::now();

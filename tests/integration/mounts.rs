@@ -278,6 +278,9 @@ fn every_swap_of_the_configuration_is_taken_or_refused() {
     every_swap_is_taken_or_refused(Part::Configuration);
 }
 
+/// A way to write a file anew.
+type Way<'w> = &'w dyn Fn(&Path, &str);
+
 /// The ways of editors and careful writers, each with good files and bad ones.
 #[test]
 fn every_way_to_write_a_file_is_taken_or_refused() {
@@ -293,7 +296,7 @@ fn every_way_to_write_a_file_is_taken_or_refused() {
         fs::write(file, content).unwrap();
         fs::remove_file(backup).unwrap();
     };
-    let ways: [(&str, &dyn Fn(&Path, &str)); 3] =
+    let ways: [(&str, Way<'_>); 3] =
         [("written in place", &in_place), ("renamed over it", &renamed), ("with a backup", &with_backup)];
 
     let world = World::new();
@@ -302,7 +305,7 @@ fn every_way_to_write_a_file_is_taken_or_refused() {
         // From now on it is a plain folder.
         fs::remove_dir_all(&mount.path).unwrap();
         fs::create_dir(&mount.path).unwrap();
-        let write = |way: &dyn Fn(&Path, &str), files: &Files| {
+        let write = |way: Way<'_>, files: &Files| {
             for (name, content) in files {
                 way(&mount.path.join(name), content);
             }

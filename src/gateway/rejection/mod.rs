@@ -214,12 +214,10 @@ impl Rejection {
     /// What it is where `draining` is set: of an API that ends with us, others of its kind are left, and nothing is wrong.
     #[must_use]
     pub fn while_draining(self, draining: &AtomicBool) -> Self {
-        match self {
-            Self::Upstream(error @ UpstreamError::Connect(_)) if draining.load(Ordering::Relaxed) => {
-                Self::Stopping(error)
-            }
-            other => other,
+        if !draining.load(Ordering::Relaxed) {
+            return self;
         }
+        if let Self::Upstream(error @ UpstreamError::Connect(_)) = self { Self::Stopping(error) } else { self }
     }
 
     /// The upstream's connection says only that the content broke off; the upload knows why.
