@@ -199,8 +199,16 @@ fn a_file_that_cannot_be_read_says_so() {
 const EXAMPLE: &str = include_str!("../config.example.yaml");
 
 /// The lists that are empty by default.
-const LISTS: [&str; 7] =
-    ["environments: []", "issuers: []", "routes: []", "roles: []", "  each: []", "  schemes: []", "limits: []"];
+const LISTS: [&str; 8] = [
+    "environments: []",
+    "issuers: []",
+    "routes: []",
+    "roles: []",
+    "  each: []",
+    "  schemes: []",
+    "limits: []",
+    "  probes: []",
+];
 
 /// The example with every field that is absent by default taken out of its comment.
 fn example_with_everything() -> String {

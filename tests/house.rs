@@ -19,6 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "telemetry",
         "moment",
+        "mount",
         "problem",
         "body",
         "template",

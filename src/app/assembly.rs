@@ -26,6 +26,9 @@ use crate::secret::Digest;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{self, Secrets};
 
+/// Workers that are made where nobody says how many.
+const WORKERS_AUTO_MAX: usize = 4;
+
 /// Everything that a configuration leads to.
 pub(super) struct Assembly {
     /// The configuration as it was read.
@@ -36,6 +39,8 @@ pub(super) struct Assembly {
     pub(super) doors: Vec<Planned>,
     /// The upstreams, each other settings once.
     pub(super) upstreams: Upstreams,
+    /// The one that is asked on behalf of probes, with connections of its own.
+    pub(super) probed: Arc<Upstream>,
     /// The keys that are there now.
     pub(super) keys: KeySet,
     /// What tells these from others.
@@ -89,30 +94,45 @@ impl Assembly {
         // Before it is parsed: a change in between is then seen as one at the next look.
         let text = std::fs::read(path).unwrap_or_default();
         let config = Config::load(path, &|name| std::env::var(name).ok())?;
-        let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let workers = config.workers.map_or_else(|| workers_of(available_parallelism().ok()), NonZeroUsize::get);
 
         let doors = doors(&config);
         let upstreams = Upstreams::of(&config, path, workers);
+        let probed = Upstream::new(config.upstream.clone(), 1);
+        let probed = probed.map_err(|error| Problems::from(problem_with_tls(&config, path, &error)));
         let mut keys = keys(&config);
         let mut none = KeySet::new();
         let more = more(&config, keys.as_mut().map_or(&mut none, |(keys, _)| keys));
         let credential = credential(&config);
         let webhook_secrets = webhook_secrets(&config);
         let tokens = check_tokens(&config);
-        match (doors, upstreams, keys, more, credential, webhook_secrets, tokens) {
+        match (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens) {
             (
                 Ok(doors),
-                Ok(upstreams),
+                (Ok(upstreams), Ok(probed)),
                 Ok((keys, fingerprint)),
                 Ok(()),
                 Ok(credential),
                 Ok(webhook_secrets),
                 Ok(()),
-            ) => Ok(Self { text, config, doors, upstreams, keys, fingerprint, webhook_secrets, credential, workers }),
-            (doors, upstreams, keys, more, credential, webhook_secrets, tokens) => {
+            ) => Ok(Self {
+                text,
+                config,
+                doors,
+                upstreams,
+                probed,
+                keys,
+                fingerprint,
+                webhook_secrets,
+                credential,
+                workers,
+            }),
+            (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens) => {
+                // The same files as before, and the same problems with them.
+                let upstreams = upstreams.err().or(probed.err());
                 let found = [
                     doors.err(),
-                    upstreams.err(),
+                    upstreams,
                     keys.err(),
                     more.err(),
                     credential.err().map(Problems::from),
@@ -211,6 +231,12 @@ impl Assembly {
     pub(super) fn limit_names(&self) -> Vec<&str> {
         self.config.limits.iter().map(|limit| limit.name.as_str()).collect()
     }
+}
+
+/// As many workers as processors, but no more than four: what this process may use of a machine's processors says nothing of
+/// what it is meant to use, where a container has no quota.
+fn workers_of(processors: Option<NonZeroUsize>) -> usize {
+    processors.map_or(1, NonZeroUsize::get).min(WORKERS_AUTO_MAX)
 }
 
 /// Loads the certificates of every listening address.
@@ -373,4 +399,16 @@ fn add_stored_keys(config: &Config, keys: &mut KeySet) -> Result<(), Problems> {
         problems.push(refuse(&format!("holds a key that opens nothing: {clash}")));
     }
     problems.into_result()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_many_processors_is_not_ours_alone() {
+        for (processors, workers) in [(0, 1), (1, 1), (2, 2), (4, 4), (5, 4), (96, 4)] {
+            assert_eq!(workers_of(NonZeroUsize::new(processors)), workers, "{processors}");
+        }
+    }
 }

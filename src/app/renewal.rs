@@ -88,6 +88,8 @@ impl State {
             text: assembly.text,
             faulty: None,
             upstreams: assembly.upstreams,
+            probes: assembly.config.probes,
+            probed: assembly.probed,
             sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
             shutdown: assembly.config.shutdown,

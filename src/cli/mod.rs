@@ -56,7 +56,13 @@ pub enum Command {
     Logins(logins::LoginsArguments),
     /// List and revoke sessions of customers.
     Sessions(sessions::SessionsArguments),
-    /// Ask a running gateway whether it is ready; for container health checks.
+    /// Make a running gateway send its clients elsewhere, and serve on until it gets a signal; for `preStop`.
+    Drain {
+        /// Address of the admin door; its port says which gateway of this machine or pod is meant.
+        #[arg(long, value_name = "ADDRESS", env = "KEYGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        admin: SocketAddr,
+    },
+    /// Ask a running gateway whether it is ready; for container health checks. A `probe` of its admin door.
     Healthcheck {
         /// Address of the admin door.
         #[arg(long, value_name = "ADDRESS", env = "KEYGATE_ADMIN", default_value = "127.0.0.1:9901")]
@@ -66,6 +72,25 @@ pub enum Command {
         path: String,
         /// How long to wait, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+        timeout: u64,
+    },
+    /// Ask somebody else, such as the API beside it, whether all is well: GET, and a status of 200 to 299.
+    Probe {
+        /// What to ask: `http://host:port/path` or `unix:/run/api.sock:/path`.
+        url: String,
+        /// How long to wait, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+        timeout: u64,
+    },
+    /// Wait until a running gateway is ready, or somebody else answers well; for whatever must not start before.
+    Wait {
+        /// What to ask, as with `probe`. Absent: whether the gateway is ready.
+        url: Option<String>,
+        /// Address of the admin door.
+        #[arg(long, value_name = "ADDRESS", env = "KEYGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        admin: SocketAddr,
+        /// How long to wait, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
         timeout: u64,
     },
     /// About the configuration itself.

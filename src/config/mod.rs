@@ -20,8 +20,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 pub use self::values::{
-    AdminDoor, CheckSettings, Config, DestinationSettings, EnvironmentSettings, NamedLimit, RouteSettings, Shutdown,
-    WebhookSettings,
+    AdminDoor, CheckSettings, Config, DestinationSettings, EnvironmentSettings, NamedLimit, Probe, RouteSettings,
+    Shutdown, WebhookSettings,
 };
 
 use crate::document::{Document, Path as DocumentPath, Problems, schema_of};

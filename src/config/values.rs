@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use http::uri::PathAndQuery;
 
 use crate::address::IPV6_PREFIX_BITS;
 use crate::document::Problem;
@@ -77,7 +78,9 @@ pub struct Config {
     pub forwarding: Forwarding,
     /// Where operators connect; none if their door is closed.
     pub admin: Option<AdminDoor>,
-    /// Threads that serve requests, at most 256; none is one for each processor.
+    /// What the upstream can be asked through that door; their names are unique.
+    pub probes: Vec<Probe>,
+    /// Threads that serve requests, at most 256; none is one for each processor, and four at most.
     pub workers: Option<NonZeroUsize>,
     /// How the process ends.
     pub shutdown: Shutdown,
@@ -197,6 +200,15 @@ pub struct AdminDoor {
     pub address: SocketAddr,
     /// The file with the token of the management API, if there is to be one.
     pub token_file: Option<PathBuf>,
+}
+
+/// A question to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Its name: lower case letters, digits, `-` and `_`.
+    pub name: String,
+    /// What is asked for.
+    pub path: PathAndQuery,
 }
 
 /// How the process ends.

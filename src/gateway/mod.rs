@@ -56,12 +56,11 @@ pub mod upstream;
 pub mod verdict;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::identity::Directory;
@@ -107,7 +106,7 @@ pub struct Gateway {
     pub services: Option<Arc<Services>>,
     /// What may be held of content that has to be seen whole.
     pub budget: Arc<Budget>,
-    /// Set when the process is about to end: connections are not kept.
+    /// Set when the process is about to end, and its upstream perhaps has already.
     pub draining: Arc<AtomicBool>,
     /// Where this worker's records go.
     pub desk: Arc<Desk>,
@@ -150,7 +149,7 @@ impl Gateway {
                 (response, source)
             }
             Err(rejection) => {
-                let rejection = charge(rejection, &policy, now, &mut record);
+                let rejection = charge(rejection, &policy, now, &mut record).while_draining(&self.draining);
                 record.refused(&rejection);
                 let source = if asking.is_some() { Source::Check } else { Source::Keygate };
                 (heard.refuse(&rejection, &policy, &record, asking), source)
@@ -160,16 +159,12 @@ impl Gateway {
         if heard.head_alone && source != Source::Upstream {
             leave_content_out(&mut response);
         }
-        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let fields = response.headers_mut();
         if let Some(quota) = record.quota() {
             policy.rate_limit_fields.write(fields, quota, now);
         }
         if let Some(request_id) = record.request_id() {
             fields.insert(&policy.forwarding.request_id, request_id.clone());
-        }
-        if heard.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) && !switches {
-            fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.responded(response.status(), source);
         response.body_mut().carry(record);

@@ -84,6 +84,7 @@ reasons! {
     StoreUnavailable "store_unavailable",
     UpgradeUnsupported "upgrade_unsupported",
     UpstreamUnreachable "upstream_unreachable",
+    UpstreamStopped "upstream_stopped",
     UpstreamConnectTimeout "upstream_connect_timeout",
     UpstreamOverloaded "upstream_overloaded",
     UpstreamTimeout "upstream_timeout",

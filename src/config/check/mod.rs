@@ -63,6 +63,7 @@ impl Checker<'_> {
         let key_sources = self.key_sources(&file.keys);
         let database = self.database(&file.keys);
         let admin = self.admin(file);
+        let probes = self.probes(file);
         let secret_format = self.secret_format(&file.keys.format, &file.environments);
         let limits = self.limits(&file.limits);
         let environments = self.environments(file, upstream.as_ref());
@@ -100,6 +101,7 @@ impl Checker<'_> {
             rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),
             forwarding,
             admin,
+            probes,
             workers: doors::workers(file.workers),
             shutdown,
             log_level: doors::log_level(file.log.level),

@@ -127,7 +127,7 @@ pub(super) struct File {
     /// The door for operators: `/livez`, `/readyz`, `/metrics`. `off` closes it.
     #[serde(default)]
     pub(super) admin: Admin,
-    /// Threads that serve requests: `auto` is one for each processor this process may use.
+    /// Threads that serve requests: `auto` is one for each processor this process may use, and 4 at most.
     #[serde(default)]
     pub(super) workers: Workers,
     /// How the process ends when it is told to (SIGTERM).

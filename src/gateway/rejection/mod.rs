@@ -8,6 +8,8 @@
 
 pub mod table;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 pub use self::table::Row;
 use crate::gateway::authentication::AuthenticationError;
 use crate::gateway::authorization::AuthorizationError;
@@ -94,6 +96,9 @@ pub enum Rejection {
     /// Another protocol was asked for that cannot be had.
     #[error(transparent)]
     Upgrade(#[from] NotUpgradable),
+    /// The upstream is gone, and we are about to go. It has not seen the request.
+    #[error("the upstream has ended before us: {0}")]
+    Stopping(#[source] UpstreamError),
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -129,6 +134,7 @@ impl Rejection {
             | Self::ContentBroken
             | Self::ContentCrowded
             | Self::Upgrade(_)
+            | Self::Stopping(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -142,6 +148,7 @@ impl Rejection {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
             Self::Overloaded(_)
             | Self::ContentCrowded
+            | Self::Stopping(_)
             | Self::Upstream(UpstreamError::Overloaded)
             | Self::Operation(OperationError::Busy(_))
             | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),
@@ -208,6 +215,15 @@ impl Rejection {
     #[must_use]
     pub const fn is_of_bad_token(&self) -> bool {
         matches!(self, Self::Authentication(AuthenticationError::Token(_) | AuthenticationError::LoginEnded))
+    }
+
+    /// What it is where `draining` is set: of an API that ends with us, others of its kind are left, and nothing is wrong.
+    #[must_use]
+    pub fn while_draining(self, draining: &AtomicBool) -> Self {
+        if !draining.load(Ordering::Relaxed) {
+            return self;
+        }
+        if let Self::Upstream(error @ UpstreamError::Connect(_)) = self { Self::Stopping(error) } else { self }
     }
 
     /// The upstream's connection says only that the content broke off; the upload knows why.

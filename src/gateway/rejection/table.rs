@@ -99,6 +99,11 @@ impl Rejection {
                 StatusCode::NOT_IMPLEMENTED,
                 "This path does not go on in another protocol",
             ),
+            Self::Stopping(_) => row(
+                Reason::UpstreamStopped,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The service is about to end here; try again in a moment",
+            ),
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),
         }
