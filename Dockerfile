@@ -26,8 +26,10 @@ RUN case "$TARGETARCH" in amd64) name=x86_64 ;; arm64) name=aarch64 ;; *) echo "
 ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_PROFILE_RELEASE_STRIP=symbols \
-    RUSTFLAGS="-C target-feature=+crt-static"
+    CFLAGS="-ffile-prefix-map=/usr/local/cargo/registry=/registry" \
+    RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo/registry=/registry"
 
+# As in .ci/dist, whose program is this one to the byte if the compiler is the same.
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 # `--target` although it may be the same: what runs while it is compiled cannot be linked statically.

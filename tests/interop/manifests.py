@@ -1,4 +1,4 @@
-"""Manifests for Kubernetes, held against Kubernetes's schemas, against one another and against the program itself."""
+"""What is shipped for Kubernetes, Compose and systemd, held against schemas, against one another and against the program."""
 
 import copy
 import itertools
@@ -482,6 +482,47 @@ def injection_adds_what_the_component_adds():
     policy = yaml.safe_load(path.read_text().split("---")[0])["spec"]
     assert policy["mutations"][0]["jsonPatch"]["expression"] == expression
     assert policy["failurePolicy"] == "Fail", "a pod would start without keygate, and be open"
+
+
+@case
+def compose_runs_keygate_as_the_manifests_do():
+    services = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+    service, example = services["keygate"], keygate_in(template(of_kind(RENDERED["example"], "Deployment")[0]))
+    assert service["image"] == example["image"] and service["command"] == example["args"]
+    security = example["securityContext"]
+    assert service["user"] == f"{security['runAsUser']}:{security['runAsGroup']}", service["user"]
+    assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert understands(service["healthcheck"]["test"][2:])[0], service["healthcheck"]
+    mounts = dict(volume.split(":")[:2] for volume in service["volumes"])
+    assert sorted(mounts.values()) == sorted(mount["mountPath"] for mount in example["volumeMounts"]), mounts
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
+    (config,) = [path for path, mounted in mounts.items() if mounted == "/etc/keygate/config"]
+    said = yaml.safe_load((ROOT / config / "keygate.yaml").read_text())
+    assert seconds(service["stop_grace_period"]) > seconds(said["shutdown"]["delay"]) + seconds(said["shutdown"]["timeout"])
+    # The API is reached through keygate or not at all.
+    shared = set(service["networks"]) & set(services["api"]["networks"])
+    assert shared == set(services["api"]["networks"]) == {"guarded"} and "ports" not in services["api"]
+
+
+@case
+def systemd_understands_the_unit_and_finds_it_hardened():
+    text = (ROOT / "deploy/systemd/keygate.service").read_text()
+    commands = re.findall(r"^Exec(?:Start|StartPre)=/usr/local/bin/keygate (.*)$", text, re.M)
+    assert len(commands) == 2, commands
+    for command in commands:
+        good, why = understands(command.split())
+        assert good, why
+    with tempfile.TemporaryDirectory() as folder:
+        unit = Path(folder, "keygate.service")
+        # Neither the program nor its manual page is installed where this is run.
+        unit.write_text(re.sub("^Documentation=.*\n", "", text.replace("/usr/local/bin/keygate", KEYGATE), flags=re.M))
+        said = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+        about = [line for line in said.stderr.splitlines() if "keygate" in line]
+        assert said.returncode == 0 and not about, said.stderr
+        said = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
+                              capture_output=True, text=True)
+        assert said.returncode == 0, said.stdout[-200:] + said.stderr
 
 
 run()

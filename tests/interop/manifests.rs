@@ -1,5 +1,5 @@
-//! What is shipped for Kubernetes: rendered by kubectl, validated against Kubernetes's own schemas, and held against the
-//! program - its arguments, its configuration, its ports, its image and its metrics.
+//! What is shipped for Kubernetes, Compose and systemd: rendered by kubectl, validated against Kubernetes's own schemas, and
+//! held against the program - its arguments, its configuration, its ports, its image and its metrics.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::gate::make_certificate;
 use crate::library::Library;
 
 #[test]
-fn manifests_are_what_kubernetes_and_keygate_understand() {
+fn what_is_shipped_is_what_kubernetes_systemd_and_keygate_understand() {
     let certificates = tempfile::tempdir().unwrap();
     make_certificate(certificates.path(), "tls", &["localhost"]);
     let told = json!({
@@ -19,5 +19,5 @@ fn manifests_are_what_kubernetes_and_keygate_understand() {
         "certificates": certificates.path(),
         "update": std::env::var_os("KEYGATE_UPDATE").is_some(),
     });
-    Library::Manifests.run_cases(&told, 17);
+    Library::Manifests.run_cases(&told, 19);
 }
