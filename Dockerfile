@@ -16,20 +16,26 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 ENV PATH=/usr/local/auditable/bin:$PATH
 
 # For another kind of processor it is compiled on this one: its compiler is needed, but no emulation.
-RUN case "$TARGETARCH" in amd64) name=x86_64 ;; arm64) name=aarch64 ;; *) echo "no way to $TARGETARCH" >&2; exit 1 ;; esac; \
-    echo "$name-unknown-linux-gnu" >/target; \
-    [ "$name" = "$(uname -m)" ] || { \
-        gcc=$(echo "gcc-$name-linux-gnu" | tr _ -); \
+# hadolint ignore=DL3008
+RUN case "$TARGETARCH" in \
+        amd64) machine=x86_64 gcc=gcc-x86-64-linux-gnu ;; \
+        arm64) machine=aarch64 gcc=gcc-aarch64-linux-gnu ;; \
+        *) echo "no way to $TARGETARCH" >&2; exit 1 ;; \
+    esac; \
+    target=$machine-unknown-linux-gnu; \
+    echo "$target" >/target; \
+    [ "$machine" = "$(uname -m)" ] || { \
         apt-get update -qq; \
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$gcc" "libc6-dev-$TARGETARCH-cross"; \
-        rustup target add "$(cat /target)"; }
+        rm -rf /var/lib/apt/lists; \
+        test -d "$(rustc --print target-libdir --target "$target")" || rustup target add "$target"; }
+# As in .ci/dist, whose program is this one to the byte if the compiler is the same.
 ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_PROFILE_RELEASE_STRIP=symbols \
     CFLAGS="-ffile-prefix-map=/usr/local/cargo/registry=/registry" \
     RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo/registry=/registry"
 
-# As in .ci/dist, whose program is this one to the byte if the compiler is the same.
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 # `--target` although it may be the same: what runs while it is compiled cannot be linked statically.

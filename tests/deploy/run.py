@@ -225,6 +225,7 @@ if __name__ == "__main__":
     if os.environ.get("KEYGATE_OWN_NETWORK") != "yes":
         os.environ["KEYGATE_OWN_NETWORK"] = "yes"
         os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
+    assert os.geteuid() == 0, "podman is to run as root here"
     for tool in ("podman", "kubectl", "promtool", "openssl", "curl", "objcopy"):
         assert shutil.which(tool), f"{tool} is missing; run `make test-deploy`"
     run("ip", "link", "set", "lo", "up")

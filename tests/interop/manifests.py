@@ -395,7 +395,9 @@ def the_program_takes_the_configuration_and_finds_its_ports():
 
 def understands(words):
     """Whether the command line is one: a misspelt one ends with 2, one that finds no file or no gateway with 1."""
-    ended = keygate(*["/nonexistent" + word if word.startswith("/etc") else word for word in words])
+    # Nobody listens at port 1: what is running here must not hear of it.
+    nobody = {**os.environ, "KEYGATE_ADMIN": "127.0.0.1:1"}
+    ended = keygate(*["/nonexistent" + word if word.startswith("/etc") else word for word in words], env=nobody)
     return ended.returncode == 1, f"{words}: {ended.returncode} {ended.stderr}"
 
 
