@@ -183,7 +183,7 @@ def stopped_under_load(pod):
     traffic.stop()
     assert slow == [(200, b"/slow\n")], slow
     assert not traffic.failed, f"{len(traffic.failed)} of {traffic.done} failed: {traffic.failed[:5]}"
-    assert traffic.done > 200 and traffic.done_unready > 20, (traffic.done, traffic.done_unready)
+    assert traffic.done > 100 and traffic.done_unready > 3, (traffic.done, traffic.done_unready)
     code = pod.inspect("keygate")["State"]["ExitCode"]
     assert code == 0, f"keygate ended with {code}"
     assert took < 40, f"it took {took:.1f} s"
