@@ -106,6 +106,8 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
+        // Those that reload and sweep last: each new thread would bring a new heap of the allocator, and leave it behind.
+        .thread_keep_alive(Duration::MAX)
         .enable_all()
         .build()
         .context("no runtime")?;
