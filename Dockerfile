@@ -15,8 +15,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo install --quiet --locked --root /usr/local/auditable "cargo-auditable@${CARGO_AUDITABLE}"
 ENV PATH=/usr/local/auditable/bin:$PATH
 
-# For another kind of processor it is compiled on this one: its compiler is needed, but no emulation.
-# hadolint ignore=DL3008
+# jemalloc is built by `make`. For another kind of processor everything is compiled on this one: its compiler is needed, but no
+# emulation. Kernels for arm64 have pages of 4, 16 or 64 KiB, and the allocator must know the largest.
+# hadolint ignore=DL3008,SC2086
 RUN case "$TARGETARCH" in \
         amd64) machine=x86_64 gcc=gcc-x86-64-linux-gnu ;; \
         arm64) machine=aarch64 gcc=gcc-aarch64-linux-gnu ;; \
@@ -24,11 +25,14 @@ RUN case "$TARGETARCH" in \
     esac; \
     target=$machine-unknown-linux-gnu; \
     echo "$target" >/target; \
-    [ "$machine" = "$(uname -m)" ] || { \
+    missing=; \
+    command -v make >/dev/null || missing=make; \
+    [ "$machine" = "$(uname -m)" ] || missing="$missing $gcc libc6-dev-$TARGETARCH-cross"; \
+    [ -z "$missing" ] || { \
         apt-get update -qq; \
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$gcc" "libc6-dev-$TARGETARCH-cross"; \
-        rm -rf /var/lib/apt/lists; \
-        test -d "$(rustc --print target-libdir --target "$target")" || rustup target add "$target"; }
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; \
+        rm -rf /var/lib/apt/lists; }; \
+    test -d "$(rustc --print target-libdir --target "$target")" || rustup target add "$target"
 # As in .ci/dist, whose program is this one to the byte if the compiler is the same.
 ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
@@ -37,9 +41,11 @@ ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo/registry=/registry"
 
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo ./.cargo
 COPY src ./src
 # `--target` although it may be the same: what runs while it is compiled cannot be linked statically.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    if [ "$TARGETARCH" = arm64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi; \
     cargo auditable build --release --locked --bin keygate --target "$(cat /target)" \
     && install -D "target/$(cat /target)/release/keygate" /out/usr/local/bin/keygate
 
