@@ -5,6 +5,8 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot read must fail")]
 
+#[path = "house/licences.rs"]
+mod licences;
 #[path = "house/reader.rs"]
 mod reader;
 

@@ -103,6 +103,10 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             cli::completions(shell, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Man { directory } => {
+            cli::manual(&directory)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -18,8 +18,9 @@ mod table;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config;
@@ -101,6 +102,12 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Write a manual page for each command.
+    Man {
+        /// A folder that is there.
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
 }
 
 /// What to do with the configuration.
@@ -145,4 +152,14 @@ pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> anyhow::
     clap_complete::generate(shell, &mut Arguments::command(), "keygate", &mut script);
     out.write_all(&script)?;
     Ok(())
+}
+
+/// Writes `keygate.1`, `keygate-run.1` and so on into a folder.
+///
+/// # Errors
+///
+/// If one of them cannot be written; what was written before it stays.
+pub fn manual(directory: &Path) -> anyhow::Result<()> {
+    clap_mangen::generate_to(Arguments::command(), directory)
+        .with_context(|| format!("no manual pages in {}", directory.display()))
 }

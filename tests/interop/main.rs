@@ -31,6 +31,7 @@ mod encryption;
 mod grpc;
 mod http;
 mod library;
+mod manifests;
 mod sockets;
 mod site;
 mod tokens;
