@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 # What the tests and the benchmark run, as COMMAND=PACKAGE of Debian, or COMMAND:MODULE=PACKAGE.
 TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-venv node=nodejs npm=npm \
-    nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus
+    nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus prometheus=prometheus
 
 # The gate, in this order: what fails fastest comes first. Lint and documentation share one check of all dependencies.
 STAGES := packages clients format lint documentation build tests

@@ -23,6 +23,7 @@ mod key;
 #[path = "../integration/upstream.rs"]
 mod upstream;
 
+mod alerts;
 mod certificates;
 mod clients;
 mod commands;
@@ -30,6 +31,7 @@ mod encryption;
 mod grpc;
 mod http;
 mod library;
+mod prometheus;
 mod sockets;
 mod site;
 mod tokens;
