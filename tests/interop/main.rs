@@ -23,6 +23,7 @@ mod key;
 #[path = "../integration/upstream.rs"]
 mod upstream;
 
+mod alerts;
 mod authz;
 mod certificates;
 mod clients;
@@ -32,6 +33,7 @@ mod grpc;
 mod http;
 mod library;
 mod manifests;
+mod prometheus;
 mod sockets;
 mod site;
 mod tokens;
