@@ -39,3 +39,4 @@ pub mod moment;
 pub mod secret;
 pub mod telemetry;
 pub mod template;
+pub mod ticks;

@@ -43,6 +43,7 @@ pub mod permission;
 pub mod progress;
 pub mod record;
 pub mod room;
+pub mod seen;
 pub mod trailers;
 pub mod tunnel;
 pub mod unread;
@@ -86,6 +87,7 @@ use record::{Desk, Record};
 use refusal::{Manner, is_grpc};
 use rejection::Rejection;
 use route::{Access, NoRoute};
+use seen::{Rare, Seen};
 use tunnel::Tunnel;
 use upgrade::Handshake;
 
@@ -120,11 +122,12 @@ impl Gateway {
         let now = Moment::now();
         // One policy for the whole request: a reload in the middle must not mix old routes with new limits.
         let policy = self.policy.load_full();
-        let heard = Heard::of(&request, &policy);
+        let seen = Seen::of(request.headers());
+        let heard = Heard::of(&request, seen, &policy);
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
         let request = Arriving::of(request);
 
-        let (mut response, source) = match self.serve(request, &connection, &policy, now, &mut record).await {
+        let (mut response, source) = match self.serve(request, seen, &connection, &policy, now, &mut record).await {
             Ok((mut response, source)) => {
                 if source == Source::Keygate {
                     heard.open(&policy, &mut response);
@@ -161,22 +164,24 @@ impl Gateway {
     async fn serve(
         self: &Arc<Self>,
         mut request: Request<Arriving>,
+        seen: Seen,
         connection: &ConnectionInfo,
         policy: &Policy,
         now: Moment,
         record: &mut Record,
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
-        record.named(correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names));
+        let request_id = &policy.forwarding.request_id;
+        record.named(correlation::name(request.headers_mut(), seen, request_id, &self.desk.names));
         record.find_room(policy.in_flight_max)?;
 
         policy.head_maxima.check(&request)?;
         let was_connect = upgrade::as_get(&mut request)?;
-        let target = Target::of(&request)?;
+        let target = Target::of(&request, seen)?;
         record.asked_for(&target);
         let peer = connection.client.ip();
         let client = policy.forwarding.fields.trusted_proxies.client_address(peer, request.headers())?;
         record.from_client(client);
-        let environment = policy.environments.find(target.authority.as_ref(), connection.local)?;
+        let environment = policy.environments.find(target.authority(), connection.local)?;
         let cors = policy.cors.as_ref();
         let preflight = cors.and_then(|cors| cors.preflight_for(request.method(), request.headers()));
         let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
@@ -204,7 +209,9 @@ impl Gateway {
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
-        check_expectation(&request)?;
+        if seen.has(Rare::Expect) {
+            check_expectation(&request)?;
+        }
         // Only now: to whom a route is closed it says nothing of what it would go on in.
         let handshake = Handshake::of(&request, was_connect, route.websocket)?;
         match admission.permit().destination() {
@@ -218,6 +225,7 @@ impl Gateway {
                     tls: connection.tls.is_some(),
                     version: request.version(),
                     target: &target,
+                    seen,
                     handshake,
                 };
                 let forwarding = &policy.forwarding;
@@ -333,13 +341,13 @@ struct Heard {
 }
 
 impl Heard {
-    fn of(request: &Request<Incoming>, policy: &Policy) -> Self {
+    fn of(request: &Request<Incoming>, seen: Seen, policy: &Policy) -> Self {
         let fields = request.headers();
         let origin = policy.cors.as_ref().and_then(|_| fields.get(ORIGIN).cloned());
         let content = !request.body().is_end_stream();
         let version = request.version();
         let head_alone = version == Version::HTTP_2 && *request.method() == Method::HEAD;
-        Self { version, grpc: is_grpc(fields), origin, content, head_alone }
+        Self { version, grpc: seen.has(Rare::ContentType) && is_grpc(fields), origin, content, head_alone }
     }
 
     /// Lets the page that asked read what we say, if it may.
