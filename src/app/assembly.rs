@@ -10,13 +10,14 @@ use std::thread::available_parallelism;
 use zeroize::Zeroizing;
 
 use super::trust::Trust;
-use crate::config::{Config, DestinationSettings, RouteSettings};
+use super::upstreams::Upstreams;
+use crate::config::{Config, DestinationSettings};
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
 use crate::gateway::question::Asking;
 use crate::gateway::route::{Counts, Destination, Route, RouteLimit, Routes};
-use crate::gateway::upstream::{TlsError, Upstream};
+use crate::gateway::upstream::Upstream;
 use crate::identity::{FileProblem, Tokens};
 use crate::keys::database::Database;
 use crate::keys::{Fingerprint, KeySet};
@@ -262,66 +263,6 @@ fn doors(config: &Config) -> Result<Vec<Planned>, Problems> {
     }
     problems.into_result()?;
     Ok(doors)
-}
-
-/// The upstreams of a configuration. Equal settings are one upstream, over reloads too: its connections are kept.
-#[derive(Clone)]
-pub(super) struct Upstreams(Vec<Arc<Upstream>>);
-
-impl Upstreams {
-    /// Prepares every upstream of the configuration at `path`.
-    fn of(config: &Config, path: &Path, workers: usize) -> Result<Self, Problems> {
-        let mut upstreams = Self(Vec::new());
-        let mut problems = Problems::new();
-        let of_environments = config.environments.iter().map(|environment| &environment.upstream);
-        let of_routes = config.routes.iter().filter_map(RouteSettings::upstream);
-        for settings in of_environments.chain(of_routes) {
-            if upstreams.0.iter().any(|known| known.settings() == settings) {
-                continue;
-            }
-            match Upstream::new(settings.clone(), workers) {
-                Ok(upstream) => upstreams.0.push(upstream),
-                Err(error) => problems.push(problem_with_tls(config, path, &error)),
-            }
-        }
-        problems.into_result()?;
-        Ok(upstreams)
-    }
-
-    /// Takes the place of `earlier`, and keeps those of it that are the same.
-    pub(super) fn succeed(&mut self, earlier: &Self) {
-        for upstream in &mut self.0 {
-            if let Some(same) = earlier.0.iter().find(|earlier| earlier.is_as(upstream)) {
-                *upstream = Arc::clone(same);
-            }
-        }
-    }
-
-    /// Every upstream.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.0.iter()
-    }
-
-    /// The upstream of these settings. Every upstream that the configuration names is here.
-    fn get(&self, settings: &crate::gateway::upstream::Settings) -> Arc<Upstream> {
-        let known = self.0.iter().find(|upstream| upstream.settings() == settings);
-        Arc::clone(known.unwrap_or(&self.0[0]))
-    }
-}
-
-/// What is wrong with TLS to an upstream, at the field that names the file.
-fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
-    match error {
-        TlsError::File { path, reason } => config.problem_with_file(
-            &["upstream", "environments", "routes"],
-            path,
-            &format!("cannot be used: {reason}"),
-        ),
-        TlsError::ServerName(_) | TlsError::Rustls(_) => {
-            let problem = Problem::of_file(&path.display().to_string(), error.to_string());
-            Problem { field: "upstream.tls".to_owned(), ..problem }
-        }
-    }
 }
 
 /// Characters that the admin token has at least: 128 bits in hexadecimal.

@@ -27,6 +27,7 @@ mod probing;
 mod renewal;
 mod state;
 mod trust;
+mod upstreams;
 mod vault;
 mod workers;
 

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
-use super::assembly::{Assembly, Planned, Upstreams};
+use super::assembly::{Assembly, Planned};
 use super::exposure::Exposure;
 use super::outcomes::Reloads;
 use super::trust::Trust;
+use super::upstreams::Upstreams;
 use super::vault::Vault;
 use super::workers::Door;
 use crate::config::{AdminDoor, Probe, Shutdown};
