@@ -1,6 +1,7 @@
 //! Other proxies ask keygate and forward themselves, set up by the files in `deploy/authz`: nginx, Caddy and Envoy.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,8 +12,7 @@ use tempfile::TempDir;
 use crate::client::{Client, Response};
 use crate::gate::{Gate, PATIENCE, key_file};
 use crate::key::{TestKey, key};
-use crate::site::site;
-use crate::upstream::Upstream;
+use crate::upstream::{Then, Upstream, respond};
 
 /// A proxy that is set up by a file that we ship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,30 @@ fn shipped(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/authz").join(name)).unwrap()
 }
 
+/// A handshake (RFC 6455, section 1.3), and what answers it.
+const SOCKET: [(&str, &str); 4] = [
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+const AGREED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Says hello; and to whoever asks for WebSocket, five bytes of its own.
+fn api() -> Upstream {
+    Upstream::answering(|request, stream| {
+        if request.values("upgrade") != ["websocket"] {
+            return respond(stream, "200 OK", "", b"hello");
+        }
+        let mut said = [0; 5];
+        if stream.write_all(AGREED).and_then(|()| stream.read_exact(&mut said)).is_ok() {
+            let _ = stream.write_all(&said);
+        }
+        Then::Close
+    })
+}
+
 /// Clients, a proxy, keygate beside it, and the API behind it.
 struct Stand {
     program: Program,
@@ -149,7 +173,7 @@ struct Stand {
 
 impl Stand {
     fn start(program: Program, more: &[&TestKey]) -> Self {
-        let (api, alice) = (site(), key("alice").with("tenant: acme"));
+        let (api, alice) = (api(), key("alice").with("tenant: acme"));
         let directory = tempfile::tempdir().unwrap();
         let mut text = shipped("keygate.yaml");
         for port in ["9911", "9912", "9913", "8081"] {
@@ -289,13 +313,7 @@ fn no_client_chooses_its_address(stand: &Stand, elsewhere: &TestKey) {
 /// Where no route permits it, no protocol is asked of the API, also by proxies that pass on every `Upgrade`.
 fn no_client_leaves_http(stand: &Stand) {
     let alice = stand.alice.field();
-    let socket = [
-        alice,
-        ("Connection", "Upgrade"),
-        ("Upgrade", "websocket"),
-        ("Sec-WebSocket-Version", "13"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
+    let socket = [&[alice], &SOCKET[..]].concat();
     let h2c = [
         alice,
         ("Connection", "Upgrade, HTTP2-Settings"),
@@ -310,6 +328,16 @@ fn no_client_leaves_http(stand: &Stand) {
             assert_eq!(seen.values("Upgrade"), [""; 0], "{:?}: {}", stand.program, seen.head);
         }
     }
+}
+
+fn websocket_passes_where_a_route_permits_it(stand: &Stand) {
+    stand.refused("GET", "/live/feed", &SOCKET, 401, "credentials_missing");
+    let mut client = Client::connect(stand.proxy.address);
+    let response = client.request("GET", "/live/feed", &[&[stand.alice.field()], &SOCKET[..]].concat(), b"");
+    assert_eq!(response.status, 101, "{:?}: {response:?}", stand.program);
+    client.write(b"hello");
+    assert_eq!(client.take(5), b"hello", "{:?}", stand.program);
+    assert_eq!(stand.api.last().value("X-Keygate-Key-Id"), "alice", "{:?}", stand.program);
 }
 
 /// A keygate that is there and says nothing has not said yes either, and nobody waits for it for long.
@@ -342,6 +370,7 @@ fn check(program: Program) {
     the_request_that_is_judged_is_the_one_that_is_forwarded(&stand);
     no_client_chooses_its_address(&stand, &elsewhere);
     no_client_leaves_http(&stand);
+    websocket_passes_where_a_route_permits_it(&stand);
     silence_is_no_yes(&stand);
     a_revoked_key_is_refused_at_once(&stand);
 
