@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 # What the tests and the benchmark run, as COMMAND=PACKAGE of Debian, or COMMAND:MODULE=PACKAGE.
 TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-venv node=nodejs npm=npm \
-    nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus kubectl=kubernetes-client \
+    nginx=nginx-light caddy=caddy wrk=wrk h2load=nghttp2-client promtool=prometheus kubectl=kubernetes-client \
     systemd-analyze=systemd
 
 # What the test of image and manifests needs beside them.

@@ -14,6 +14,7 @@ use crate::config::{Config, DestinationSettings, RouteSettings};
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
+use crate::gateway::question::Asking;
 use crate::gateway::route::{Counts, Destination, Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
 use crate::identity::{FileProblem, Tokens};
@@ -32,7 +33,7 @@ pub(super) struct Assembly {
     /// The same, understood.
     pub(super) config: Config,
     /// The listening addresses with their certificates.
-    pub(super) doors: Vec<(Settings, Option<Tls>)>,
+    pub(super) doors: Vec<Planned>,
     /// The upstreams, each other settings once.
     pub(super) upstreams: Upstreams,
     /// The keys that are there now.
@@ -45,6 +46,14 @@ pub(super) struct Assembly {
     pub(super) credential: Option<Digest>,
     /// Number of workers.
     pub(super) workers: usize,
+}
+
+/// One listening address, before it is opened.
+pub(super) struct Planned {
+    pub(super) settings: Settings,
+    pub(super) tls: Option<Tls>,
+    /// Who may ask there and how, if it is for questions.
+    pub(super) asking: Option<Asking>,
 }
 
 /// Certificates that were loaded, and what from.
@@ -205,19 +214,22 @@ impl Assembly {
 }
 
 /// Loads the certificates of every listening address.
-fn doors(config: &Config) -> Result<Vec<(Settings, Option<Tls>)>, Problems> {
+fn doors(config: &Config) -> Result<Vec<Planned>, Problems> {
     let mut problems = Problems::new();
-    let mut doors = Vec::with_capacity(config.listeners.len());
-    for (settings, tls) in &config.listeners {
+    let listeners = config.listeners.iter().map(|(settings, tls)| (settings, tls, None));
+    let checks = config.checks.iter().map(|check| (&check.settings, &check.tls, Some(&check.asking)));
+    let mut doors = Vec::with_capacity(config.listeners.len() + config.checks.len());
+    for (settings, tls, asking) in listeners.chain(checks) {
         let store = tls.as_ref().map(TlsStore::load).transpose();
         match store {
             Ok(store) => {
                 let tls = tls.clone().zip(store).map(|(settings, store)| Tls { settings, store });
-                doors.push((settings.clone(), tls));
+                doors.push(Planned { settings: settings.clone(), tls, asking: asking.cloned() });
             }
             Err(found) => {
-                let located =
-                    |problem: &TlsProblem| config.problem_with_file(&["listen"], &problem.file, &problem.message);
+                let located = |problem: &TlsProblem| {
+                    config.problem_with_file(&["listen", "check"], &problem.file, &problem.message)
+                };
                 problems.extend(found.iter().map(located));
             }
         }

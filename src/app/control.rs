@@ -131,7 +131,8 @@ fn start_workers(
     for door in &state.doors {
         let bound = listener::bind(door.settings.load().address, state.workers)?;
         if let Some(address) = bound.first().and_then(|socket| socket.local_addr().ok()) {
-            tracing::info!(door = "gateway", %address, tls = door.tls.is_some(), "listening");
+            let name = if door.asking.is_some() { "check" } else { "gateway" };
+            tracing::info!(door = name, %address, tls = door.tls.is_some(), "listening");
         }
         for (mine, socket) in sockets.iter_mut().zip(bound) {
             mine.push((socket, door.clone()));

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
-use super::assembly::{Assembly, Tls, Upstreams};
+use super::assembly::{Assembly, Planned, Upstreams};
 use super::outcomes::Reloads;
 use super::trust::Trust;
 use super::vault::Vault;
@@ -22,7 +22,7 @@ use crate::gateway::rejection::Reason;
 use crate::identity::FileProblem;
 use crate::keys::{Clash, Fingerprint, KeyStore, Origin, SecretFormat, Sources};
 use crate::limits::Limits;
-use crate::listener::{HandshakeFailure, Refusal, Settings};
+use crate::listener::{HandshakeFailure, Refusal};
 use crate::moment::Moment;
 use crate::secret::Digest;
 use crate::telemetry::access_log::{self, AccessLog};
@@ -212,8 +212,13 @@ impl State {
 }
 
 /// A door as the workers serve it.
-pub(super) fn open((settings, tls): (Settings, Option<Tls>)) -> Door {
-    Door { settings: Arc::new(ArcSwap::from_pointee(settings)), tls: tls.map(|tls| Arc::new(tls.store)) }
+pub(super) fn open(planned: Planned) -> Door {
+    let Planned { settings, tls, asking } = planned;
+    Door {
+        settings: Arc::new(ArcSwap::from_pointee(settings)),
+        tls: tls.map(|tls| Arc::new(tls.store)),
+        asking: asking.map(|asking| Arc::new(ArcSwap::from_pointee(asking))),
+    }
 }
 
 /// Files that tokens cannot do without.

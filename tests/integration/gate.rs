@@ -157,7 +157,8 @@ impl Gate {
             }
             let log = self.stderr();
             if log.contains("keygate is ready") {
-                self.address = listening(&log, "gateway").expect("no listening line");
+                let opened = listening(&log, "gateway").or_else(|| listening(&log, "check"));
+                self.address = opened.expect("no listening line");
                 self.admin = listening(&log, "admin").unwrap_or(self.admin);
                 return;
             }
@@ -172,6 +173,14 @@ impl Gate {
         let log = self.stderr();
         let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"gateway\"")).collect();
         listening(lines[1], "gateway").expect("a second address")
+    }
+
+    /// Where it answers the questions of other proxies, the first and the only or one of several.
+    #[track_caller]
+    pub(crate) fn check_address(&self, index: usize) -> SocketAddr {
+        let log = self.stderr();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"check\"")).collect();
+        listening(lines[index], "check").expect("an address for questions")
     }
 
     /// A client with one connection.

@@ -22,6 +22,7 @@ mod upstream;
 mod access;
 mod admin;
 mod attacks;
+mod checks;
 mod command_line;
 mod drain;
 mod failures;

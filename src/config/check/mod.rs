@@ -3,6 +3,7 @@
 //! One file a topic. A rule that is broken is noted and the check goes on, so that an operator sees everything at once.
 //! Nothing is said about a field whose structure is faulty: its problem has been told already.
 
+mod asking;
 mod doors;
 mod fields;
 mod keys;
@@ -54,7 +55,9 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// What was found good, or nothing if a part of it was not.
     fn config(&mut self, file: &File) -> Option<Config> {
-        let listeners = self.listeners(file);
+        let shared = self.shared_settings(file);
+        let listeners = self.listeners(file, &shared);
+        let checks = self.checks(file, &shared);
         self.addresses(file);
         let upstream = self.upstream(file, &file.upstream, &Path::root().field("upstream"));
         let key_sources = self.key_sources(&file.keys);
@@ -78,6 +81,7 @@ impl Checker<'_> {
         let (places, forwarding) = forwarding?;
         Some(Config {
             listeners,
+            checks,
             upstream,
             key_sources,
             database,

@@ -19,6 +19,7 @@ use crate::gateway::hops::Circle;
 use crate::gateway::message::{HeadTooLarge, MalformedMessage, UnknownExpectation};
 use crate::gateway::operation::error::OperationError;
 use crate::gateway::permission::Permission;
+use crate::gateway::question::QuestionError;
 use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
 use crate::gateway::room::Overloaded;
@@ -45,6 +46,9 @@ pub enum Rejection {
     /// The request's head is larger than allowed.
     #[error(transparent)]
     Head(#[from] HeadTooLarge),
+    /// A proxy asked about a request, and is not answered.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
     /// A trusted proxy passed on something that is not an address.
     #[error(transparent)]
     Address(#[from] AddressUnreadable),
@@ -110,6 +114,7 @@ impl Rejection {
             | Self::Unread(_)
             | Self::Message(_)
             | Self::Head(_)
+            | Self::Question(_)
             | Self::Address(_)
             | Self::Environment(_)
             | Self::Route(_)
@@ -143,6 +148,7 @@ impl Rejection {
             Self::Unread(_)
             | Self::Message(_)
             | Self::Head(_)
+            | Self::Question(_)
             | Self::Address(_)
             | Self::Environment(_)
             | Self::Route(_)
