@@ -11,10 +11,15 @@ TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-ven
     nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus
 
 # The gate, in this order: what fails fastest comes first. Lint and documentation share one check of all dependencies.
-STAGES := packages clients format lint documentation build tests
+STAGES := packages clients format lint documentation build tests instructions
+
+# What `instructions` counts with.
+TOOLS += valgrind=valgrind
+# What `bench` measures keygate beside; Envoy comes from PyPI (.ci/clients).
+PEERS := nginx=nginx-light /usr/lib/nginx/modules/ngx_http_lua_module.so=libnginx-mod-http-lua haproxy=haproxy caddy=caddy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt bench compare fuzz soak clean $(STAGES)
+.PHONY: help run test fmt bench scale compare fuzz soak clean $(STAGES)
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z][a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -62,8 +67,17 @@ tests: ## Run the tests: unit, integration and end-to-end.
 	$(CARGO) test --locked --lib --bins --tests
 	$(CARGO) run --locked --quiet --example models
 
-bench: packages ## Measure CPU time per request beside nginx (about two minutes; bench/README.md).
+# Counts, not times: they are the same on a busy machine.
+instructions: ## Count what a request costs in instructions and allocations, against what is stored (bench/README.md).
+	@bench/instructions.py $(ARGS)
+
+bench: packages clients ## Measure CPU time per request beside nginx, HAProxy, Caddy and Envoy (some 20 minutes; bench/README.md).
+	@.ci/packages $(PEERS)
 	@bench/run.py $(ARGS)
+
+scale: packages ## Measure how cost grows with keys, routes, connections and workers, and during reloads (some ten minutes).
+	@.ci/packages $(PEERS)
+	@bench/scale.py $(ARGS)
 
 # Some minutes, much of it waiting for answers that never come. What came of each case lies in target/tmp/compare.
 compare: ## Put the cases of tests/conformance to nginx, HAProxy and Caddy too (docs/conformance.md).
