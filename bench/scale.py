@@ -21,18 +21,21 @@ import time
 import types
 import urllib.request
 
+import idle
 import loads
 from servers import BENCH, PACKAGES, WORK, Failure, build, cpu_us, demand, free_ports, machine, pss_mib, raise_descriptors, said, service, start
 
 MILLION = 1_000_000
 # Keys that the load sends; a file of fewer keys has fewer.
 SENT = 1000
+# Keys in one file; a file may have 64 MiB.
+FILE_KEYS = 250_000
 READY_S = 60
 
 CONFIGURATION = """
 listen: 127.0.0.1:@PLAIN@
 upstream: http://127.0.0.1:@UPSTREAM@
-keys: { file: @KEYS@ }
+keys: { directory: @KEYS@ }
 @ROUTES@
 limits: [{ name: per-key, per: key, requests: 1000000, window: 1s }]
 maxima: { connections: 20000, connections_per_address: 20000 }
@@ -79,16 +82,25 @@ def secret(number):
     return f"bench_{number:040x}"
 
 
-def key_file(count, generation=0):
-    """A file of so many keys. Keys of another generation are others, but for those that the load sends."""
-    path = WORK / f"keys-{count}-{generation}.yaml"
-    if not path.exists():
-        with open(path, "w") as file:
-            file.write("keys:\n")
-            for number in range(count):
-                known = secret(number if number < SENT else number + generation * 10 * MILLION)
-                file.write(f"  - {{ id: key{number}, sha256: {hashlib.sha256(known.encode()).hexdigest()} }}\n")
-    return path
+def key_files(count, generation=0):
+    """A folder with so many keys. Keys of another generation are others, but for those that the load sends."""
+    folder = WORK / f"keys-{count}-{generation}"
+    if not folder.exists():
+        folder.mkdir()
+        for first in range(0, count, FILE_KEYS):
+            with open(folder / f"{first}.yaml", "w") as file:
+                file.write("keys:\n")
+                for number in range(first, min(first + FILE_KEYS, count)):
+                    known = secret(number if number < SENT else number + generation * 10 * MILLION)
+                    file.write(f"  - {{ id: key{number}, sha256: {hashlib.sha256(known.encode()).hexdigest()} }}\n")
+    return folder
+
+
+def point(link, folder):
+    """Makes a link point to a folder, at once: as Kubernetes changes the files of a Secret."""
+    fresh = link.with_suffix(".fresh")
+    fresh.symlink_to(folder)
+    os.replace(fresh, link)
 
 
 class Running:
@@ -96,8 +108,8 @@ class Running:
 
     def __init__(self, run, started, name, keys=SENT, routes=0, workers=1, access_log=False, everywhere=False):
         self.plain, self.admin = free_ports(2)
-        self.keys = WORK / f"{name}.keys.yaml"
-        shutil.copy(key_file(keys), self.keys)
+        self.keys = WORK / f"{name}.keys"
+        point(self.keys, key_files(keys))
         listed = "".join(f'  - {{ name: r{number}, paths: ["/route{number}/{{id}}/part"], access: api_key }}\n' for number in range(routes - 1))
         whole = '  - { name: rest, paths: ["/{*rest}"], access: api_key }\n'
         values = {"PLAIN": self.plain, "ADMIN": self.admin, "UPSTREAM": run.upstream, "KEYS": self.keys.name, "WORKERS": workers,
@@ -127,7 +139,7 @@ class Running:
 def start_and_memory(run):
     found = {}
     for keys in (1000, MILLION):
-        key_file(keys)
+        key_files(keys)
         times, sizes = [], []
         for _ in range(run.options.rounds):
             with contextlib.ExitStack() as started:
@@ -151,11 +163,10 @@ def reload(run):
         for number in range(run.options.rounds):
             without = json.loads(subprocess.run(steady, capture_output=True, check=True, text=True).stdout)
             before, generation = running.reloads(), number % 2 + 1
-            fresh = key_file(MILLION, generation)
+            fresh = key_files(MILLION, generation)
             measuring = subprocess.Popen(steady, stdout=subprocess.PIPE, text=True)
             time.sleep(0.5)
-            shutil.copy(fresh, WORK / "fresh.yaml")
-            os.replace(WORK / "fresh.yaml", running.keys)
+            point(running.keys, fresh)
             asked, took = time.monotonic(), None
             while measuring.poll() is None:
                 if took is None and running.reloads() > before:
@@ -169,19 +180,22 @@ def reload(run):
     print(f"p99 while reloading ÷ without: median {statistics.median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})")
 
 
-def against(run, what, variants, connections=lambda name: 64, path=lambda name: "/"):
-    """CPU time per request of several keygates that take turns; ratios to the first."""
-    load = loads.Load("wrk", "plain", "keys", "", status=200)
+def against(run, what, variants, connections=lambda name: 64, held=lambda name: 0):
+    """CPU time per request of several keygates that take turns; ratios to the first. `held`: connections that idle beside."""
+    load = loads.Load("wrk", "plain", "keys", "")
     with contextlib.ExitStack() as started:
         running = {name: Running(run, started, f"variant-{number}", **settings) for number, (name, settings) in enumerate(variants.items())}
         results = {name: [] for name in variants}
+        for name, each in running.items():
+            for _ in range(held(name)):
+                stream = started.enter_context(contextlib.closing(idle.connect("plain", each.plain)))
+                idle.ask(stream, secret(1))
         for _ in range(run.options.rounds):
             for number, name in random.sample(list(enumerate(variants)), len(variants)):
                 known = [secret(each) for each in range(min(variants[name].get("keys", SENT), SENT))]
-                asked = loads.dataclasses.replace(load, path=path(name))
-                loads.write_script(f"scale-{number}", asked, {"keys": known})
+                loads.write_script(f"scale-{number}", load, {"keys": known})
                 options = types.SimpleNamespace(seconds=run.options.seconds, connections=connections(name))
-                results[name].append(loads.measure(options, f"scale-{number}", asked, running[name].server, running[name].plain, {"keys": known}))
+                results[name].append(loads.measure(options, f"scale-{number}", load, running[name].server, running[name].plain, {"keys": known}))
     base = results[next(iter(variants))]
     for name, rows in results.items():
         cpu = [row["cpu_us"] for row in rows]
@@ -196,10 +210,13 @@ PARTS = {
     "log": lambda run: against(run, "access log", {"off": {}, "JSON to a file": {"access_log": True}}),
     "workers": lambda run: against(run, "workers", {"1": {"everywhere": True}, "2": {"everywhere": True, "workers": 2}}),
     "keys": lambda run: against(run, "keys", {f"{keys:,}": {"keys": keys} for keys in (10, 1000, 100_000, MILLION)}),
-    # What is asked for stands in the middle, behind routes that begin in the same way.
+    # What is asked for is what no other route takes.
     "routes": lambda run: against(run, "routes", {f"{routes:,}": {"routes": routes} for routes in (1, 100, 10_000)}),
-    "connections": lambda run: against(run, "connections", {f"{count:,}": {} for count in (64, 1, 16, 1000, run.descriptors // 2 - 500)},
-                                       connections=lambda name: int(name.replace(",", ""))),
+    # 64 that ask, and so many that had an answer and are idle.
+    "connections": lambda run: against(run, "idle connections", {f"{count:,}": {} for count in (0, 1000, run.descriptors // 2 - 1000)},
+                                       held=lambda name: int(name.replace(",", ""))),
+    "clients": lambda run: against(run, "connections that ask", {f"{count:,}": {} for count in (64, 1, 8, 512)},
+                                   connections=lambda name: int(name.replace(",", ""))),
 }
 
 
