@@ -36,6 +36,7 @@ pub mod document;
 pub mod json;
 pub mod locks;
 pub mod moment;
+pub mod mount;
 pub mod secret;
 pub mod telemetry;
 pub mod template;

@@ -14,6 +14,7 @@ use crate::config::{Config, DestinationSettings, RouteSettings};
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
+use crate::gateway::question::Asking;
 use crate::gateway::route::{Counts, Destination, Route, RouteLimit, Routes};
 use crate::gateway::upstream::{TlsError, Upstream};
 use crate::identity::{FileProblem, Tokens};
@@ -25,6 +26,9 @@ use crate::secret::Digest;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{self, Secrets};
 
+/// Workers that are made where nobody says how many.
+const WORKERS_AUTO_MAX: usize = 4;
+
 /// Everything that a configuration leads to.
 pub(super) struct Assembly {
     /// The configuration as it was read.
@@ -32,9 +36,11 @@ pub(super) struct Assembly {
     /// The same, understood.
     pub(super) config: Config,
     /// The listening addresses with their certificates.
-    pub(super) doors: Vec<(Settings, Option<Tls>)>,
+    pub(super) doors: Vec<Planned>,
     /// The upstreams, each other settings once.
     pub(super) upstreams: Upstreams,
+    /// The one that is asked on behalf of probes, with connections of its own.
+    pub(super) probed: Arc<Upstream>,
     /// The keys that are there now.
     pub(super) keys: KeySet,
     /// What tells these from others.
@@ -45,6 +51,14 @@ pub(super) struct Assembly {
     pub(super) credential: Option<Digest>,
     /// Number of workers.
     pub(super) workers: usize,
+}
+
+/// One listening address, before it is opened.
+pub(super) struct Planned {
+    pub(super) settings: Settings,
+    pub(super) tls: Option<Tls>,
+    /// Who may ask there and how, if it is for questions.
+    pub(super) asking: Option<Asking>,
 }
 
 /// Certificates that were loaded, and what from.
@@ -80,30 +94,45 @@ impl Assembly {
         // Before it is parsed: a change in between is then seen as one at the next look.
         let text = std::fs::read(path).unwrap_or_default();
         let config = Config::load(path, &|name| std::env::var(name).ok())?;
-        let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let workers = config.workers.map_or_else(|| workers_of(available_parallelism().ok()), NonZeroUsize::get);
 
         let doors = doors(&config);
         let upstreams = Upstreams::of(&config, path, workers);
+        let probed = Upstream::new(config.upstream.clone(), 1);
+        let probed = probed.map_err(|error| Problems::from(problem_with_tls(&config, path, &error)));
         let mut keys = keys(&config);
         let mut none = KeySet::new();
         let more = more(&config, keys.as_mut().map_or(&mut none, |(keys, _)| keys));
         let credential = credential(&config);
         let webhook_secrets = webhook_secrets(&config);
         let tokens = check_tokens(&config);
-        match (doors, upstreams, keys, more, credential, webhook_secrets, tokens) {
+        match (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens) {
             (
                 Ok(doors),
-                Ok(upstreams),
+                (Ok(upstreams), Ok(probed)),
                 Ok((keys, fingerprint)),
                 Ok(()),
                 Ok(credential),
                 Ok(webhook_secrets),
                 Ok(()),
-            ) => Ok(Self { text, config, doors, upstreams, keys, fingerprint, webhook_secrets, credential, workers }),
-            (doors, upstreams, keys, more, credential, webhook_secrets, tokens) => {
+            ) => Ok(Self {
+                text,
+                config,
+                doors,
+                upstreams,
+                probed,
+                keys,
+                fingerprint,
+                webhook_secrets,
+                credential,
+                workers,
+            }),
+            (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens) => {
+                // The same files as before, and the same problems with them.
+                let upstreams = upstreams.err().or(probed.err());
                 let found = [
                     doors.err(),
-                    upstreams.err(),
+                    upstreams,
                     keys.err(),
                     more.err(),
                     credential.err().map(Problems::from),
@@ -204,20 +233,29 @@ impl Assembly {
     }
 }
 
+/// As many workers as processors, but no more than four: what this process may use of a machine's processors says nothing of
+/// what it is meant to use, where a container has no quota.
+fn workers_of(processors: Option<NonZeroUsize>) -> usize {
+    processors.map_or(1, NonZeroUsize::get).min(WORKERS_AUTO_MAX)
+}
+
 /// Loads the certificates of every listening address.
-fn doors(config: &Config) -> Result<Vec<(Settings, Option<Tls>)>, Problems> {
+fn doors(config: &Config) -> Result<Vec<Planned>, Problems> {
     let mut problems = Problems::new();
-    let mut doors = Vec::with_capacity(config.listeners.len());
-    for (settings, tls) in &config.listeners {
+    let listeners = config.listeners.iter().map(|(settings, tls)| (settings, tls, None));
+    let checks = config.checks.iter().map(|check| (&check.settings, &check.tls, Some(&check.asking)));
+    let mut doors = Vec::with_capacity(config.listeners.len() + config.checks.len());
+    for (settings, tls, asking) in listeners.chain(checks) {
         let store = tls.as_ref().map(TlsStore::load).transpose();
         match store {
             Ok(store) => {
                 let tls = tls.clone().zip(store).map(|(settings, store)| Tls { settings, store });
-                doors.push((settings.clone(), tls));
+                doors.push(Planned { settings: settings.clone(), tls, asking: asking.cloned() });
             }
             Err(found) => {
-                let located =
-                    |problem: &TlsProblem| config.problem_with_file(&["listen"], &problem.file, &problem.message);
+                let located = |problem: &TlsProblem| {
+                    config.problem_with_file(&["listen", "check"], &problem.file, &problem.message)
+                };
                 problems.extend(found.iter().map(located));
             }
         }
@@ -361,4 +399,16 @@ fn add_stored_keys(config: &Config, keys: &mut KeySet) -> Result<(), Problems> {
         problems.push(refuse(&format!("holds a key that opens nothing: {clash}")));
     }
     problems.into_result()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_many_processors_is_not_ours_alone() {
+        for (processors, workers) in [(0, 1), (1, 1), (2, 2), (4, 4), (5, 4), (96, 4)] {
+            assert_eq!(workers_of(NonZeroUsize::new(processors)), workers, "{processors}");
+        }
+    }
 }

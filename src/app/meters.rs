@@ -1,11 +1,13 @@
 //! What the control plane shows in the metrics. Each value is read when it is asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::state::State;
 use crate::identity::Population;
 use crate::keys::Standing;
+use crate::limits::Limit;
 use crate::moment::Moment;
 use crate::telemetry::metrics::{Family, Kind};
 
@@ -19,18 +21,38 @@ pub(super) fn install(state: &Arc<State>) {
     install_people(state);
     install_limits(state);
     install_upstream(state);
-    let read = |state: &State| {
-        let stores = state.doors.iter().filter_map(|door| door.tls.as_ref());
-        stores.flat_map(|tls| tls.expiries()).map(|(name, expiry_s)| (vec![name], float(expiry_s))).collect()
-    };
-    add(
-        state,
-        "keygate_certificate_expiry_timestamp_seconds",
-        "When each certificate expires, in seconds since the Unix epoch.",
-        Kind::Gauge,
-        &["certificate"],
-        read,
-    );
+    add(state, "keygate_draining", "Whether clients are sent elsewhere.", Kind::Gauge, &[], |state| {
+        vec![row(&[], u64::from(state.draining.load(Ordering::Relaxed)))]
+    });
+    install_certificates(state);
+}
+
+fn install_certificates(state: &Arc<State>) {
+    for (name, help, of) in [
+        (
+            "keygate_certificate_start_timestamp_seconds",
+            "When each certificate began to be valid, in seconds since the Unix epoch.",
+            (|(start_s, _)| start_s) as fn((i64, i64)) -> i64,
+        ),
+        (
+            "keygate_certificate_expiry_timestamp_seconds",
+            "When each certificate expires, in seconds since the Unix epoch.",
+            |(_, expiry_s)| expiry_s,
+        ),
+    ] {
+        add(state, name, help, Kind::Gauge, &["certificate"], move |state| {
+            // Of several with one name, that which ends first: two listening addresses can have the same.
+            let mut first = BTreeMap::new();
+            let stores = state.doors.iter().filter_map(|door| door.tls.as_ref());
+            for (name, validity) in stores.flat_map(|tls| tls.validities()) {
+                let known = first.entry(name).or_insert(validity);
+                if validity.1 < known.1 {
+                    *known = validity;
+                }
+            }
+            first.into_iter().map(|(name, validity)| (vec![name], float(of(validity)))).collect()
+        });
+    }
 }
 
 fn install_reloads(state: &Arc<State>) {
@@ -84,6 +106,18 @@ fn install_keys(state: &Arc<State>) {
             oldest.into_iter().map(|(environment, age_s)| row(&[environment.as_deref().unwrap_or("")], age_s)).collect()
         },
     );
+    add(
+        state,
+        "keygate_next_key_expiry_timestamp_seconds",
+        "When the first active key of each environment expires that was not rotated, in seconds since the Unix epoch.",
+        Kind::Gauge,
+        &["environment"],
+        |state| {
+            let next = state.keys.next_expiry_by_environment(Moment::now());
+            let label = |environment: Option<Arc<str>>| vec![environment.as_deref().unwrap_or("").to_owned()];
+            next.into_iter().map(|(environment, expiry_s)| (label(environment), float(expiry_s))).collect()
+        },
+    );
 }
 
 fn install_people(state: &Arc<State>) {
@@ -99,26 +133,44 @@ fn install_people(state: &Arc<State>) {
 }
 
 fn install_limits(state: &Arc<State>) {
-    add(state, "keygate_limit_buckets", "Subjects that a limit keeps count of.", Kind::Gauge, &["limit"], |state| {
-        let mut rows = Vec::new();
-        state.limits.for_each(|limit| rows.push(row(&[limit.name()], limit.buckets() as u64)));
-        rows
-    });
-    add(
-        state,
-        "keygate_limit_overflow_total",
-        "Requests that shared one bucket because a limit kept count of as many subjects as it may.",
-        Kind::Counter,
-        &["limit"],
-        |state| {
+    for (name, help, kind, of) in [
+        (
+            "keygate_limit_buckets",
+            "Subjects that a limit keeps count of.",
+            Kind::Gauge,
+            (|limit| limit.buckets() as u64) as fn(&Limit) -> u64,
+        ),
+        ("keygate_limit_buckets_max", "Subjects that a limit may keep count of.", Kind::Gauge, |limit| {
+            limit.buckets_max() as u64
+        }),
+        (
+            "keygate_limit_overflow_total",
+            "Requests that shared one bucket because a limit kept count of as many subjects as it may.",
+            Kind::Counter,
+            Limit::overflowed,
+        ),
+        ("keygate_limit_refused_total", "Requests that a limit did not let pass.", Kind::Counter, Limit::refused),
+    ] {
+        add(state, name, help, kind, &["limit"], move |state| {
             let mut rows = Vec::new();
-            state.limits.for_each(|limit| rows.push(row(&[limit.name()], limit.overflowed())));
+            state.limits.for_each(|limit| rows.push(row(&[limit.name()], of(limit))));
             rows
-        },
-    );
+        });
+    }
 }
 
 fn install_upstream(state: &Arc<State>) {
+    add(
+        state,
+        "keygate_upstream_exposed",
+        "Whether the upstream can be reached around the gateway, at the address of the pod.",
+        Kind::Gauge,
+        &["upstream"],
+        |state| {
+            let found = state.exposure.found().into_iter();
+            found.map(|(upstream, exposed)| row(&[&upstream], u64::from(exposed))).collect()
+        },
+    );
     add(
         state,
         "keygate_upstream_connections",

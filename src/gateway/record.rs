@@ -14,6 +14,7 @@ use super::correlation::Names;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::progress::BodyError;
+use super::question::QuestionError;
 use super::rejection::{Reason, Rejection};
 use super::room::{Overloaded, Place, Room};
 use super::route::{Accepted, Access, Destination, Route};
@@ -135,6 +136,15 @@ impl Record {
         }
     }
 
+    /// Notes that a proxy asks about a request, as it says that request is, of this client.
+    pub fn asks_about<B>(&mut self, asked: &Request<B>, client: ClientAddress) {
+        self.method = asked.method().clone();
+        if self.desk.access_log.is_some() {
+            self.target = Some(Target::unchecked(asked));
+        }
+        self.from_client(client);
+    }
+
     /// Notes the name of the request.
     pub fn named(&mut self, request_id: HeaderValue) {
         self.request_id = Some(request_id);
@@ -235,6 +245,9 @@ impl Record {
         }
         if let Rejection::Operation(error @ OperationError::Unavailable(_)) = rejection {
             tracing::error!(request_id = self.id(), reason = reason.word(), "an operation failed: {error}");
+        }
+        if let Rejection::Question(error @ (QuestionError::Unsaid(_) | QuestionError::Elsewhere)) = rejection {
+            tracing::warn!(request_id = self.id(), reason = reason.word(), "a check is not answered: {error}");
         }
         if let Rejection::Upstream(error) = rejection {
             tracing::warn!(request_id = self.id(), reason = reason.word(), "the upstream failed: {error}");

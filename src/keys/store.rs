@@ -227,6 +227,20 @@ impl KeyStore {
         oldest
     }
 
+    /// When the first active key of each environment that expires does, in seconds since the Unix epoch. A key that was
+    /// rotated is left out: its end is meant, and its successor goes on. So are environments without such a key.
+    #[must_use]
+    pub fn next_expiry_by_environment(&self, now: Moment) -> BTreeMap<Option<Arc<str>>, i64> {
+        let mut next: BTreeMap<Option<Arc<str>>, i64> = BTreeMap::new();
+        for key in &self.by_digest {
+            let stays = key.retires.is_none() && key.standing(now) == Standing::Good;
+            let Some(expires) = key.expires.filter(|_| stays) else { continue };
+            let first = next.entry(key.environment.clone()).or_insert(expires.as_second());
+            *first = expires.as_second().min(*first);
+        }
+        next
+    }
+
     fn by_id(&self) -> MutexGuard<'_, ById> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -553,6 +567,10 @@ mod tests {
             ("6", Some("test"), State::Active, second(1), None, second(1001)),
             ("7", Some("test"), State::Active, None, None, None),
             ("8", None, State::Active, second(2000), None, None),
+            ("9", None, State::Active, second(2000), second(5000), None),
+            ("10", None, State::Active, second(2000), second(4000), None),
+            ("11", None, State::Revoked, second(2000), second(3000), None),
+            ("rotated", None, State::Active, second(2000), second(3000), None),
         ] {
             let entry = Entry {
                 environment: environment.map(Into::into),
@@ -562,17 +580,23 @@ mod tests {
                 not_before,
                 ..Entry::new(id, digest(id))
             };
-            set.insert(entry.digest, Key::new(entry).unwrap()).unwrap();
+            let retires = expires.filter(|_| id == "rotated");
+            set.insert(entry.digest, Key { retires, ..Key::new(entry).unwrap() }).unwrap();
         }
         let store = KeyStore::new();
         store.apply(set);
 
         let counts = store.count_by_state(now);
-        let expected = StandingCounts { good: 4, inactive: 1, revoked: 1, expired: 1, not_yet_valid: 1 };
+        let expected = StandingCounts { good: 7, inactive: 1, revoked: 2, expired: 1, not_yet_valid: 1 };
         assert_eq!(counts, expected);
         assert_eq!(Standing::ALL.map(|standing| counts.of(standing)).iter().sum::<usize>(), store.len());
         let oldest = store.oldest_active_by_environment(now);
         assert_eq!(oldest, BTreeMap::from([(None, 0), (Some("live".into()), 600)]), "made in the future: age 0");
+        assert_eq!(
+            store.next_expiry_by_environment(now),
+            BTreeMap::from([(None, 4000)]),
+            "not what is over or replaced"
+        );
     }
 
     /// Keys of the database, as (id, secret, name).

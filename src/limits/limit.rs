@@ -41,6 +41,7 @@ pub struct Limit {
     /// Shared by all who found no room. None before the first of them.
     overflow: Mutex<Option<Bucket>>,
     overflowed: AtomicU64,
+    refused: AtomicU64,
     /// The latest moment of which it is possible that a bucket was dropped because it was whole then.
     swept_at_ns: AtomicU64,
 }
@@ -56,6 +57,7 @@ impl Limit {
             reserved: AtomicUsize::new(0),
             overflow: Mutex::new(None),
             overflowed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             swept_at_ns: AtomicU64::new(0),
         }
     }
@@ -72,10 +74,11 @@ impl Limit {
         if cost == 0 {
             return Ok(self.peek(subject, allowance, now));
         }
-        match self.buckets.get(&subject) {
+        let verdict = match self.buckets.get(&subject) {
             Some(bucket) => lock(&bucket).take(allowance, cost, now.monotonic_ns),
             None => self.take_first(subject, allowance, cost, now),
-        }
+        };
+        verdict.inspect_err(|_| self.count_refusal())
     }
 
     /// Says whether a bucket that `subject` has of its own is spent. Takes nothing, and makes no bucket.
@@ -91,7 +94,7 @@ impl Limit {
             return Ok(());
         }
         let Some(bucket) = self.buckets.get(&subject) else { return Ok(()) };
-        lock(&bucket).check(allowance, now.monotonic_ns)
+        lock(&bucket).check(allowance, now.monotonic_ns).inspect_err(|_| self.count_refusal())
     }
 
     /// Undoes a [`Limit::take`] of the same arguments, and of the same `now`, because another limit refused.
@@ -153,6 +156,15 @@ impl Limit {
     /// How often, since the start, somebody had to take from the overflow bucket because there was no room.
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// How often, since the start, it let a request not pass.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn count_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The name the operator gave it.

@@ -345,7 +345,7 @@ fn npc_10_the_age_of_the_oldest_key_shows_by_environment() {
 /// The rule that ships, judged by Prometheus' own tool.
 #[test]
 fn npc_settled_10_an_alert_tells_of_keys_that_are_older_than_90_days() {
-    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contracts/keygate.rules.test.yaml");
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/keygate.rules.test.yaml");
     let output = std::process::Command::new("promtool").args(["test", "rules", rules]).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.contains("SUCCESS"), "{said}");

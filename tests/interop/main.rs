@@ -1,4 +1,4 @@
-//! Clients and libraries of others, which know nothing of keygate: they must get along with it.
+//! Clients and libraries of others, which know nothing of keygate, and proxies that ask it: they must get along with it.
 //!
 //! `make clients` installs them, in the versions that stand in `tests/interop/packages`.
 
@@ -23,6 +23,8 @@ mod key;
 #[path = "../integration/upstream.rs"]
 mod upstream;
 
+mod alerts;
+mod authz;
 mod certificates;
 mod clients;
 mod commands;
@@ -30,6 +32,8 @@ mod encryption;
 mod grpc;
 mod http;
 mod library;
+mod manifests;
+mod prometheus;
 mod sockets;
 mod site;
 mod tokens;

@@ -201,11 +201,11 @@ impl TlsStore {
         pairs.chain(clients).cloned().collect()
     }
 
-    /// When each certificate ends: its first DNS name (or the file's name) and the last second it is valid, since the
-    /// Unix epoch.
+    /// When each certificate is valid: its first DNS name (or the file's name) and the first and the last second, since
+    /// the Unix epoch.
     #[must_use]
-    pub fn expiries(&self) -> Vec<(String, i64)> {
-        self.current.load().pairs.iter().map(|pair| (pair.name().to_owned(), pair.not_after())).collect()
+    pub fn validities(&self) -> Vec<(String, (i64, i64))> {
+        self.current.load().pairs.iter().map(|pair| (pair.name().to_owned(), pair.validity())).collect()
     }
 }
 

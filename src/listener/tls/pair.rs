@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{CertificateFiles, TlsProblem, provider};
+use crate::mount;
 
 /// Bytes of a PEM file at most. A bundle of all public authorities is a fifth of it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -28,21 +29,24 @@ pub(super) struct Pair {
     certified: std::sync::Arc<CertifiedKey>,
     names: Vec<String>,
     name: String,
-    not_after: i64,
+    validity: (i64, i64),
 }
 
 impl Pair {
-    /// Reads both files.
+    /// Reads both files, as they were at one moment.
     ///
     /// # Errors
     ///
     /// Every problem of both: unreadable, no certificate or key inside, or a key that belongs to another certificate.
     pub(super) fn read(files: &CertificateFiles) -> Result<Self, Vec<TlsProblem>> {
-        let certificate = read_file(&files.certificate).and_then(|text| {
+        let folders = [&files.certificate, &files.key].map(|file| mount::folder_of(file));
+        let (certificate, key) =
+            mount::at_one_moment(&folders, || (read_file(&files.certificate), read_file(&files.key)));
+        let certificate = certificate.and_then(|text| {
             let chain = certificates(&files.certificate, &text)?;
             Ok((text, chain))
         });
-        let key = read_file(&files.key).and_then(|text| {
+        let key = key.and_then(|text| {
             let key = PrivateKeyDer::from_pem_slice(&text)
                 .map_err(|error| TlsProblem::new(&files.key, explain(&error, "private key")))?;
             Ok((text, key))
@@ -62,7 +66,7 @@ impl Pair {
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, TlsProblem> {
         let facts = chain.first().and_then(|own| Facts::of(own));
-        let Some(Facts { names, not_after }) = facts else {
+        let Some(Facts { names, validity }) = facts else {
             return Err(TlsProblem::new(
                 &files.certificate,
                 "begins with a certificate that cannot be read: is it X.509?",
@@ -79,11 +83,12 @@ impl Pair {
         let name = names.first().cloned().unwrap_or_else(|| {
             files.certificate.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
         });
+        let (_, not_after) = validity;
         if not_after < now() {
             let file = files.certificate.display();
             tracing::warn!(%file, certificate = name, not_after, "The certificate has expired: clients will refuse it");
         }
-        Ok(Self { files: files.clone(), digest, certified: certified.into(), names, name, not_after })
+        Ok(Self { files: files.clone(), digest, certified: certified.into(), names, name, validity })
     }
 
     pub(super) fn files(&self) -> &CertificateFiles {
@@ -109,16 +114,16 @@ impl Pair {
         &self.name
     }
 
-    /// The last second it is valid, since the Unix epoch.
-    pub(super) fn not_after(&self) -> i64 {
-        self.not_after
+    /// The first and the last second it is valid, since the Unix epoch.
+    pub(super) fn validity(&self) -> (i64, i64) {
+        self.validity
     }
 }
 
 /// What we need to know from inside a certificate.
 struct Facts {
     names: Vec<String>,
-    not_after: i64,
+    validity: (i64, i64),
 }
 
 impl Facts {
@@ -131,7 +136,8 @@ impl Facts {
                 names.push(name.to_ascii_lowercase());
             }
         }
-        Some(Self { names, not_after: parsed.validity().not_after.timestamp() })
+        let validity = parsed.validity();
+        Some(Self { names, validity: (validity.not_before.timestamp(), validity.not_after.timestamp()) })
     }
 }
 
