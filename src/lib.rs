@@ -40,3 +40,4 @@ pub mod mount;
 pub mod secret;
 pub mod telemetry;
 pub mod template;
+pub mod ticks;

@@ -31,6 +31,7 @@ const FLOORS: &[&[&str]] = &[
         "locks",
         "address",
         "coalescing",
+        "ticks",
     ],
     &["listener", "keys", "limits", "identity", "webhooks"],
     &["gateway", "management", "portal", "probes"],

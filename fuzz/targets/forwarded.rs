@@ -10,6 +10,7 @@ use keygate::gateway::client_address::{ClientAddress, TrustedProxies, X_FORWARDE
 use keygate::gateway::fields::{FieldRules, Origin, Via};
 use keygate::gateway::identity::IdentityFields;
 use keygate::gateway::message::Target;
+use keygate::gateway::seen::Seen;
 
 use super::fields_of;
 
@@ -84,8 +85,9 @@ fn write(fields: &mut HeaderMap, peer: IpAddr, proxies: TrustedProxies) {
     let rules = FieldRules::new(&identity, &[], &name("x-request-id"), true, via, proxies);
     let peer_text = HeaderValue::try_from(peer.to_string()).expect("an address");
     let target = Target::unchecked(&Request::new(()));
-    let origin =
-        Origin { peer, peer_text: &peer_text, tls: false, version: Version::HTTP_11, target: &target, handshake: None };
+    let seen = Seen::of(fields);
+    let version = Version::HTTP_11;
+    let origin = Origin { peer, peer_text: &peer_text, tls: false, version, target: &target, seen, handshake: None };
     rules.write_forwarding(fields, &origin);
 }
 

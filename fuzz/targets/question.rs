@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Request, Uri};
 use keygate::gateway::client_address::TrustedProxies;
 use keygate::gateway::message::Target;
 use keygate::gateway::question::{Asking, Dialect};
+use keygate::gateway::seen::Seen;
 
 use super::fields_of;
 
@@ -124,7 +125,7 @@ fn read(dialect: Dialect, uri: &Uri, fields: &HeaderMap) -> Option<Asked> {
     *request.headers_mut() = fields.clone();
     let peer = IpAddr::from([10, 0, 0, 1]);
     let client = asking.read(&mut request, peer, &TrustedProxies::new(from)).ok()?.ip();
-    let target = Target::of(&request).ok();
+    let target = Target::of(&request, Seen::of(request.headers())).ok();
     let decided = target.filter(|target| Asking::check_spelling(request.uri(), target).is_ok());
     let host = request.headers().get(HOST).map(|host| host.as_bytes().escape_ascii().to_string());
     Some(Asked {

@@ -49,7 +49,7 @@ impl Claim {
     /// [`Rejection`]: what the same request would be answered now.
     pub fn check(&self, now: Moment) -> Result<(), Rejection> {
         let policy = self.gateway.policy.load();
-        let environment = policy.environments.find(self.target.authority.as_ref(), self.listener)?;
+        let environment = policy.environments.find(self.target.authority(), self.listener)?;
         let route = policy.routes.find(&Method::GET, &self.target)?;
         if !route.websocket {
             return Err(super::upgrade::NotUpgradable.into());

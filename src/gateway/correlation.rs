@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::seen::{Rare, Seen};
+
 /// `traceparent` (W3C Trace Context, section 3.2).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// `tracestate` (W3C Trace Context, section 3.3).
@@ -80,14 +82,17 @@ fn hex_digits(number: u32) -> [u8; 8] {
 }
 
 /// Names a request: leaves exactly one `X-Request-Id` and one `traceparent` in its fields, and returns the former.
-pub fn name(fields: &mut HeaderMap, request_id_field: &HeaderName, names: &Names) -> HeaderValue {
-    let given_trace = single(fields, &TRACEPARENT).filter(|value| is_traceparent(value.as_bytes())).cloned();
+pub fn name(fields: &mut HeaderMap, seen: Seen, request_id_field: &HeaderName, names: &Names) -> HeaderValue {
+    let has_trace =
+        seen.has(Rare::Trace) && single(fields, &TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
     let given_id = single(fields, request_id_field).filter(|value| is_request_id(value.as_bytes())).cloned();
     let made = names.traceparent();
     let request_id = given_id.unwrap_or_else(|| shared(made.slice(3..35)));
     fields.insert(request_id_field, request_id.clone());
-    if given_trace.is_none() {
-        fields.remove(TRACESTATE);
+    if !has_trace {
+        if seen.has(Rare::Trace) {
+            fields.remove(TRACESTATE);
+        }
         fields.insert(TRACEPARENT, shared(made));
     }
     request_id
@@ -172,7 +177,8 @@ mod tests {
             fields.append(name, HeaderValue::from_static(value));
         }
         let before = fields.clone();
-        let id = name(&mut fields, &ID, &Names::new());
+        let seen = Seen::of(&fields);
+        let id = name(&mut fields, seen, &ID, &Names::new());
         assert_eq!(single(&fields, &ID), Some(&id), "{row}");
         assert_eq!(before.get(ID) == Some(&id), id_kept, "{row}");
         let trace = single(&fields, &TRACEPARENT).expect(row);

@@ -17,6 +17,7 @@ use super::client_address::{TrustedProxies, X_FORWARDED_FOR};
 use super::correlation::{TRACEPARENT, TRACESTATE};
 use super::identity::{IdentityFields, RESERVED_PREFIX};
 use super::message::Target;
+use super::seen::{Rare, Seen};
 use super::trailers::TrailerRules;
 use super::upgrade::Handshake;
 
@@ -131,11 +132,10 @@ impl FieldRules {
         if !(trusted && fields.contains_key(&X_FORWARDED_PROTO)) {
             fields.insert(X_FORWARDED_PROTO, scheme);
         }
-        let host = origin.target.authority.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-        match host {
+        match &origin.target.host {
             Some(_) if trusted && fields.contains_key(&X_FORWARDED_HOST) => {}
             Some(host) => {
-                fields.insert(X_FORWARDED_HOST, host);
+                fields.insert(X_FORWARDED_HOST, host.value.clone());
             }
             None => {
                 fields.remove(X_FORWARDED_HOST);
@@ -145,7 +145,7 @@ impl FieldRules {
             if let Ok(element) = HeaderValue::try_from(origin.forwarded_element()) {
                 continue_list(fields, &FORWARDED, &element, trusted);
             }
-        } else {
+        } else if origin.seen.has(Rare::Forwarded) {
             fields.remove(FORWARDED);
         }
         fields.append(VIA, self.via.of(origin.version));
@@ -196,6 +196,8 @@ pub struct Origin<'r> {
     pub version: Version,
     /// What it was for.
     pub target: &'r Target,
+    /// The fields it came with.
+    pub seen: Seen,
     /// That it asks to leave HTTP, and may.
     pub handshake: Option<Handshake>,
 }
@@ -208,7 +210,7 @@ impl Origin<'_> {
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
         let scheme = if self.tls { "https" } else { "http" };
-        match &self.target.authority {
+        match self.target.authority() {
             Some(host) => format!("for={node};host=\"{host}\";proto={scheme}"),
             None => format!("for={node};proto={scheme}"),
         }

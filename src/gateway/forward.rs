@@ -20,6 +20,7 @@ use super::progress::{End, Patience};
 use super::rate_limit::Admission;
 use super::record::Record;
 use super::rejection::Rejection;
+use super::seen::Rare;
 use super::tunnel::TunnelTimeouts;
 use super::upgrade::Handshake;
 use super::upstream::{HostRule, Protocol, Switched, Upstream, UpstreamError, UpstreamResponse};
@@ -71,8 +72,10 @@ pub async fn forward(
     }
     let permit = admission.permit();
 
-    check_circle(request.headers(), &forwarding.fields.via.pseudonym)?;
-    let wants_trailers = wants_trailers(request.headers());
+    if origin.seen.has(Rare::Via) {
+        check_circle(request.headers(), &forwarding.fields.via.pseudonym)?;
+    }
+    let wants_trailers = origin.seen.has(Rare::Te) && wants_trailers(request.headers());
     let environment = forwarding.identity.asked_environment(request.headers());
     forwarding.fields.strip_request(request.headers_mut());
     forwarding.fields.write_forwarding(request.headers_mut(), origin);
@@ -169,7 +172,7 @@ fn address(
     let settings = upstream.settings();
     let host = match &settings.host {
         HostRule::Replace(host) => Some(host.clone()),
-        HostRule::Preserve => target.authority.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+        HostRule::Preserve => target.host.as_ref().map(|host| host.value.clone()),
     };
     // An HTTP/1.0 client may name no host; the upstream is promised one (RFC 9112, section 3.2).
     let host = host.or_else(|| settings.endpoint.host());

@@ -14,6 +14,7 @@ use super::record::Record;
 use super::refusal::{Manner, is_grpc};
 use super::rejection::Rejection;
 use super::route::NoRoute;
+use super::seen::{Rare, Seen};
 
 /// What of a request decides how a refusal is written: it is gone by then.
 pub struct Heard {
@@ -30,13 +31,13 @@ pub struct Heard {
 impl Heard {
     /// Reads it.
     #[must_use]
-    pub fn of(request: &Request<Incoming>, policy: &Policy) -> Self {
+    pub fn of(request: &Request<Incoming>, seen: Seen, policy: &Policy) -> Self {
         let fields = request.headers();
         let origin = policy.cors.as_ref().and_then(|_| fields.get(ORIGIN).cloned());
         let content = !request.body().is_end_stream();
         let version = request.version();
         let head_alone = version == Version::HTTP_2 && *request.method() == Method::HEAD;
-        Self { version, grpc: is_grpc(fields), origin, content, head_alone }
+        Self { version, grpc: seen.has(Rare::ContentType) && is_grpc(fields), origin, content, head_alone }
     }
 
     /// Lets the page that asked read what we say, if it may.

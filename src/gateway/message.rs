@@ -5,7 +5,9 @@
 //! the [`Target`] holds the authority and the path that every later step uses.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
@@ -13,6 +15,7 @@ use http::{HeaderValue, Method, Request, Uri, Version};
 
 use super::fields::{flaw, is_number};
 use super::path::{careless_reading, normal_form, push};
+use super::seen::{Rare, Seen};
 use crate::listener::Doubt;
 
 /// The request could be read in more than one way, or not at all.
@@ -71,22 +74,61 @@ impl HeadMaxima {
 /// What the request asks for, and from which host.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The authority: of the target itself if it is absolute (RFC 9112, section 3.2.2) or HTTP/2, else of `Host`.
-    pub authority: Option<Authority>,
+    /// The host: of the target itself if it is absolute (RFC 9112, section 3.2.2) or HTTP/2, else of `Host`.
+    pub host: Option<Arc<Host>>,
     /// Path and query in origin form, the path in its normal form (see [`super::path`]).
     pub path_and_query: PathAndQuery,
     /// Another path that a careless server could read in this one (see [`super::path::careless_reading`]).
     pub other_reading: Option<String>,
 }
 
+/// A host with its port if it has one, in the two forms in which it is needed. Its memory is its own.
+#[derive(Debug)]
+pub struct Host {
+    /// To be looked at.
+    pub authority: Authority,
+    /// The same text, to be written into fields.
+    pub value: HeaderValue,
+}
+
+thread_local! {
+    /// The host of the request before: mostly it is the next one's, too.
+    static LAST_HOST: RefCell<Option<Arc<Host>>> = const { RefCell::new(None) };
+}
+
+impl Host {
+    fn new(text: &[u8]) -> Option<Self> {
+        Some(Self { authority: Authority::try_from(text).ok()?, value: HeaderValue::from_bytes(text).ok()? })
+    }
+
+    /// Reads the host of a request. What was found good is not looked at again while it comes again.
+    fn read(text: &[u8]) -> Result<Arc<Self>, MalformedMessage> {
+        LAST_HOST.with_borrow_mut(|last| match last {
+            Some(last) if last.value.as_bytes() == text => Ok(Arc::clone(last)),
+            _ => {
+                let host = Self::new(text).ok_or(MalformedMessage("Host is not an authority"))?;
+                check_authority(&host.authority)?;
+                Ok(Arc::clone(last.insert(Arc::new(host))))
+            }
+        })
+    }
+}
+
 impl Target {
+    /// The authority of the host.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.host.as_ref().map(|host| &host.authority)
+    }
+
     /// The target as the client wrote it, for the log of a request that does not get further; without an authority that
     /// has user information, which is often a secret.
     #[must_use]
     pub fn unchecked<B>(request: &Request<B>) -> Self {
         let path_and_query = request.uri().path_and_query().cloned();
+        let authority = request.uri().authority().filter(|authority| !authority.as_str().contains('@'));
         Self {
-            authority: request.uri().authority().filter(|authority| !authority.as_str().contains('@')).cloned(),
+            host: authority.and_then(|authority| Host::new(authority.as_str().as_bytes())).map(Arc::new),
             path_and_query: path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")),
             other_reading: None,
         }
@@ -95,11 +137,10 @@ impl Target {
     /// The same in memory of its own, to be kept for longer than a request lasts.
     #[must_use]
     pub fn detached(&self) -> Self {
-        let authority = self.authority.as_ref().map(|authority| authority.as_str().parse());
         let path_and_query = self.path_and_query.as_str().parse();
         // What was parsed once is parsed again.
         Self {
-            authority: authority.and_then(Result::ok),
+            host: self.host.clone(),
             path_and_query: path_and_query.unwrap_or_else(|_| PathAndQuery::from_static("/")),
             other_reading: self.other_reading.clone(),
         }
@@ -110,14 +151,16 @@ impl Target {
     /// # Errors
     ///
     /// [`MalformedMessage`] with the rule that was broken.
-    pub fn of<B>(request: &Request<B>) -> Result<Self, MalformedMessage> {
+    pub fn of<B>(request: &Request<B>, seen: Seen) -> Result<Self, MalformedMessage> {
         if *request.method() == Method::CONNECT {
             return Err(MalformedMessage("CONNECT is not for a gateway"));
         }
         if let Some(doubt) = request.extensions().get::<Doubt>() {
             return Err(MalformedMessage(doubt.0));
         }
-        check_transfer_encoding(request)?;
+        if seen.has(Rare::TransferEncoding) {
+            check_transfer_encoding(request)?;
+        }
         check_content_length(request)?;
         check_fields(request)?;
         let host = host(request)?;
@@ -125,16 +168,16 @@ impl Target {
         check_form(uri, request.version())?;
         // RFC 9112, section 3.2: also where an absolute target says which.
         let is_named = host.is_some() || (uri.authority().is_some() && request.version() == Version::HTTP_2);
-        let authority = match uri.authority() {
+        let host = match uri.authority() {
             // RFC 9112, section 3.2.2: the authority of an absolute target replaces `Host`. In HTTP/2 the two must
             // agree (RFC 9113, section 8.3.1).
             Some(authority) => {
-                let differs = host.as_ref().is_some_and(|host| !host.as_str().eq_ignore_ascii_case(authority.as_str()));
+                let differs =
+                    host.as_ref().is_some_and(|host| !host.authority.as_str().eq_ignore_ascii_case(authority.as_str()));
                 if differs && request.version() == Version::HTTP_2 {
                     return Err(MalformedMessage("Host differs from :authority"));
                 }
-                check_authority(authority)?;
-                Some(authority.clone())
+                Some(Host::read(authority.as_str().as_bytes())?)
             }
             None => host,
         };
@@ -142,7 +185,7 @@ impl Target {
             return Err(MalformedMessage("Host is missing"));
         }
         let (path_and_query, other_reading) = normal_target(uri)?;
-        Ok(Self { authority, path_and_query, other_reading })
+        Ok(Self { host, path_and_query, other_reading })
     }
 }
 
@@ -210,15 +253,13 @@ fn check_fields<B>(request: &Request<B>) -> Result<(), MalformedMessage> {
 }
 
 /// Reads `Host`, which must stand exactly once in HTTP/1.1 (RFC 9112, section 3.2).
-fn host<B>(request: &Request<B>) -> Result<Option<Authority>, MalformedMessage> {
+fn host<B>(request: &Request<B>) -> Result<Option<Arc<Host>>, MalformedMessage> {
     let mut values = request.headers().get_all(HOST).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(MalformedMessage("Host stands more than once"));
     }
-    let authority = Authority::try_from(value.as_bytes()).map_err(|_| MalformedMessage("Host is not an authority"))?;
-    check_authority(&authority)?;
-    Ok(Some(authority))
+    Host::read(value.as_bytes()).map(Some)
 }
 
 /// An authority of a request has no user information (RFC 9110, section 4.2.4), and a port that is one.

@@ -47,6 +47,7 @@ pub mod progress;
 pub mod question;
 pub mod record;
 pub mod room;
+pub mod seen;
 pub mod trailers;
 pub mod tunnel;
 pub mod unread;
@@ -91,6 +92,7 @@ use rate_limit::{admit, charge_guess, charge_unauthenticated, peek, refuse_guess
 use record::{Desk, Record};
 use rejection::Rejection;
 use route::Access;
+use seen::{Rare, Seen};
 use tunnel::Tunnel;
 use upgrade::Handshake;
 
@@ -136,11 +138,12 @@ impl Gateway {
         // One policy for the whole request: a reload in the middle must not mix old routes with new limits.
         let policy = self.policy.load_full();
         let asking = asking.as_deref();
-        let heard = Heard::of(&request, &policy);
+        let seen = Seen::of(request.headers());
+        let heard = Heard::of(&request, seen, &policy);
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
         let request = Arriving::of(request);
 
-        let door = Entrance { connection: &connection, asking };
+        let door = Entrance { connection: &connection, asking, seen };
         let (mut response, source) = match self.serve(request, door, &policy, now, &mut record).await {
             Ok((mut response, source)) => {
                 if source == Source::Keygate {
@@ -175,17 +178,19 @@ impl Gateway {
     async fn serve(
         self: &Arc<Self>,
         mut request: Request<Arriving>,
-        Entrance { connection, asking }: Entrance<'_>,
+        entrance: Entrance<'_>,
         policy: &Policy,
         now: Moment,
         record: &mut Record,
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
-        record.named(correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names));
+        let Entrance { connection, asking, seen } = entrance;
+        let request_id = &policy.forwarding.request_id;
+        record.named(correlation::name(request.headers_mut(), seen, request_id, &self.desk.names));
         record.find_room(policy.in_flight_max)?;
 
         let (peer, Arrived { target, client, was_connect }) =
-            (connection.client.ip(), arrive(&mut request, connection, asking, policy, record)?);
-        let environment = policy.environments.find(target.authority.as_ref(), connection.local)?;
+            (connection.client.ip(), arrive(&mut request, entrance, policy, record)?);
+        let environment = policy.environments.find(target.authority(), connection.local)?;
         let cors = policy.cors.as_ref();
         let preflight = cors.and_then(|cors| cors.preflight_for(request.method(), request.headers()));
         let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
@@ -214,7 +219,9 @@ impl Gateway {
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
-        check_expectation(&request)?;
+        if seen.has(Rare::Expect) {
+            check_expectation(&request)?;
+        }
         // Only now: to whom a route is closed it says nothing of what it would go on in.
         let handshake = Handshake::of(&request, was_connect, route.websocket)?;
         if let Some(asking) = asking {
@@ -232,6 +239,7 @@ impl Gateway {
                     tls: connection.tls.is_some(),
                     version: request.version(),
                     target: &target,
+                    seen,
                     handshake,
                 };
                 let forwarding = &policy.forwarding;
@@ -276,6 +284,8 @@ impl Gateway {
 struct Entrance<'c> {
     connection: &'c ConnectionInfo,
     asking: Option<&'c Asking>,
+    /// The fields that it came with.
+    seen: Seen,
 }
 
 /// What is asked for, and by whom.
@@ -288,8 +298,7 @@ struct Arrived {
 /// The first two steps: one meaning, and one client. Of a question both are those of the request it asks about.
 fn arrive(
     request: &mut Request<Arriving>,
-    connection: &ConnectionInfo,
-    asking: Option<&Asking>,
+    Entrance { connection, asking, seen }: Entrance<'_>,
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Arrived, Rejection> {
@@ -300,7 +309,7 @@ fn arrive(
         record.asks_about(request, client);
     }
     let was_connect = upgrade::as_get(request)?;
-    let target = Target::of(request)?;
+    let target = Target::of(request, seen)?;
     record.asked_for(&target);
     let client = match named {
         Some(client) => {

@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::authentication::Principal;
@@ -212,13 +213,14 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 impl RateLimitFields {
     /// Writes `quota` into the fields of a response, in place of whatever an upstream wrote there.
     pub fn write(self, fields: &mut HeaderMap, quota: Quota, now: Moment) {
-        fields.insert(X_RATELIMIT_LIMIT, quota.limit.into());
-        fields.insert(X_RATELIMIT_REMAINING, quota.remaining.into());
         let reset = match self.reset {
             Reset::Epoch => whole_seconds_up(Duration::from_nanos(now.unix_ns).saturating_add(quota.reset_after)),
             Reset::Delta => whole_seconds_up(quota.reset_after),
         };
-        fields.insert(X_RATELIMIT_RESET, reset.into());
+        let [limit, remaining, reset] = decimal([quota.limit, quota.remaining, reset]);
+        fields.insert(X_RATELIMIT_LIMIT, limit);
+        fields.insert(X_RATELIMIT_REMAINING, remaining);
+        fields.insert(X_RATELIMIT_RESET, reset);
         if self.ietf {
             let left = format!("\"default\";r={};t={}", quota.remaining, whole_seconds_up(quota.reset_after));
             let policy = format!("\"default\";q={}", quota.limit);
@@ -229,6 +231,24 @@ impl RateLimitFields {
             }
         }
     }
+}
+
+/// Numbers as values of fields, which share one piece of memory.
+fn decimal<const N: usize>(numbers: [u64; N]) -> [HeaderValue; N] {
+    let mut text = Vec::with_capacity(20 * N);
+    let mut digits = itoa::Buffer::new();
+    let ends = numbers.map(|number| {
+        text.extend_from_slice(digits.format(number).as_bytes());
+        text.len()
+    });
+    let text = Bytes::from(text);
+    let mut start = 0;
+    ends.map(|end| {
+        let value = text.slice(start..end);
+        start = end;
+        // Digits are always a good value.
+        HeaderValue::from_maybe_shared(value).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    })
 }
 
 /// Seconds, rounded up: a client that comes back when we say must not come too early.

@@ -343,9 +343,7 @@ impl Record {
                 request_id: self.id(),
                 client: self.client,
                 method: self.method.as_str(),
-                host: target
-                    .and_then(|target| target.authority.as_ref())
-                    .map(|authority| authority.as_str().as_bytes()),
+                host: target.and_then(Target::authority).map(|authority| authority.as_str().as_bytes()),
                 path: target.map_or("", |target| target.path_and_query.path()),
                 protocol: protocol(self.version),
                 route,

@@ -223,7 +223,7 @@ impl Routes {
     }
 
     fn look_up(&self, method: &Method, target: &Target, path: &str) -> Found<usize> {
-        let of_host = self.table_of(target.authority.as_ref()).map_or(Found::Nothing, |table| table.find(method, path));
+        let of_host = self.table_of(target.authority()).map_or(Found::Nothing, |table| table.find(method, path));
         if matches!(of_host, Found::Value(_) | Found::Closed) {
             return of_host;
         }

@@ -21,9 +21,6 @@ use crate::moment::monotonic_ns;
 /// How long a connection may take to finish what it was doing before it is worth keeping.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Fields an upstream may send in one response. Above hyper's default of 100, for talkative upstreams.
-const RESPONSE_FIELDS_MAX: usize = 256;
-
 /// Bytes of the head of one response, and of its trailers. Far more than browsers and other gateways take.
 const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
 
@@ -279,10 +276,8 @@ impl Upstream {
         let opening = async {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http1::Builder::new();
-            builder
-                .max_headers(RESPONSE_FIELDS_MAX)
-                .max_header_size(RESPONSE_HEAD_BYTES_MAX as usize)
-                .max_buf_size(RESPONSE_BUFFER_BYTES);
+            // At most 100 fields, which is hyper's default and that of others: only so it needs no memory for each head.
+            builder.max_header_size(RESPONSE_HEAD_BYTES_MAX as usize).max_buf_size(RESPONSE_BUFFER_BYTES);
             builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;

@@ -14,6 +14,7 @@ use super::Upstream;
 use super::pool::{Checkout, Lease};
 use super::stream::Connection;
 use crate::gateway::body::RequestBody;
+use crate::ticks::within;
 
 /// Waiting connections that may turn out dead for one request, before it gets a fresh one.
 const STALE_MAX: usize = 3;
@@ -132,10 +133,10 @@ impl Upstream {
         let mut attempt = pin!(self.attempt(worker, request));
         let mut wait = self.settings.connect_timeout + patience;
         loop {
-            match tokio::time::timeout(wait, attempt.as_mut()).await {
-                Ok(result) => return result,
+            match within(wait, attempt.as_mut()).await {
+                Some(result) => return result,
                 // An upload that goes on is not a slow response: the clock starts anew with each part of it.
-                Err(_) => match upload.as_ref().and_then(|upload| upload.patience_left(patience)) {
+                None => match upload.as_ref().and_then(|upload| upload.patience_left(patience)) {
                     Some(left) => wait = left,
                     None => return Err(UpstreamError::ResponseTimeout),
                 },
