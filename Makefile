@@ -9,17 +9,20 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 # What the tests and the benchmark run, as COMMAND=PACKAGE of Debian, or COMMAND:MODULE=PACKAGE.
 TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-venv node=nodejs npm=npm \
     nginx=nginx-light caddy=caddy haproxy=haproxy wrk=wrk h2load=nghttp2-client promtool=prometheus prometheus=prometheus \
-    kubectl=kubernetes-client systemd-analyze=systemd
+    kubectl=kubernetes-client systemd-analyze=systemd valgrind=valgrind
 
 # What the test of image and manifests needs beside them.
 CONTAINERS := podman=podman buildah=buildah runc=runc debootstrap=debootstrap catatonit=catatonit iptables=iptables \
     /usr/lib/podman/netavark=netavark unshare=util-linux ip=iproute2 objcopy=binutils
 
 # The gate, in this order: what fails fastest comes first. Lint and documentation share one check of all dependencies.
-STAGES := packages clients format lint documentation build tests
+STAGES := packages clients format lint documentation build tests instructions
+
+# What `bench` measures keygate beside, beyond TOOLS; Envoy comes from PyPI (.ci/clients).
+PEERS := /usr/lib/nginx/modules/ngx_http_lua_module.so=libnginx-mod-http-lua
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-deploy image dist fmt bench compare fuzz soak clean $(STAGES)
+.PHONY: help run test test-deploy image dist fmt bench scale compare fuzz soak clean $(STAGES)
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z][-a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -79,8 +82,17 @@ tests: ## Run the tests: unit, integration and end-to-end.
 	$(CARGO) test --locked --lib --bins --tests
 	$(CARGO) run --locked --quiet --example models
 
-bench: packages ## Measure CPU time per request beside nginx (about two minutes; bench/README.md).
+# Counts, not times: they are the same on a busy machine.
+instructions: ## Count what a request costs in instructions and allocations, against what is stored (bench/README.md).
+	@bench/instructions.py $(ARGS)
+
+bench: packages clients ## Measure CPU time per request beside nginx, HAProxy, Caddy and Envoy (some 20 minutes; bench/README.md).
+	@.ci/packages $(PEERS)
 	@bench/run.py $(ARGS)
+
+scale: packages ## Measure how cost grows with keys, routes, connections and workers, and during reloads (some ten minutes).
+	@.ci/packages $(PEERS)
+	@bench/scale.py $(ARGS)
 
 # Some minutes, much of it waiting for answers that never come. What came of each case lies in target/tmp/compare.
 compare: ## Put the cases of tests/conformance to nginx, HAProxy and Caddy too (docs/conformance.md).

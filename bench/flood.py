@@ -18,7 +18,7 @@ import sys
 import time
 import types
 
-from run import Failure, PACKAGES, WORK, build, cpu_us, free_ports, nginx, start, versions, written
+from servers import PACKAGES, WORK, Failure, build, cpu_us, demand, free_ports, machine, said, service, start, written
 
 USERS = 8
 PASSWORD = "violins under the bridge"
@@ -53,16 +53,13 @@ end
 
 def main():
     options = arguments()
-    missing = [PACKAGES[command] for command in ("nginx", "wrk", "h2load") if not shutil.which(command)]
-    if missing:
-        raise Failure(f"missing: apt-get install --no-install-recommends {' '.join(missing)}")
+    demand(PACKAGES)
     binary = options.binary.resolve() if options.binary else build()
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     (WORK / "flood.lua").write_text(LUA.replace("@USERS@", str(USERS)))
-    names = ("upstream", "admin", "keygate plain", "keygate tls", "nginx plain", "nginx tls")
-    ports = dict(zip(names, free_ports(len(names))))
-    configuration = written("flood.yaml", ports, "keygate")
+    upstream, plain, admin = free_ports(3)
+    configuration = written("flood.yaml", {"UPSTREAM": upstream, "PLAIN": plain, "ADMIN": admin})
     key = populate(binary, configuration)
     everywhere = os.sched_getaffinity(0)
     load = [f"{value:.2f}" for value in os.getloadavg()]
@@ -70,15 +67,15 @@ def main():
     with contextlib.ExitStack() as started:
         log = started.enter_context(open(WORK / "log.txt", "w"))
         own = not options.one_group
-        start(started, nginx("upstream.conf", ports, "nginx"), everywhere, ports["upstream"], log, own)
+        start(started, service(upstream), everywhere, upstream, log, own)
         gateway = [str(binary), "run", "--config", str(configuration)]
-        start(started, gateway, everywhere, ports["keygate plain"], log, own)
+        start(started, gateway, everywhere, plain, log, own)
         for connections in options.connections:
-            rounds = [measure(options, ports["keygate plain"], key, connections, number) for number in range(options.rounds)]
+            rounds = [measure(options, plain, key, connections, number) for number in range(options.rounds)]
             ratios = [with_flood[0] / without[0] for without, with_flood in rounds]
             print(f"{connections} connections: p50 with the flood ÷ without: median {statistics.median(ratios):.2f}, "
                   f"worst {max(ratios):.2f}\n", flush=True)
-    print(versions(binary))
+    print(f"{said(str(binary), '--version')}; {said('nginx', '-v')}; {machine()}")
 
 
 def arguments():

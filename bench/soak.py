@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 
-from run import Failure, build, free_ports
+from servers import Failure, build, free_ports
 
 HERE = pathlib.Path(__file__).resolve()
 WARM_UP_S = 120      # Four sweeps of the gateway; and the allocator has met most of what comes together by chance.
