@@ -19,6 +19,7 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod listener;
+pub mod otlp;
 pub mod webhooks;
 
 pub mod management;
@@ -36,6 +37,7 @@ pub mod document;
 pub mod json;
 pub mod locks;
 pub mod moment;
+pub mod outbound;
 pub mod secret;
 pub mod telemetry;
 pub mod template;

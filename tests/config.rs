@@ -167,6 +167,15 @@ fn what_is_accepted_means_what_is_written() {
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
     assert!(warnings.len() == 1 && warnings[0].contains("yaml:7:11: issuers[0].jwks: has no TLS"), "{warnings:?}");
 
+    let config = accepted("traces.yaml");
+    let traces = config.traces.expect("they are there");
+    assert_eq!(traces.headers, Some(folder("accepted").join("otlp.headers")), "relative to the configuration file");
+    assert!(traces.sampling.ratio == 0.25 && !traces.sampling.follows_parent && traces.sampling.shows_key_ids);
+    assert!(traces.resource.contains(&("service.name".to_owned(), "orders".to_owned())), "{:?}", traces.resource);
+    assert_eq!((traces.interval.as_secs(), traces.timeout.as_secs()), (5, 10));
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("traces.endpoint: has no TLS"), "{warnings:?}");
+
     let config = accepted("upstream-unverified.yaml");
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));

@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 
 use zeroize::Zeroizing;
 
+use super::traces::Reach;
 use super::trust::Trust;
 use crate::config::{Config, DestinationSettings, RouteSettings};
 use crate::document::{Problem, Problems};
@@ -43,6 +44,8 @@ pub(super) struct Assembly {
     pub(super) webhook_secrets: Option<(Secrets, webhooks::Fingerprint)>,
     /// What the token of the management API is known by, if there is to be one.
     pub(super) credential: Option<Digest>,
+    /// How the collector of traces is reached, if there is one.
+    pub(super) reach: Option<Reach>,
     /// Number of workers.
     pub(super) workers: usize,
 }
@@ -90,7 +93,8 @@ impl Assembly {
         let credential = credential(&config);
         let webhook_secrets = webhook_secrets(&config);
         let tokens = check_tokens(&config);
-        match (doors, upstreams, keys, more, credential, webhook_secrets, tokens) {
+        let reach = Reach::load(&config);
+        match (doors, upstreams, keys, more, credential, webhook_secrets, tokens, reach) {
             (
                 Ok(doors),
                 Ok(upstreams),
@@ -99,8 +103,20 @@ impl Assembly {
                 Ok(credential),
                 Ok(webhook_secrets),
                 Ok(()),
-            ) => Ok(Self { text, config, doors, upstreams, keys, fingerprint, webhook_secrets, credential, workers }),
-            (doors, upstreams, keys, more, credential, webhook_secrets, tokens) => {
+                Ok(reach),
+            ) => Ok(Self {
+                text,
+                config,
+                doors,
+                upstreams,
+                keys,
+                fingerprint,
+                webhook_secrets,
+                credential,
+                reach,
+                workers,
+            }),
+            (doors, upstreams, keys, more, credential, webhook_secrets, tokens, reach) => {
                 let found = [
                     doors.err(),
                     upstreams.err(),
@@ -109,6 +125,7 @@ impl Assembly {
                     credential.err().map(Problems::from),
                     webhook_secrets.err(),
                     tokens.err(),
+                    reach.err(),
                 ];
                 let mut problems: Problems = found.into_iter().flatten().flatten().collect();
                 problems.sort();

@@ -20,6 +20,7 @@ use super::assembly::Assembly;
 use super::gateways::gateways;
 use super::meters;
 use super::state::{Applied, State};
+use super::traces::Traces;
 use super::workers::{Door, Worker};
 use crate::config::Shutdown;
 use crate::gateway::Gateway;
@@ -54,6 +55,7 @@ pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> any
     );
 
     let ending = Arc::new(Notify::new());
+    let exporting = state.traces.as_ref().and_then(Traces::start);
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&state)));
     let tending = state.vault.clone().map(|vault| tokio::spawn(vault.tend()));
     let watching = tokio::spawn(watch_files(Arc::clone(&state), Arc::clone(&ending)));
@@ -76,6 +78,9 @@ pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> any
     }
     if let Some(vault) = &state.vault {
         vault.write_usage().await;
+    }
+    if let Some(exporting) = exporting {
+        exporting.end().await;
     }
     if let Some(access_log) = &state.access_log {
         access_log.close(LAST_LINES);

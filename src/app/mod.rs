@@ -20,6 +20,7 @@ mod meters;
 mod outcomes;
 mod renewal;
 mod state;
+mod traces;
 mod trust;
 mod vault;
 mod workers;

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::telemetry::traces::SpanId;
+
 /// `traceparent` (W3C Trace Context, section 3.2).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// `tracestate` (W3C Trace Context, section 3.3).
@@ -41,6 +43,12 @@ impl Names {
     /// A new request id, for a request that has no fields.
     pub fn request_id(&self) -> HeaderValue {
         shared(self.traceparent().slice(3..35))
+    }
+
+    /// A new span.
+    pub fn span(&self) -> SpanId {
+        // All zero is no id (W3C Trace Context, section 3.2.2.4).
+        SpanId(self.next().max(1))
     }
 
     /// A new `traceparent`, not sampled. Its trace id is the request id: bytes 3 to 35.
@@ -79,18 +87,28 @@ fn hex_digits(number: u32) -> [u8; 8] {
     (digits + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
-/// Names a request: leaves exactly one `X-Request-Id` and one `traceparent` in its fields, and returns the former.
-pub fn name(fields: &mut HeaderMap, request_id_field: &HeaderName, names: &Names) -> HeaderValue {
+/// What a request is called from now on.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Its `X-Request-Id`.
+    pub request_id: HeaderValue,
+    /// Whether its trace is the client's, and not one that was made here.
+    pub has_parent: bool,
+}
+
+/// Names a request: leaves exactly one `X-Request-Id` and one `traceparent` in its fields.
+pub fn name(fields: &mut HeaderMap, request_id_field: &HeaderName, names: &Names) -> Named {
     let given_trace = single(fields, &TRACEPARENT).filter(|value| is_traceparent(value.as_bytes())).cloned();
     let given_id = single(fields, request_id_field).filter(|value| is_request_id(value.as_bytes())).cloned();
     let made = names.traceparent();
     let request_id = given_id.unwrap_or_else(|| shared(made.slice(3..35)));
     fields.insert(request_id_field, request_id.clone());
-    if given_trace.is_none() {
+    let has_parent = given_trace.is_some();
+    if !has_parent {
         fields.remove(TRACESTATE);
         fields.insert(TRACEPARENT, shared(made));
     }
-    request_id
+    Named { request_id, has_parent }
 }
 
 /// A value made of hexadecimal digits and dashes is always a good field value.
@@ -172,7 +190,8 @@ mod tests {
             fields.append(name, HeaderValue::from_static(value));
         }
         let before = fields.clone();
-        let id = name(&mut fields, &ID, &Names::new());
+        let Named { request_id: id, has_parent } = name(&mut fields, &ID, &Names::new());
+        assert_eq!(has_parent, trace_kept, "{row}");
         assert_eq!(single(&fields, &ID), Some(&id), "{row}");
         assert_eq!(before.get(ID) == Some(&id), id_kept, "{row}");
         let trace = single(&fields, &TRACEPARENT).expect(row);

@@ -33,6 +33,7 @@ pub mod body;
 pub mod claim;
 pub mod content;
 pub mod correlation;
+pub mod desk;
 pub mod fields;
 pub mod hops;
 pub mod identity;
@@ -43,6 +44,7 @@ pub mod permission;
 pub mod progress;
 pub mod record;
 pub mod room;
+pub mod spans;
 pub mod trailers;
 pub mod tunnel;
 pub mod unread;
@@ -73,6 +75,7 @@ use claim::Claim;
 use content::{Budget, Content};
 use cors::Cors;
 use credentials::Credentials;
+use desk::Desk;
 use environment::Environment;
 use fields::Origin;
 use forward::{Forwarded, announced_bytes, forward};
@@ -82,7 +85,7 @@ use operation::error::OperationError;
 use operation::{Call, Services};
 use policy::Policy;
 use rate_limit::{admit, charge_guess, charge_unauthenticated, peek, refuse_guesses};
-use record::{Desk, Record};
+use record::Record;
 use refusal::{Manner, is_grpc};
 use rejection::Rejection;
 use route::{Access, NoRoute};
@@ -166,7 +169,7 @@ impl Gateway {
         now: Moment,
         record: &mut Record,
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
-        record.named(correlation::name(request.headers_mut(), &policy.forwarding.request_id, &self.desk.names));
+        record.name(request.headers_mut(), &policy.forwarding.request_id, connection.tls.is_some());
         record.find_room(policy.in_flight_max)?;
 
         policy.head_maxima.check(&request)?;

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Metrics of parts that are about to come.
-pub(crate) const AWAITED: [&str; 2] = ["keygate_upstream_exposed", "keygate_trace_spans_"];
+pub(crate) const AWAITED: [&str; 1] = ["keygate_upstream_exposed"];
 
 /// A file of the repository.
 #[track_caller]

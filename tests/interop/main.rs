@@ -35,3 +35,4 @@ mod prometheus;
 mod sockets;
 mod site;
 mod tokens;
+mod traces;

@@ -152,7 +152,8 @@ fn forsaken(alice: &TestKey) -> Gate {
         .listen(
             "listen:\n- 127.0.0.1:0\n- address: 127.0.0.1:0\n  tls: { certificates: [{ certificate: tls.crt, key: tls.key }] }",
         )
-        .with("log: { format: json, access: { output: /dev/full } }");
+        .with("log: { format: json, access: { output: /dev/full } }")
+        .with(&format!("traces: {{ endpoint: \"http://{nobody}/v1/traces\", ratio: 1, interval: 1s }}"));
     let mut params = rcgen::CertificateParams::new(vec!["ends-soon.example".to_owned()]).unwrap();
     let now = std::time::SystemTime::now();
     params.not_before = (now - Duration::from_secs(99 * 3600)).into();

@@ -12,6 +12,7 @@ mod policy;
 mod refusals;
 mod listen;
 mod tokens;
+mod traces;
 mod upstream;
 mod webhooks;
 
@@ -72,6 +73,7 @@ impl Checker<'_> {
         let shutdown = self.shutdown(file);
         let tokens = self.tokens(file);
         let issuers = self.issuers(file);
+        let traces = self.traces(file);
         let access_log = self.access_log(&file.log, &key_sources);
 
         let upstream = upstream?;
@@ -101,6 +103,7 @@ impl Checker<'_> {
             log_level: doors::log_level(file.log.level),
             log_format: doors::log_format(file.log.format),
             access_log,
+            traces,
             warnings: Vec::new(),
             named_files: NamedFiles::default(),
         })
