@@ -167,7 +167,14 @@ fn what_is_accepted_means_what_is_written() {
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
     assert!(warnings.len() == 1 && warnings[0].contains("yaml:7:11: issuers[0].jwks: has no TLS"), "{warnings:?}");
 
-    let config = accepted("traces.yaml");
+    let config = accepted("upstream-unverified.yaml");
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));
+}
+
+#[test]
+fn traces_mean_what_is_written() {
+    let config = output(&folder("accepted").join("traces.yaml")).expect("it is good");
     let traces = config.traces.expect("they are there");
     assert_eq!(traces.headers, Some(folder("accepted").join("otlp.headers")), "relative to the configuration file");
     assert!(traces.sampling.ratio == 0.25 && !traces.sampling.follows_parent && traces.sampling.shows_key_ids);
@@ -175,10 +182,6 @@ fn what_is_accepted_means_what_is_written() {
     assert_eq!((traces.interval.as_secs(), traces.timeout.as_secs()), (5, 10));
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
     assert!(warnings.len() == 1 && warnings[0].contains("traces.endpoint: has no TLS"), "{warnings:?}");
-
-    let config = accepted("upstream-unverified.yaml");
-    assert_eq!(config.warnings.len(), 1);
-    assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));
 }
 
 /// What nobody reads a file for: the file itself.
