@@ -8,16 +8,21 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 # What the tests and the benchmark run, as COMMAND=PACKAGE of Debian, or COMMAND:MODULE=PACKAGE.
 TOOLS := curl=curl openssl=openssl python3=python3 python3:ensurepip=python3-venv node=nodejs npm=npm \
-    nginx=nginx-light wrk=wrk h2load=nghttp2-client promtool=prometheus prometheus=prometheus
+    nginx=nginx-light caddy=caddy haproxy=haproxy wrk=wrk h2load=nghttp2-client promtool=prometheus prometheus=prometheus \
+    kubectl=kubernetes-client systemd-analyze=systemd
+
+# What the test of image and manifests needs beside them.
+CONTAINERS := podman=podman buildah=buildah runc=runc debootstrap=debootstrap catatonit=catatonit iptables=iptables \
+    /usr/lib/podman/netavark=netavark unshare=util-linux ip=iproute2 objcopy=binutils
 
 # The gate, in this order: what fails fastest comes first. Lint and documentation share one check of all dependencies.
 STAGES := packages clients format lint documentation build tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt bench compare fuzz soak clean $(STAGES)
+.PHONY: help run test test-deploy image dist fmt bench compare fuzz soak clean $(STAGES)
 
 help: ## List these commands.
-	@sed -n 's/^\([a-z][a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z][-a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 # A debug build: it is ready in half the time of a release build, and `make test` uses what it has compiled.
 run: ## Build keygate and start its demo: an upstream, a certificate and a key, with a line for curl.
@@ -32,6 +37,18 @@ test: ## Run the gate: everything that must pass before a change goes in.
 	    table+=$$(printf '%-15s%5d s' "$$stage" $$((SECONDS - start)))$$'\n'; \
 	done; \
 	printf '\n%s%-15s%5d s\n' "$$table" total $$SECONDS
+
+# As root. On a machine that has nothing yet it takes some ten minutes, most of them for a release build.
+test-deploy: ## Build the image from the Dockerfile and run it from the manifests, under podman.
+	@.ci/packages $(TOOLS) $(CONTAINERS)
+	@.ci/image --local localhost/keygate:test
+	@tests/deploy/run.py localhost/keygate:test
+
+image: ## Build the image of the container (NAME=registry.example.com/keygate:1, TARGETARCH=arm64).
+	@.ci/image $(NAME)
+
+dist: ## Make the archive of a release in target/dist, with checksums.
+	@.ci/dist $(TARGETARCH)
 
 packages: ## Install what the tests need and this machine lacks.
 	@.ci/packages $(TOOLS)

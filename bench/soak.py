@@ -29,13 +29,11 @@ from run import Failure, build, free_ports
 HERE = pathlib.Path(__file__).resolve()
 WARM_UP_S = 120      # Four sweeps of the gateway; and the allocator has met most of what comes together by chance.
 LIGHT_S = 35         # Little traffic, longer than a sweep: memory that is free goes back while something happens.
-SIGN_INS = 8000      # Of a gateway that ran before, so that the store is larger than SQLite's page cache (2 MiB).
+SIGN_INS = 8000      # Of a gateway that ran before, so that the store is larger than SQLite's page cache.
 SETTLE_S = 6         # Longer than connections to the upstream are kept.
 OUTAGE_S = 0.7
 AFTER_OUTAGE_S = 1.0  # What a request may still notice of an outage that has ended.
 GROWTH_MAX = 0.10
-# What is free goes back at once: else the figure is what the allocator keeps of the highest moment, not what is held.
-ALLOCATOR = {"MIMALLOC_PURGE_DELAY": "0"}
 TENANT = "acme"
 
 CONFIGURATION = """
@@ -520,8 +518,7 @@ async def soak(options, folder, binary):
 
     log = open(folder / "log.txt", "w")
     start_upstream = lambda: subprocess.Popen([sys.executable, HERE, "--upstream", str(ports["upstream"])])
-    start = lambda: subprocess.Popen([binary, "run", "--config", folder / "keygate.yaml"], stdout=log, stderr=log, cwd=folder,
-                                     env={**os.environ, **ALLOCATOR})
+    start = lambda: subprocess.Popen([binary, "run", "--config", folder / "keygate.yaml"], stdout=log, stderr=log, cwd=folder)
     gateway = start()
     try:
         if run.wants("sessions"):

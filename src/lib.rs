@@ -37,6 +37,7 @@ pub mod document;
 pub mod json;
 pub mod locks;
 pub mod moment;
+pub mod mount;
 pub mod outbound;
 pub mod secret;
 pub mod telemetry;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keygate::config::{Config, schema};
 use keygate::gateway::permission::Permission;
+use keygate::gateway::question::Dialect;
 use keygate::gateway::route::Access;
 use keygate::gateway::upstream::Endpoint;
 use keygate::identity::{Algorithm, JwksSource};
@@ -126,6 +127,20 @@ fn what_is_accepted_means_what_is_written() {
     assert_eq!(config.environments[0].upstream.endpoint.to_string(), "127.0.0.1:9000", "that of the whole gateway");
     assert_eq!(config.environments[1].upstream.endpoint.to_string(), "127.0.0.1:9001");
     assert_eq!(config.environments[1].listeners, [config.listeners[1].0.address]);
+
+    let config = accepted("checks.yaml");
+    let [nginx, forwarded, envoy] = &config.checks[..] else { panic!("{:?}", config.checks) };
+    assert!(nginx.tls.is_some() && !nginx.settings.prior_knowledge && envoy.settings.prior_knowledge);
+    assert_eq!((nginx.asking.dialect, nginx.asking.path.as_str()), (Dialect::Nginx, "/check"));
+    assert_eq!(nginx.asking.limit_status.map(|status| status.as_u16()), Some(429));
+    assert_eq!((forwarded.asking.dialect, forwarded.asking.path.as_str()), (Dialect::Forwarded, "/may/it"));
+    assert_eq!((envoy.asking.dialect, envoy.asking.path.as_str()), (Dialect::Envoy, ""));
+    assert_eq!(envoy.asking.from, ["::1/128".parse().expect("a network")]);
+    assert_eq!(config.environments[1].listeners, [envoy.settings.address]);
+
+    let alone = accepted("checks-alone.yaml");
+    assert!(alone.listeners.is_empty());
+    assert_eq!(format!("{:?}", alone.head_maxima()), format!("{:?}", config.head_maxima()));
     assert_eq!(config.routes[0].name, "default", "without routes there is one for everything");
 
     let config = accepted("routes.yaml");
@@ -196,8 +211,16 @@ fn a_file_that_cannot_be_read_says_so() {
 const EXAMPLE: &str = include_str!("../config.example.yaml");
 
 /// The lists that are empty by default.
-const LISTS: [&str; 7] =
-    ["environments: []", "issuers: []", "routes: []", "roles: []", "  each: []", "  schemes: []", "limits: []"];
+const LISTS: [&str; 8] = [
+    "environments: []",
+    "issuers: []",
+    "routes: []",
+    "roles: []",
+    "  each: []",
+    "  schemes: []",
+    "limits: []",
+    "  probes: []",
+];
 
 /// The example with every field that is absent by default taken out of its comment.
 fn example_with_everything() -> String {
@@ -362,6 +385,8 @@ fn the_schema_is_for_editors() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["title"], "keygate");
     assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["required"], serde_json::json!(["upstream", "keys"]));
+    assert_eq!(schema["then"]["required"][0], "listen", "where there is no `check`");
     assert_eq!(schema["properties"]["timeouts"]["default"]["connect"], "5s");
     assert!(!schema.to_string().contains("null"), "a field without a value must be an error in an editor too");
 }

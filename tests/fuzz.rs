@@ -116,4 +116,4 @@ macro_rules! targets {
     };
 }
 
-targets!(path, forwarded, credentials, key_file, template, proxy_protocol, cookie, webhook, head);
+targets!(path, forwarded, credentials, key_file, template, proxy_protocol, cookie, webhook, question, head);

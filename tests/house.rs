@@ -5,6 +5,8 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot read must fail")]
 
+#[path = "house/licences.rs"]
+mod licences;
 #[path = "house/reader.rs"]
 mod reader;
 
@@ -19,6 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "telemetry",
         "moment",
+        "mount",
         "problem",
         "body",
         "template",

@@ -14,6 +14,7 @@ pub mod head;
 pub mod key_file;
 pub mod path;
 pub mod proxy_protocol;
+pub mod question;
 pub mod reader;
 pub mod template;
 pub mod webhook;
@@ -33,7 +34,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "path", check: path::check, words: path::WORDS, runs: 2000 },
     Target { name: "forwarded", check: forwarded::check, words: forwarded::WORDS, runs: 2000 },
     Target { name: "credentials", check: credentials::check, words: credentials::WORDS, runs: 2000 },
@@ -42,6 +43,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "proxy_protocol", check: proxy_protocol::check, words: proxy_protocol::WORDS, runs: 2000 },
     Target { name: "cookie", check: cookie::check, words: cookie::WORDS, runs: 2000 },
     Target { name: "webhook", check: webhook::check, words: webhook::WORDS, runs: 2000 },
+    Target { name: "question", check: question::check, words: question::WORDS, runs: 2000 },
     Target { name: "head", check: head::check, words: head::WORDS, runs: 2000 },
 ];
 

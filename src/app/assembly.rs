@@ -11,12 +11,14 @@ use zeroize::Zeroizing;
 
 use super::traces::Reach;
 use super::trust::Trust;
-use crate::config::{Config, DestinationSettings, RouteSettings};
+use super::upstreams::{Upstreams, problem_with_tls};
+use crate::config::{Config, DestinationSettings};
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};
 use crate::gateway::policy::Policy;
+use crate::gateway::question::Asking;
 use crate::gateway::route::{Counts, Destination, Route, RouteLimit, Routes};
-use crate::gateway::upstream::{TlsError, Upstream};
+use crate::gateway::upstream::Upstream;
 use crate::identity::{FileProblem, Tokens};
 use crate::keys::database::Database;
 use crate::keys::{Fingerprint, KeySet};
@@ -26,6 +28,9 @@ use crate::secret::Digest;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{self, Secrets};
 
+/// Workers that are made where nobody says how many.
+const WORKERS_AUTO_MAX: usize = 4;
+
 /// Everything that a configuration leads to.
 pub(super) struct Assembly {
     /// The configuration as it was read.
@@ -33,9 +38,11 @@ pub(super) struct Assembly {
     /// The same, understood.
     pub(super) config: Config,
     /// The listening addresses with their certificates.
-    pub(super) doors: Vec<(Settings, Option<Tls>)>,
+    pub(super) doors: Vec<Planned>,
     /// The upstreams, each other settings once.
     pub(super) upstreams: Upstreams,
+    /// The one that is asked on behalf of probes, with connections of its own.
+    pub(super) probed: Arc<Upstream>,
     /// The keys that are there now.
     pub(super) keys: KeySet,
     /// What tells these from others.
@@ -48,6 +55,14 @@ pub(super) struct Assembly {
     pub(super) reach: Option<Reach>,
     /// Number of workers.
     pub(super) workers: usize,
+}
+
+/// One listening address, before it is opened.
+pub(super) struct Planned {
+    pub(super) settings: Settings,
+    pub(super) tls: Option<Tls>,
+    /// Who may ask there and how, if it is for questions.
+    pub(super) asking: Option<Asking>,
 }
 
 /// Certificates that were loaded, and what from.
@@ -83,10 +98,12 @@ impl Assembly {
         // Before it is parsed: a change in between is then seen as one at the next look.
         let text = std::fs::read(path).unwrap_or_default();
         let config = Config::load(path, &|name| std::env::var(name).ok())?;
-        let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let workers = config.workers.map_or_else(|| workers_of(available_parallelism().ok()), NonZeroUsize::get);
 
         let doors = doors(&config);
         let upstreams = Upstreams::of(&config, path, workers);
+        let probed = Upstream::new(config.upstream.clone(), 1);
+        let probed = probed.map_err(|error| Problems::from(problem_with_tls(&config, path, &error)));
         let mut keys = keys(&config);
         let mut none = KeySet::new();
         let more = more(&config, keys.as_mut().map_or(&mut none, |(keys, _)| keys));
@@ -94,10 +111,10 @@ impl Assembly {
         let webhook_secrets = webhook_secrets(&config);
         let tokens = check_tokens(&config);
         let reach = Reach::load(&config);
-        match (doors, upstreams, keys, more, credential, webhook_secrets, tokens, reach) {
+        match (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens, reach) {
             (
                 Ok(doors),
-                Ok(upstreams),
+                (Ok(upstreams), Ok(probed)),
                 Ok((keys, fingerprint)),
                 Ok(()),
                 Ok(credential),
@@ -109,6 +126,7 @@ impl Assembly {
                 config,
                 doors,
                 upstreams,
+                probed,
                 keys,
                 fingerprint,
                 webhook_secrets,
@@ -116,10 +134,12 @@ impl Assembly {
                 reach,
                 workers,
             }),
-            (doors, upstreams, keys, more, credential, webhook_secrets, tokens, reach) => {
+            (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens, reach) => {
+                // The same files as before, and the same problems with them.
+                let upstreams = upstreams.err().or(probed.err());
                 let found = [
                     doors.err(),
-                    upstreams.err(),
+                    upstreams,
                     keys.err(),
                     more.err(),
                     credential.err().map(Problems::from),
@@ -221,86 +241,35 @@ impl Assembly {
     }
 }
 
+/// As many workers as processors, but no more than four: what this process may use of a machine's processors says nothing of
+/// what it is meant to use, where a container has no quota.
+fn workers_of(processors: Option<NonZeroUsize>) -> usize {
+    processors.map_or(1, NonZeroUsize::get).min(WORKERS_AUTO_MAX)
+}
+
 /// Loads the certificates of every listening address.
-fn doors(config: &Config) -> Result<Vec<(Settings, Option<Tls>)>, Problems> {
+fn doors(config: &Config) -> Result<Vec<Planned>, Problems> {
     let mut problems = Problems::new();
-    let mut doors = Vec::with_capacity(config.listeners.len());
-    for (settings, tls) in &config.listeners {
+    let listeners = config.listeners.iter().map(|(settings, tls)| (settings, tls, None));
+    let checks = config.checks.iter().map(|check| (&check.settings, &check.tls, Some(&check.asking)));
+    let mut doors = Vec::with_capacity(config.listeners.len() + config.checks.len());
+    for (settings, tls, asking) in listeners.chain(checks) {
         let store = tls.as_ref().map(TlsStore::load).transpose();
         match store {
             Ok(store) => {
                 let tls = tls.clone().zip(store).map(|(settings, store)| Tls { settings, store });
-                doors.push((settings.clone(), tls));
+                doors.push(Planned { settings: settings.clone(), tls, asking: asking.cloned() });
             }
             Err(found) => {
-                let located =
-                    |problem: &TlsProblem| config.problem_with_file(&["listen"], &problem.file, &problem.message);
+                let located = |problem: &TlsProblem| {
+                    config.problem_with_file(&["listen", "check"], &problem.file, &problem.message)
+                };
                 problems.extend(found.iter().map(located));
             }
         }
     }
     problems.into_result()?;
     Ok(doors)
-}
-
-/// The upstreams of a configuration. Equal settings are one upstream, over reloads too: its connections are kept.
-#[derive(Clone)]
-pub(super) struct Upstreams(Vec<Arc<Upstream>>);
-
-impl Upstreams {
-    /// Prepares every upstream of the configuration at `path`.
-    fn of(config: &Config, path: &Path, workers: usize) -> Result<Self, Problems> {
-        let mut upstreams = Self(Vec::new());
-        let mut problems = Problems::new();
-        let of_environments = config.environments.iter().map(|environment| &environment.upstream);
-        let of_routes = config.routes.iter().filter_map(RouteSettings::upstream);
-        for settings in of_environments.chain(of_routes) {
-            if upstreams.0.iter().any(|known| known.settings() == settings) {
-                continue;
-            }
-            match Upstream::new(settings.clone(), workers) {
-                Ok(upstream) => upstreams.0.push(upstream),
-                Err(error) => problems.push(problem_with_tls(config, path, &error)),
-            }
-        }
-        problems.into_result()?;
-        Ok(upstreams)
-    }
-
-    /// Takes the place of `earlier`, and keeps those of it that are the same.
-    pub(super) fn succeed(&mut self, earlier: &Self) {
-        for upstream in &mut self.0 {
-            if let Some(same) = earlier.0.iter().find(|earlier| earlier.is_as(upstream)) {
-                *upstream = Arc::clone(same);
-            }
-        }
-    }
-
-    /// Every upstream.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.0.iter()
-    }
-
-    /// The upstream of these settings. Every upstream that the configuration names is here.
-    fn get(&self, settings: &crate::gateway::upstream::Settings) -> Arc<Upstream> {
-        let known = self.0.iter().find(|upstream| upstream.settings() == settings);
-        Arc::clone(known.unwrap_or(&self.0[0]))
-    }
-}
-
-/// What is wrong with TLS to an upstream, at the field that names the file.
-fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
-    match error {
-        TlsError::File { path, reason } => config.problem_with_file(
-            &["upstream", "environments", "routes"],
-            path,
-            &format!("cannot be used: {reason}"),
-        ),
-        TlsError::ServerName(_) | TlsError::Rustls(_) => {
-            let problem = Problem::of_file(&path.display().to_string(), error.to_string());
-            Problem { field: "upstream.tls".to_owned(), ..problem }
-        }
-    }
 }
 
 /// Characters that the admin token has at least: 128 bits in hexadecimal.
@@ -378,4 +347,16 @@ fn add_stored_keys(config: &Config, keys: &mut KeySet) -> Result<(), Problems> {
         problems.push(refuse(&format!("holds a key that opens nothing: {clash}")));
     }
     problems.into_result()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_many_processors_is_not_ours_alone() {
+        for (processors, workers) in [(0, 1), (1, 1), (2, 2), (4, 4), (5, 4), (96, 4)] {
+            assert_eq!(workers_of(NonZeroUsize::new(processors)), workers, "{processors}");
+        }
+    }
 }

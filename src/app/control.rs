@@ -7,26 +7,26 @@ use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle as Task;
 
 use super::assembly::Assembly;
+use super::ending::{Parting, Signals};
 use super::gateways::gateways;
-use super::meters;
+use super::probing;
 use super::state::{Applied, State};
 use super::traces::Traces;
 use super::workers::{Door, Worker};
-use crate::config::Shutdown;
+use super::{exposure, meters};
 use crate::gateway::Gateway;
 use crate::listener::{self, Drain};
 use crate::management;
-use crate::probes;
+use crate::probes::{self, SideDoor};
 use crate::reload::Watcher;
 use crate::telemetry::log::LogControl;
 
@@ -37,32 +37,41 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Runs the gateway to its end.
-pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new().context("cannot wait for signals")?;
+pub(super) async fn run(
+    path: &Path,
+    assembly: Assembly,
+    log: LogControl,
+    mut signals: Signals,
+) -> anyhow::Result<ExitCode> {
     let state = State::new(path, assembly, log)?;
     meters::install(&state);
     let drain = Drain::new();
+    let parting = Arc::new(Parting::new(&state, &drain));
     let (stop, stopped) = watch::channel(false);
 
-    let admin = open_admin_door(&state).await?;
+    let admin = open_admin_door(&state, &parting).await?;
     let workers = start_workers(&state, &drain, &stopped)?;
     state.listening.met();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         workers = workers.len(),
         keys = state.keys.len(),
+        pod = std::env::var("POD_NAME").ok(),
+        namespace = std::env::var("POD_NAMESPACE").ok(),
         "keygate is ready"
     );
 
-    let ending = Arc::new(Notify::new());
+    let again = Arc::new(Notify::new());
     let exporting = state.traces.as_ref().and_then(Traces::start);
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&state)));
     let tending = state.vault.clone().map(|vault| tokio::spawn(vault.tend()));
-    let watching = tokio::spawn(watch_files(Arc::clone(&state), Arc::clone(&ending)));
-    signals.end(&ending).await;
+    let watching = tokio::spawn(watch_files(Arc::clone(&state), Arc::clone(&again)));
+    let exposure = tokio::spawn(exposure::watch(Arc::clone(&state)));
+    let told = signals.end_or(&again).await;
 
-    end(&state, &drain, &mut signals, state.shutdown()).await;
+    parting.finish(&mut signals, told).await;
     watching.abort();
+    exposure.abort();
     if let Some(tending) = tending {
         tending.abort();
     }
@@ -73,8 +82,8 @@ pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> any
             tracing::error!("a worker has panicked");
         }
     }
-    if let Some(admin) = admin {
-        admin.abort();
+    for door in admin {
+        door.abort();
     }
     if let Some(vault) = &state.vault {
         vault.write_usage().await;
@@ -89,41 +98,30 @@ pub(super) async fn run(path: &Path, assembly: Assembly, log: LogControl) -> any
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends politely: not ready at once, then no more connections, then the end of those that are left.
-async fn end(state: &State, drain: &Drain, signals: &mut Signals, shutdown: Shutdown) {
-    state.readiness.draining();
-    state.draining.store(true, Ordering::Relaxed);
-    tracing::info!(connections = drain.connections(), "draining");
-    let politely = async {
-        tokio::time::sleep(shutdown.delay).await;
-        drain.begin();
-        drain.wait_idle(shutdown.timeout).await
-    };
-    tokio::select! {
-        idle = politely => {
-            if !idle {
-                tracing::warn!(connections = drain.connections(), "the drain timeout has passed; closing what is left");
-            }
-        }
-        () = signals.second() => tracing::warn!(connections = drain.connections(), "told again to end; closing at once"),
-    }
-    drain.abort();
-    // Dropped connections still write their records.
-    drain.wait_idle(Duration::from_secs(1)).await;
-}
-
-/// Opens the admin door, if there is one.
-async fn open_admin_door(state: &Arc<State>) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
-    let Some(address) = state.admin.as_ref().map(|admin| admin.address) else { return Ok(None) };
-    let listener = TcpListener::bind(address)
-        .await
+/// Opens the admin door, if there is one, and the side door that belongs to it.
+async fn open_admin_door(state: &Arc<State>, parting: &Arc<Parting>) -> anyhow::Result<Vec<Task<()>>> {
+    let Some(address) = state.admin.as_ref().map(|admin| admin.address) else { return Ok(Vec::new()) };
+    let listener = listener::bind(address, 1)
         .with_context(|| format!("cannot open the admin door at {address}; set `admin.listen` to another address"))?;
-    tracing::info!(door = "admin", address = %listener.local_addr()?, "listening");
-    let mut router = probes::router(Arc::clone(&state.metrics), state.readiness.clone());
+    let listener = listener.into_iter().next().context("no socket for the admin door")?;
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    tracing::info!(door = "admin", %address, "listening");
+    let mut router = probing::router(state);
     if let (Some(vault), Some(credential)) = (&state.vault, state.credential) {
         router = router.merge(management::router(vault.management(credential, &state.format, &state.environments)));
     }
-    Ok(Some(tokio::spawn(probes::serve(listener, router, std::future::pending()))))
+    let mut doors = vec![tokio::spawn(probes::serve(listener, router, std::future::pending()))];
+    match SideDoor::open(address.port()) {
+        Ok(side_door) => {
+            let parting = Arc::clone(parting);
+            doors.push(tokio::spawn(side_door.serve(move || {
+                parting.begin("keygate drain");
+            })));
+        }
+        Err(error) => tracing::warn!("`keygate drain` will not reach this process; signals will: {error}"),
+    }
+    Ok(doors)
 }
 
 /// Binds every listening address once for each worker, and starts the workers.
@@ -136,7 +134,8 @@ fn start_workers(
     for door in &state.doors {
         let bound = listener::bind(door.settings.load().address, state.workers)?;
         if let Some(address) = bound.first().and_then(|socket| socket.local_addr().ok()) {
-            tracing::info!(door = "gateway", %address, tls = door.tls.is_some(), "listening");
+            let name = if door.asking.is_some() { "check" } else { "gateway" };
+            tracing::info!(door = name, %address, tls = door.tls.is_some(), "listening");
         }
         for (mine, socket) in sockets.iter_mut().zip(bound) {
             mine.push((socket, door.clone()));
@@ -179,43 +178,6 @@ async fn keep_house(state: Arc<State>) {
         let keeping = Arc::clone(&state);
         if tokio::task::spawn_blocking(move || keeping.keep_house()).await.is_err() {
             tracing::error!("keeping house has panicked");
-        }
-    }
-}
-
-/// The signals that the process listens to.
-#[derive(Debug)]
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for the first signal to end; hands every SIGHUP on as a wish to reload.
-    async fn end(&mut self, reload: &Notify) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => reload.notify_one(),
-            }
-        }
-    }
-
-    /// Waits for another signal to end.
-    async fn second(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

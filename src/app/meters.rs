@@ -21,6 +21,9 @@ pub(super) fn install(state: &Arc<State>) {
     install_people(state);
     install_limits(state);
     install_upstream(state);
+    add(state, "keygate_draining", "Whether clients are sent elsewhere.", Kind::Gauge, &[], |state| {
+        vec![row(&[], u64::from(state.draining.load(Ordering::Relaxed)))]
+    });
     install_certificates(state);
 }
 
@@ -157,6 +160,17 @@ fn install_limits(state: &Arc<State>) {
 }
 
 fn install_upstream(state: &Arc<State>) {
+    add(
+        state,
+        "keygate_upstream_exposed",
+        "Whether the upstream can be reached around the gateway, at the address of the pod.",
+        Kind::Gauge,
+        &["upstream"],
+        |state| {
+            let found = state.exposure.found().into_iter();
+            found.map(|(upstream, exposed)| row(&[&upstream], u64::from(exposed))).collect()
+        },
+    );
     add(
         state,
         "keygate_upstream_connections",

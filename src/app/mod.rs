@@ -6,22 +6,29 @@
 //! vault      the store of keys: taking what has changed in it
 //! gateways   the road, as each worker walks it
 //! workers    the data plane: one single-threaded runtime a worker
-//! control    the control plane: signals, reloads, the admin door, sweeping
+//! control    the control plane: reloads, the admin door, sweeping
+//! ending     signals, draining, the end
 //! meters     what the control plane shows in the metrics
 //! outcomes   how reloads went
+//! probing    questions to the upstream that come by the admin door
+//! exposure   whether the upstream can be reached around us
 //! demo       everything for a first look
 //! ```
 
 mod assembly;
 mod control;
 mod demo;
+mod ending;
+mod exposure;
 mod gateways;
 mod meters;
 mod outcomes;
+mod probing;
 mod renewal;
 mod state;
 mod traces;
 mod trust;
+mod upstreams;
 mod vault;
 mod workers;
 
@@ -36,13 +43,17 @@ use anyhow::Context as _;
 use crate::cli::store::StoreSettings;
 use crate::cli::{self, Command, ConfigCommand, Configured};
 use crate::moment::Moment;
-use crate::probes;
+use crate::probes::{self, Question};
 use crate::telemetry::log;
 
 use assembly::Assembly;
 use demo::Demo;
+use ending::Signals;
 
 pub use gateways::gateway_of;
+
+/// Where the admin door says whether the gateway is ready.
+const READY: &str = "/readyz";
 
 /// Runs what the command line asks for.
 #[must_use]
@@ -71,9 +82,20 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Users(arguments) => cli::users::run(&arguments, &mut io::stdin(), &mut out, Moment::now(), &store_of),
         Command::Logins(arguments) => cli::logins::run(&arguments, &mut out, Moment::now(), &store_of),
         Command::Sessions(arguments) => cli::sessions::run(&arguments, &mut out, Moment::now(), &store_of),
-        Command::Healthcheck { admin, path, timeout } => {
-            probes::healthcheck(admin, &path, Duration::from_secs(timeout)).map_err(anyhow::Error::msg)?;
+        Command::Drain { admin } => {
+            probes::drain(admin.port()).map_err(anyhow::Error::msg)?;
+            writeln!(out, "draining")?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Healthcheck { admin, path, timeout } => {
+            asked(Question::to_door(admin, &path), |question| probes::probe(&question, Duration::from_secs(timeout)))
+        }
+        Command::Probe { url, timeout } => {
+            asked(Question::of_url(&url), |question| probes::probe(&question, Duration::from_secs(timeout)))
+        }
+        Command::Wait { url, admin, timeout } => {
+            let question = url.map_or_else(|| Question::to_door(admin, READY), |url| Question::of_url(&url));
+            asked(question, |question| probes::wait(&question, Duration::from_secs(timeout)))
         }
         Command::Config(ConfigCommand::Schema) => {
             cli::schema(&mut out)?;
@@ -83,7 +105,20 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             cli::completions(shell, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Man { directory } => {
+            cli::manual(&directory)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+/// Asks, if there is a question.
+fn asked(
+    question: Result<Question, String>,
+    ask: impl FnOnce(Question) -> Result<(), String>,
+) -> anyhow::Result<ExitCode> {
+    question.and_then(ask).map_err(anyhow::Error::msg)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The store that a configuration names.
@@ -93,6 +128,15 @@ fn store_of(config: &Path) -> anyhow::Result<StoreSettings> {
 
 /// Runs the gateway until it is told to end.
 fn run(path: &Path) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        // Those that reload and sweep last: each new thread would bring a new heap of the allocator, and leave it behind.
+        .thread_keep_alive(Duration::MAX)
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let signals = runtime.block_on(async { Signals::new() }).context("cannot wait for signals")?;
     let assembly = match Assembly::load(path) {
         Ok(assembly) => assembly,
         Err(problems) => return invalid(&problems, &mut io::stderr()),
@@ -100,13 +144,7 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let log = log::init(assembly.config.log_level, assembly.config.log_format)
         .map_err(anyhow::Error::msg)
         .context("no log")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .context("no runtime")?;
-    runtime.block_on(control::run(path, assembly, log))
+    runtime.block_on(control::run(path, assembly, log, signals))
 }
 
 /// Loads all that the configuration names and says what is wrong with it.

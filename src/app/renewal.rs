@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::assembly::{Assembly, Tls};
+use super::assembly::{Assembly, Planned};
 use super::state::{Applied, Current, State, clashing, unusable, warn_of};
 use crate::keys::Origin;
-use crate::listener::{Settings, TlsStore};
+use crate::listener::TlsStore;
 
 impl State {
     /// Reads everything that may have changed; `forced` reads the configuration even if its text is the same.
@@ -91,6 +91,8 @@ impl State {
             text: assembly.text,
             faulty: None,
             upstreams: assembly.upstreams,
+            probes: assembly.config.probes,
+            probed: assembly.probed,
             sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
             shutdown: assembly.config.shutdown,
@@ -100,18 +102,24 @@ impl State {
     }
 
     /// Gives the open doors their new settings; says what has to wait for the next start.
-    fn replace_doors(&self, planned: &[(Settings, Option<Tls>)]) -> Vec<String> {
+    fn replace_doors(&self, planned: &[Planned]) -> Vec<String> {
         let mut problems = Vec::new();
         let mut unopened = planned.len();
         for door in &self.doors {
             let address = door.settings.load().address;
-            let Some((settings, tls)) = planned.iter().find(|(settings, _)| settings.address == address) else {
+            let same = |planned: &&Planned| {
+                planned.settings.address == address && planned.asking.is_some() == door.asking.is_some()
+            };
+            let Some(planned) = planned.iter().find(same) else {
                 problems.push(format!("{address} stays open until the next start"));
                 continue;
             };
             unopened -= 1;
-            door.settings.store(Arc::new(settings.clone()));
-            match (&door.tls, tls) {
+            door.settings.store(Arc::new(planned.settings.clone()));
+            if let (Some(asking), Some(planned)) = (&door.asking, &planned.asking) {
+                asking.store(Arc::new(planned.clone()));
+            }
+            match (&door.tls, &planned.tls) {
                 (Some(store), Some(tls)) => {
                     if let Err(failed) = store.apply(&tls.settings) {
                         problems.extend(failed.iter().map(ToString::to_string));

@@ -10,20 +10,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
-use super::assembly::{Assembly, Tls, Upstreams};
+use super::assembly::{Assembly, Planned};
+use super::exposure::Exposure;
 use super::outcomes::Reloads;
 use super::traces::Traces;
 use super::trust::Trust;
+use super::upstreams::Upstreams;
 use super::vault::Vault;
 use super::workers::Door;
-use crate::config::{AdminDoor, Shutdown};
+use crate::config::{AdminDoor, Probe, Shutdown};
 use crate::document::Problem;
 use crate::gateway::policy::Policy;
 use crate::gateway::rejection::Reason;
+use crate::gateway::upstream::Upstream;
 use crate::identity::FileProblem;
 use crate::keys::{Clash, Fingerprint, KeyStore, Origin, SecretFormat, Sources};
 use crate::limits::Limits;
-use crate::listener::{HandshakeFailure, Refusal, Settings};
+use crate::listener::{HandshakeFailure, Refusal};
 use crate::moment::Moment;
 use crate::secret::Digest;
 use crate::telemetry::access_log::{self, AccessLog};
@@ -68,6 +71,8 @@ pub(super) struct State {
     pub(super) listening: Condition,
     /// Set when the process is about to end.
     pub(super) draining: Arc<AtomicBool>,
+    /// Whether upstreams can be reached around us.
+    pub(super) exposure: Exposure,
     /// How reloads went.
     pub(super) reloads: Reloads,
     trust: Mutex<Trust>,
@@ -78,6 +83,9 @@ pub(super) struct State {
 pub(super) struct Current {
     pub(super) text: Vec<u8>,
     pub(super) upstreams: Upstreams,
+    /// What the upstream can be asked at the admin door, and the upstream that is asked.
+    pub(super) probes: Vec<Probe>,
+    pub(super) probed: Arc<Upstream>,
     pub(super) sources: Sources,
     pub(super) keys: Fingerprint,
     pub(super) shutdown: Shutdown,
@@ -111,16 +119,7 @@ impl State {
         let readiness = Readiness::new();
         let listening = readiness.condition("listening");
         let loaded = readiness.condition("keys");
-        let access_log = assembly
-            .config
-            .access_log
-            .clone()
-            .map(|options| AccessLog::open(options, workers))
-            .transpose()
-            .context("cannot open the access log; see `log.access` in the configuration")?;
-        if let Some(access_log) = &access_log {
-            access_log.export(&metrics);
-        }
+        let access_log = open_access_log(&assembly, &metrics)?;
         let traces = Traces::open(&assembly.config, assembly.reach.take(), &metrics);
         let mut trust = Trust::none();
         trust.take_on(&mut assembly).map_err(|problems| unusable(&problems))?;
@@ -132,6 +131,8 @@ impl State {
         let current = Current {
             text: assembly.text,
             upstreams: assembly.upstreams,
+            probes: assembly.config.probes,
+            probed: assembly.probed,
             sources: assembly.config.key_sources,
             keys: assembly.fingerprint,
             shutdown: assembly.config.shutdown,
@@ -161,6 +162,7 @@ impl State {
             readiness,
             listening,
             draining: Arc::default(),
+            exposure: Exposure::of(&|name| std::env::var(name).ok()),
             reloads: Reloads::begin(),
             trust: Mutex::new(trust),
             current: Mutex::new(current),
@@ -212,9 +214,23 @@ impl State {
     }
 }
 
+/// Opens the access log, if one is to be written.
+fn open_access_log(assembly: &Assembly, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<AccessLog>>> {
+    let Some(options) = assembly.config.access_log.clone() else { return Ok(None) };
+    let access_log = AccessLog::open(options, assembly.workers)
+        .context("cannot open the access log; see `log.access` in the configuration")?;
+    access_log.export(metrics);
+    Ok(Some(access_log))
+}
+
 /// A door as the workers serve it.
-pub(super) fn open((settings, tls): (Settings, Option<Tls>)) -> Door {
-    Door { settings: Arc::new(ArcSwap::from_pointee(settings)), tls: tls.map(|tls| Arc::new(tls.store)) }
+pub(super) fn open(planned: Planned) -> Door {
+    let Planned { settings, tls, asking } = planned;
+    Door {
+        settings: Arc::new(ArcSwap::from_pointee(settings)),
+        tls: tls.map(|tls| Arc::new(tls.store)),
+        asking: asking.map(|asking| Arc::new(ArcSwap::from_pointee(asking))),
+    }
 }
 
 /// Files that tokens cannot do without.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::coalescing;
 use crate::gateway::Gateway;
+use crate::gateway::question::Asking;
 use crate::gateway::unread::{self, UnreadHead};
 use crate::listener::{
     self, ConnectionInfo, DrainWatch, HandshakeFailure, Listener, Observer, Refusal, Settings, TlsStore,
@@ -27,6 +28,8 @@ pub(super) struct Door {
     pub(super) settings: Arc<ArcSwap<Settings>>,
     /// Its certificates.
     pub(super) tls: Option<Arc<TlsStore>>,
+    /// Who may ask there and how, if it is for the questions of other proxies.
+    pub(super) asking: Option<Arc<ArcSwap<Asking>>>,
 }
 
 /// What one worker is given.
@@ -67,9 +70,10 @@ impl Worker {
                 }
             };
             let observer = Counting { gateway: Arc::clone(&gateway), tls: door.tls.is_some() };
-            let gateway = Arc::clone(&gateway);
+            let (gateway, asking) = (Arc::clone(&gateway), door.asking.clone());
             let service = move |request, connection: &Arc<ConnectionInfo>| {
-                Arc::clone(&gateway).respond(request, Arc::clone(connection))
+                let asking = asking.as_ref().map(|asking| asking.load_full());
+                Arc::clone(&gateway).answer(request, Arc::clone(connection), asking)
             };
             serving.spawn(listener::serve(listener, door.settings, door.tls, service, observer, drain.clone()));
         }

@@ -18,8 +18,9 @@ mod table;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config;
@@ -56,7 +57,13 @@ pub enum Command {
     Logins(logins::LoginsArguments),
     /// List and revoke sessions of customers.
     Sessions(sessions::SessionsArguments),
-    /// Ask a running gateway whether it is ready; for container health checks.
+    /// Make a running gateway send its clients elsewhere, and serve on until it gets a signal; for `preStop`.
+    Drain {
+        /// Address of the admin door; its port says which gateway of this machine or pod is meant.
+        #[arg(long, value_name = "ADDRESS", env = "KEYGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        admin: SocketAddr,
+    },
+    /// Ask a running gateway whether it is ready; for container health checks. A `probe` of its admin door.
     Healthcheck {
         /// Address of the admin door.
         #[arg(long, value_name = "ADDRESS", env = "KEYGATE_ADMIN", default_value = "127.0.0.1:9901")]
@@ -68,6 +75,25 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
         timeout: u64,
     },
+    /// Ask somebody else, such as the API beside it, whether all is well: GET, and a status of 200 to 299.
+    Probe {
+        /// What to ask: `http://host:port/path` or `unix:/run/api.sock:/path`.
+        url: String,
+        /// How long to wait, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+        timeout: u64,
+    },
+    /// Wait until a running gateway is ready, or somebody else answers well; for whatever must not start before.
+    Wait {
+        /// What to ask, as with `probe`. Absent: whether the gateway is ready.
+        url: Option<String>,
+        /// Address of the admin door.
+        #[arg(long, value_name = "ADDRESS", env = "KEYGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        admin: SocketAddr,
+        /// How long to wait, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
+        timeout: u64,
+    },
     /// About the configuration itself.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -75,6 +101,12 @@ pub enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+    /// Write a manual page for each command.
+    Man {
+        /// A folder that is there.
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
     },
 }
 
@@ -120,4 +152,14 @@ pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> anyhow::
     clap_complete::generate(shell, &mut Arguments::command(), "keygate", &mut script);
     out.write_all(&script)?;
     Ok(())
+}
+
+/// Writes `keygate.1`, `keygate-run.1` and so on into a folder.
+///
+/// # Errors
+///
+/// If one of them cannot be written; what was written before it stays.
+pub fn manual(directory: &Path) -> anyhow::Result<()> {
+    clap_mangen::generate_to(Arguments::command(), directory)
+        .with_context(|| format!("no manual pages in {}", directory.display()))
 }

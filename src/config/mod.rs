@@ -17,13 +17,14 @@ mod values;
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::values::{
-    AdminDoor, Config, DestinationSettings, EnvironmentSettings, NamedLimit, RouteSettings, Shutdown, WebhookSettings,
+    AdminDoor, CheckSettings, Config, DestinationSettings, EnvironmentSettings, NamedLimit, Probe, RouteSettings,
+    Shutdown, WebhookSettings,
 };
 
-use crate::document::{Document, Problems, schema_of};
+use crate::document::{Document, Path as DocumentPath, Problems, schema_of};
 
 /// A configuration file is never larger: 1 MiB.
 const BYTES_MAX: u64 = 1 << 20;
@@ -61,7 +62,8 @@ impl Config {
     ) -> Result<Self, Problems> {
         let mut document = document.showing_values();
         let mut problems = document.expand(variable);
-        problems.extend(document.check(&schema()));
+        let asked = document.has(&DocumentPath::root().field(file::INSTEAD_OF_LISTEN));
+        problems.extend(document.check(&structure(!asked)));
         if problems.is_empty() {
             // Strictly: here nothing may be left out.
             let file = document.decode::<file::File>()?;
@@ -78,10 +80,21 @@ impl Config {
 /// The JSON Schema (draft 2020-12) of the configuration, for editors.
 #[must_use]
 pub fn schema() -> Value {
+    let mut schema = structure(false);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("if".to_owned(), json!({ "not": { "required": [file::INSTEAD_OF_LISTEN] } }));
+        schema.insert("then".to_owned(), json!({ "required": [file::LISTEN] }));
+    }
+    schema
+}
+
+/// The schema of a file in which `listen` must stand, or need not.
+fn structure(listens: bool) -> Value {
     let mut schema = schema_of::<file::File>();
+    let required = file::REQUIRED.into_iter().filter(|name| listens || *name != file::LISTEN);
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("title".to_owned(), "keygate".into());
-        schema.insert("required".to_owned(), file::REQUIRED.into_iter().collect());
+        schema.insert("required".to_owned(), required.collect());
     }
     for name in file::REQUIRED {
         if let Some(property) = schema.pointer_mut(&format!("/properties/{name}")).and_then(Value::as_object_mut) {

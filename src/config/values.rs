@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use http::uri::PathAndQuery;
 
 use crate::address::IPV6_PREFIX_BITS;
 use crate::document::Problem;
@@ -21,6 +22,7 @@ use crate::gateway::message::HeadMaxima;
 use crate::gateway::operation::Operation;
 use crate::gateway::pattern::Pattern;
 use crate::gateway::permission::{Permission, Roles};
+use crate::gateway::question::Asking;
 use crate::gateway::rate_limit::RateLimitFields;
 use crate::gateway::refusal::Refusals;
 use crate::gateway::route::{Access, Counts};
@@ -36,9 +38,11 @@ use crate::webhooks::{Schemes, SecretsFile};
 /// A configuration that was found good.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The addresses where clients connect, and TLS where it is spoken; at least one, none twice. All have the same
-    /// timeouts and maxima.
+    /// The addresses where clients connect, and TLS where it is spoken; none twice, and at least one where nobody asks. All
+    /// have the same timeouts and maxima.
     pub listeners: Vec<(listener::Settings, Option<TlsSettings>)>,
+    /// The addresses where other proxies ask.
+    pub checks: Vec<CheckSettings>,
     /// The API that is guarded.
     pub upstream: upstream::Settings,
     /// Where keys come from; at least one file or directory, no file twice.
@@ -75,7 +79,9 @@ pub struct Config {
     pub forwarding: Forwarding,
     /// Where operators connect; none if their door is closed.
     pub admin: Option<AdminDoor>,
-    /// Threads that serve requests, at most 256; none is one for each processor.
+    /// What the upstream can be asked through that door; their names are unique.
+    pub probes: Vec<Probe>,
+    /// Threads that serve requests, at most 256; none is one for each processor, and four at most.
     pub workers: Option<NonZeroUsize>,
     /// How the process ends.
     pub shutdown: Shutdown,
@@ -91,6 +97,17 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// Where the configuration names files and directories.
     pub(super) named_files: NamedFiles,
+}
+
+/// An address where another proxy asks.
+#[derive(Clone, Debug)]
+pub struct CheckSettings {
+    /// The address, with the timeouts and maxima of the others.
+    pub settings: listener::Settings,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsSettings>,
+    /// Who may ask, and how.
+    pub asking: Asking,
 }
 
 /// One environment.
@@ -188,6 +205,15 @@ pub struct AdminDoor {
     pub token_file: Option<PathBuf>,
 }
 
+/// A question to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Its name: lower case letters, digits, `-` and `_`.
+    pub name: String,
+    /// What is asked for.
+    pub path: PathAndQuery,
+}
+
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
@@ -204,10 +230,16 @@ impl Config {
         self.environments.iter().filter_map(|environment| environment.name.clone()).collect()
     }
 
+    /// The settings of the first address of all.
+    fn first_door(&self) -> Option<&listener::Settings> {
+        let listeners = self.listeners.iter().map(|(settings, _)| settings);
+        listeners.chain(self.checks.iter().map(|check| &check.settings)).next()
+    }
+
     /// How large the head of a request may be; the same at every listening address.
     #[must_use]
     pub fn head_maxima(&self) -> HeadMaxima {
-        let maxima = self.listeners.first().map(|(settings, _)| settings.maxima);
+        let maxima = self.first_door().map(|settings| settings.maxima);
         maxima.map_or(HeadMaxima { bytes: 0, fields: 0 }, |maxima| HeadMaxima {
             bytes: usize::try_from(maxima.head_bytes).unwrap_or(usize::MAX),
             fields: maxima.fields,
@@ -217,7 +249,7 @@ impl Config {
     /// Bits of an IPv6 address that count as one client address; the same at every listening address.
     #[must_use]
     pub fn ipv6_prefix_bits(&self) -> u8 {
-        self.listeners.first().map_or(IPV6_PREFIX_BITS, |(settings, _)| settings.maxima.ipv6_prefix_bits)
+        self.first_door().map_or(IPV6_PREFIX_BITS, |settings| settings.maxima.ipv6_prefix_bits)
     }
 
     /// A problem with a file or directory that the configuration names somewhere in `sections` (`listen`, `keys`, ...),

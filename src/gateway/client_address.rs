@@ -21,7 +21,7 @@ const HOPS_MAX: usize = 8;
 
 /// The address we hold responsible for a request.
 ///
-/// Only [`TrustedProxies::client_address`] makes one. A function that takes a `ClientAddress` can therefore never be
+/// Only [`TrustedProxies`] make one. A function that takes a `ClientAddress` can therefore never be
 /// given a raw field value, or the address of the load balancer, by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(IpAddr);
@@ -56,6 +56,18 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Finds the client that is named in a field by a peer that we believe, whoever it is. From there on, only proxies that
+    /// we trust are believed.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressUnreadable`] as [`TrustedProxies::client_address`], and if nobody is named.
+    pub fn client_named(&self, fields: &HeaderMap, name: &HeaderName) -> Result<ClientAddress, AddressUnreadable> {
+        let mut entries = entries(fields, name);
+        let named = entries.next().and_then(parse).ok_or(AddressUnreadable)?;
+        self.behind(named, entries)
+    }
+
     /// Finds the client behind `peer`.
     ///
     /// Looks at no more than [`HOPS_MAX`] entries, however many the client sends.
@@ -65,20 +77,33 @@ impl TrustedProxies {
     /// [`AddressUnreadable`] if a proxy we trust has passed on an entry that is not an IP address. Guessing here would
     /// let clients choose the address under which they are counted.
     pub fn client_address(&self, peer: IpAddr, fields: &HeaderMap) -> Result<ClientAddress, AddressUnreadable> {
-        let mut address = peer.to_canonical();
         if self.0.is_empty() {
-            return Ok(ClientAddress(address));
+            return Ok(ClientAddress(peer.to_canonical()));
         }
-        let lines = fields.get_all(X_FORWARDED_FOR).iter().rev();
-        let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        self.behind(peer, entries(fields, &X_FORWARDED_FOR))
+    }
+
+    /// Goes from `address` to the one before it, for as long as it is one that we trust.
+    fn behind<'f>(
+        &self,
+        address: IpAddr,
+        entries: impl Iterator<Item = &'f [u8]>,
+    ) -> Result<ClientAddress, AddressUnreadable> {
+        let mut address = address.to_canonical();
         for entry in entries.take(HOPS_MAX) {
             if !self.contains(address) {
                 break;
             }
-            address = parse(entry.trim_ascii()).ok_or(AddressUnreadable)?.to_canonical();
+            address = parse(entry).ok_or(AddressUnreadable)?.to_canonical();
         }
         Ok(ClientAddress(address))
     }
+}
+
+/// The entries of a list, the last one first; several fields are one list.
+fn entries<'f>(fields: &'f HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'f [u8]> {
+    let lines = fields.get_all(name).iter().rev();
+    lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// An address, in brackets or not, with a port or without: proxies write all of these.

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! message → client address → environment → route → credentials → authentication → authorization → rate limit
-//!         → forward | operation
+//!         → forward | operation | verdict
 //! ```
 //!
 //! Each step is one file and leaves a value that the next one takes: [`credentials::Credentials`],
 //! [`authentication::Principal`], [`authorization::Permit`], [`rate_limit::Admission`]. Only the step itself can make
-//! its value, and both [`forward::forward`] and [`operation`] demand the
+//! its value, and [`forward::forward`], [`operation`] and [`verdict`] demand the
 //! last one. A step that says no returns a [`rejection::Rejection`].
+//!
+//! A request that a proxy asks about ([`question`]) takes the same road, and the proxy is told at its end.
 
 pub mod message;
 pub mod client_address;
@@ -35,6 +37,7 @@ pub mod content;
 pub mod correlation;
 pub mod desk;
 pub mod fields;
+pub mod heard;
 pub mod hops;
 pub mod identity;
 pub mod parameter;
@@ -42,6 +45,7 @@ pub mod path;
 pub mod pattern;
 pub mod permission;
 pub mod progress;
+pub mod question;
 pub mod record;
 pub mod room;
 pub mod spans;
@@ -51,15 +55,15 @@ pub mod unread;
 pub mod upgrade;
 pub mod upload;
 pub mod upstream;
+pub mod verdict;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, ORIGIN};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use http::{Request, Response};
+use hyper::body::Incoming;
 
 use crate::identity::Directory;
 use crate::keys::KeyStore;
@@ -72,23 +76,24 @@ use authentication::{Asked, Known, authenticate, check_before_content};
 use authorization::{To, authorize};
 use body::ResponseBody;
 use claim::Claim;
+use client_address::ClientAddress;
 use content::{Budget, Content};
-use cors::Cors;
 use credentials::Credentials;
 use desk::Desk;
 use environment::Environment;
 use fields::Origin;
 use forward::{Forwarded, announced_bytes, forward};
+use heard::{Heard, answer_as_last, leave_content_out, preflight_of};
 use hops::{Hop, count_down};
 use message::{Target, check_expectation};
 use operation::error::OperationError;
 use operation::{Call, Services};
 use policy::Policy;
+use question::{Asking, check_route};
 use rate_limit::{admit, charge_guess, charge_unauthenticated, peek, refuse_guesses};
 use record::Record;
-use refusal::{Manner, is_grpc};
 use rejection::Rejection;
-use route::{Access, NoRoute};
+use route::Access;
 use tunnel::Tunnel;
 use upgrade::Handshake;
 
@@ -104,7 +109,7 @@ pub struct Gateway {
     pub services: Option<Arc<Services>>,
     /// What may be held of content that has to be seen whole.
     pub budget: Arc<Budget>,
-    /// Set when the process is about to end: connections are not kept.
+    /// Set when the process is about to end, and its upstream perhaps has already.
     pub draining: Arc<AtomicBool>,
     /// Where this worker's records go.
     pub desk: Arc<Desk>,
@@ -112,22 +117,34 @@ pub struct Gateway {
 
 impl Gateway {
     /// Answers one request, always.
-    ///
-    /// The twin of [`Gateway::serve`]: it reads the clock, keeps the record, turns a refusal into a response and adds
-    /// what every response bears, so that the road itself stays free of all of these.
-    pub async fn respond(
+    pub fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: Arc<ConnectionInfo>,
+    ) -> impl Future<Output = Response<ResponseBody>> {
+        self.answer(request, connection, None)
+    }
+
+    /// Answers one request, or a question about one, always.
+    ///
+    /// The twin of [`Gateway::serve`]: it reads the clock, keeps the record, turns a refusal into a response and adds
+    /// what every response bears, so that the road itself stays free of all of these.
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<ConnectionInfo>,
+        asking: Option<Arc<Asking>>,
     ) -> Response<ResponseBody> {
         let now = Moment::now();
         // One policy for the whole request: a reload in the middle must not mix old routes with new limits.
         let policy = self.policy.load_full();
+        let asking = asking.as_deref();
         let heard = Heard::of(&request, &policy);
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
         let request = Arriving::of(request);
 
-        let (mut response, source) = match self.serve(request, &connection, &policy, now, &mut record).await {
+        let door = Entrance { connection: &connection, asking };
+        let (mut response, source) = match self.serve(request, door, &policy, now, &mut record).await {
             Ok((mut response, source)) => {
                 if source == Source::Keygate {
                     heard.open(&policy, &mut response);
@@ -135,25 +152,22 @@ impl Gateway {
                 (response, source)
             }
             Err(rejection) => {
-                let rejection = charge(rejection, &policy, now, &mut record);
+                let rejection = charge(rejection, &policy, now, &mut record).while_draining(&self.draining);
                 record.refused(&rejection);
-                (heard.refuse(&rejection, &policy, &record), Source::Keygate)
+                let source = if asking.is_some() { Source::Check } else { Source::Keygate };
+                (heard.refuse(&rejection, &policy, &record, asking), source)
             }
         };
 
-        if heard.head_alone && source == Source::Keygate {
+        if heard.head_alone && source != Source::Upstream {
             leave_content_out(&mut response);
         }
-        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let fields = response.headers_mut();
         if let Some(quota) = record.quota() {
             policy.rate_limit_fields.write(fields, quota, now);
         }
         if let Some(request_id) = record.request_id() {
             fields.insert(&policy.forwarding.request_id, request_id.clone());
-        }
-        if heard.version != Version::HTTP_2 && self.draining.load(Ordering::Relaxed) && !switches {
-            fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.responded(response.status(), source);
         response.body_mut().carry(record);
@@ -164,7 +178,7 @@ impl Gateway {
     async fn serve(
         self: &Arc<Self>,
         mut request: Request<Arriving>,
-        connection: &ConnectionInfo,
+        Entrance { connection, asking }: Entrance<'_>,
         policy: &Policy,
         now: Moment,
         record: &mut Record,
@@ -172,18 +186,14 @@ impl Gateway {
         record.name(request.headers_mut(), &policy.forwarding.request_id, connection.tls.is_some());
         record.find_room(policy.in_flight_max)?;
 
-        policy.head_maxima.check(&request)?;
-        let was_connect = upgrade::as_get(&mut request)?;
-        let target = Target::of(&request)?;
-        record.asked_for(&target);
-        let peer = connection.client.ip();
-        let client = policy.forwarding.fields.trusted_proxies.client_address(peer, request.headers())?;
-        record.from_client(client);
+        let (peer, Arrived { target, client, was_connect }) =
+            (connection.client.ip(), arrive(&mut request, connection, asking, policy, record)?);
         let environment = policy.environments.find(target.authority.as_ref(), connection.local)?;
         let cors = policy.cors.as_ref();
         let preflight = cors.and_then(|cors| cors.preflight_for(request.method(), request.headers()));
         let route = policy.routes.find(preflight.as_ref().unwrap_or(request.method()), &target)?;
         record.routed(route);
+        asking.map_or(Ok(()), |_| check_route(route))?;
 
         if route.asks_for_secrets() && preflight.is_none() {
             refuse_guesses(&policy.guesses, client.ip(), now)?;
@@ -210,6 +220,10 @@ impl Gateway {
         check_expectation(&request)?;
         // Only now: to whom a route is closed it says nothing of what it would go on in.
         let handshake = Handshake::of(&request, was_connect, route.websocket)?;
+        if let Some(asking) = asking {
+            upgrade::check_asked(request.headers(), route.websocket)?;
+            return Ok((verdict::pass(asking, admission, &request, policy), Source::Check));
+        }
         match admission.permit().destination() {
             To::Upstream(_) if count_down(&mut request)? == Hop::Last => {
                 Ok((answer_as_last(&request, policy.routes.allowed(&target))?, Source::Keygate))
@@ -260,6 +274,48 @@ impl Gateway {
     }
 }
 
+/// Where a request came in: over which connection, and at a door for requests (`None`) or for questions about them.
+#[derive(Clone, Copy)]
+struct Entrance<'c> {
+    connection: &'c ConnectionInfo,
+    asking: Option<&'c Asking>,
+}
+
+/// What is asked for, and by whom.
+struct Arrived {
+    target: Target,
+    client: ClientAddress,
+    was_connect: bool,
+}
+
+/// The first two steps: one meaning, and one client. Of a question both are those of the request it asks about.
+fn arrive(
+    request: &mut Request<Arriving>,
+    connection: &ConnectionInfo,
+    asking: Option<&Asking>,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<Arrived, Rejection> {
+    policy.head_maxima.check(request)?;
+    let proxies = &policy.forwarding.fields.trusted_proxies;
+    let named = asking.map(|asking| asking.read(request, connection.peer.ip(), proxies)).transpose()?;
+    if let Some(client) = named {
+        record.asks_about(request, client);
+    }
+    let was_connect = upgrade::as_get(request)?;
+    let target = Target::of(request)?;
+    record.asked_for(&target);
+    let client = match named {
+        Some(client) => {
+            Asking::check_spelling(request.uri(), &target)?;
+            client
+        }
+        None => proxies.client_address(connection.client.ip(), request.headers())?,
+    };
+    record.from_client(client);
+    Ok(Arrived { target, client, was_connect })
+}
+
 /// Reads all of the content: to see whether it is signed, or to do what it asks for.
 async fn read_whole(
     request: Request<Content>,
@@ -292,86 +348,10 @@ fn whole(request: &Request<Content>) -> Option<&Bytes> {
     }
 }
 
-/// Answers a request that was meant to go no further than to us (RFC 9110, section 7.6.2): OPTIONS asks what could be
-/// asked here. TRACE asks for its own fields, and they are not for every page to see.
-fn answer_as_last(request: &Request<Content>, allow: String) -> Result<Response<ResponseBody>, Rejection> {
-    if *request.method() != Method::OPTIONS {
-        return Err(NoRoute::Method { allow: allow.replace(", TRACE", "") }.into());
-    }
-    let mut response = Response::new(ResponseBody::fixed(Bytes::new()));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    if let Ok(allow) = HeaderValue::try_from(allow) {
-        response.headers_mut().insert(ALLOW, allow);
-    }
-    Ok(response)
-}
-
-/// Answers the preflight of a request that goes to no upstream.
-fn preflight_of(request: &Request<Content>) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::fixed(Bytes::new()));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = Cors::answer_preflight(&cors::Asked::of(request.headers()));
-    response
-}
-
-/// Leaves out what we have to say, but for its length: HEAD asks for a head (RFC 9110, section 9.3.2). hyper does so in
-/// HTTP/1.1 only. What an upstream sends all the same is not taken by the library that reads it.
-fn leave_content_out(response: &mut Response<ResponseBody>) {
-    let content = response.body().content();
-    if !content.is_empty() {
-        response.headers_mut().insert(CONTENT_LENGTH, content.len().into());
-        *response.body_mut() = ResponseBody::fixed(Bytes::new());
-    }
-}
-
-/// What of a request decides how a refusal is written: it is gone by then.
-struct Heard {
-    version: Version,
-    grpc: bool,
-    origin: Option<HeaderValue>,
-    /// There is content.
-    content: bool,
-    /// The answer has none, and hyper does not see to that.
-    head_alone: bool,
-}
-
-impl Heard {
-    fn of(request: &Request<Incoming>, policy: &Policy) -> Self {
-        let fields = request.headers();
-        let origin = policy.cors.as_ref().and_then(|_| fields.get(ORIGIN).cloned());
-        let content = !request.body().is_end_stream();
-        let version = request.version();
-        let head_alone = version == Version::HTTP_2 && *request.method() == Method::HEAD;
-        Self { version, grpc: is_grpc(fields), origin, content, head_alone }
-    }
-
-    /// Lets the page that asked read what we say, if it may.
-    fn open(&self, policy: &Policy, response: &mut Response<ResponseBody>) {
-        if let (Some(cors), Some(origin)) = (&policy.cors, &self.origin) {
-            cors.open(origin, response.headers_mut());
-        }
-    }
-
-    fn refuse(&self, rejection: &Rejection, policy: &Policy, record: &Record) -> Response<ResponseBody> {
-        let (request_id, tokens_alone) = (record.request_id(), record.asked_for_tokens_alone());
-        // No operation speaks gRPC: to whoever asks one, the 200 of a refusal in gRPC would say that it was done.
-        let grpc = self.grpc && !record.is_of_operation();
-        let mut response = policy.refusals.write(rejection, Manner { request_id, grpc, tokens_alone });
-        self.open(policy, &mut response);
-        let unread = self.content && !record.has_read_content();
-        if (unread || matches!(rejection, Rejection::Message(_))) && self.version != Version::HTTP_2 {
-            // RFC 9112, section 9.6: what is left of the content, which nobody will read, ends with the connection. So
-            // does what follows a request that can be read in two ways.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
-}
-
 /// Counts a request that was refused before anybody knew whom it was from against its address, and one that may have been
 /// a guess. Once that allowance is spent, the answer is that and no longer what was wrong.
 fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Record) -> Rejection {
-    if matches!(rejection, Rejection::Overloaded(_)) {
+    if matches!(rejection, Rejection::Overloaded(_) | Rejection::Question(_)) {
         return rejection;
     }
     let client = record.client();

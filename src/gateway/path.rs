@@ -127,6 +127,12 @@ pub fn careless_reading(normal: &str) -> Result<Option<String>, MalformedMessage
     Ok((reading != normal).then_some(reading))
 }
 
+/// Whether two spellings of a path are the same to whoever undoes escapes once, and nothing else.
+#[must_use]
+pub fn same_when_decoded(one: &str, other: &str) -> bool {
+    one == other || decoded(one.as_bytes()) == decoded(other.as_bytes())
+}
+
 /// Undoes every escape there is.
 fn decoded(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());

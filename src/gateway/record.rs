@@ -15,6 +15,7 @@ use super::desk::Desk;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::progress::BodyError;
+use super::question::QuestionError;
 use super::rejection::{Reason, Rejection};
 use super::room::{Overloaded, Place};
 use super::route::{Accepted, Access, Destination, Route};
@@ -25,7 +26,7 @@ use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
 use crate::moment::{Moment, monotonic_ns};
-use crate::telemetry::access_log::AccessLine;
+use crate::telemetry::access_log::{AccessLine, protocol_name};
 use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Source, TunnelSide};
 
 /// The status that stands in the log for a client that went away before it had its response. It is never sent.
@@ -135,6 +136,15 @@ impl Record {
         self.request_id = Some(named.request_id);
     }
 
+    /// Notes that a proxy asks about a request, as it says that request is, of this client.
+    pub fn asks_about<B>(&mut self, asked: &Request<B>, client: ClientAddress) {
+        self.method = asked.method().clone();
+        if self.desk.tells_targets() {
+            self.target = Some(Target::unchecked(asked));
+        }
+        self.from_client(client);
+    }
+
     /// The name of the request.
     #[must_use]
     pub const fn request_id(&self) -> Option<&HeaderValue> {
@@ -233,6 +243,9 @@ impl Record {
         }
         if let Rejection::Operation(error @ OperationError::Unavailable(_)) = rejection {
             tracing::error!(request_id = self.id(), reason = reason.word(), "an operation failed: {error}");
+        }
+        if let Rejection::Question(error @ (QuestionError::Unsaid(_) | QuestionError::Elsewhere)) = rejection {
+            tracing::warn!(request_id = self.id(), reason = reason.word(), "a check is not answered: {error}");
         }
         if let Rejection::Upstream(error) = rejection {
             tracing::warn!(request_id = self.id(), reason = reason.word(), "the upstream failed: {error}");
@@ -337,7 +350,7 @@ impl Record {
             method: self.method.as_str(),
             host: authority.map(|authority| authority.as_str().as_bytes()),
             path: target.map_or("", |target| target.path_and_query.path()),
-            protocol: protocol(self.version),
+            protocol: protocol_name(self.version),
             route: self.route.as_ref().map_or(NO_ROUTE, |(_, name)| name),
             status: self.status,
             source: self.source.as_str(),
@@ -378,14 +391,5 @@ impl Drop for Record {
             self.desk.room.leave(self.desk.worker, place);
         }
         self.write();
-    }
-}
-
-/// The protocol's name as it stands in logs.
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
     }
 }

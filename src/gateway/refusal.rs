@@ -12,8 +12,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
 use super::body::ResponseBody;
+use super::question::Asking;
 use super::rejection::{Reason, Rejection, Row};
 use super::route::NoRoute;
+use super::verdict;
 use crate::template::{Template, TemplateError, Value};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -81,6 +83,8 @@ pub struct Manner<'r> {
     pub grpc: bool,
     /// It took a route that accepts tokens of users and nothing else.
     pub tokens_alone: bool,
+    /// A proxy has asked, in this way, and it is told.
+    pub asking: Option<&'r Asking>,
 }
 
 /// A template is wrong: for which reason (`None`: for all), where in its body, and how.
@@ -154,9 +158,11 @@ impl Refusals {
             return occasion.for_grpc();
         }
         let Some(form) = self.forms.get(occasion.row.reason as usize) else {
-            return status_alone(occasion.row.status);
+            let status = occasion.row.status;
+            return status_alone(manner.asking.map_or(status, |asking| verdict::told(asking, status)));
         };
         let status = form.status.unwrap_or(occasion.row.status);
+        let status = manner.asking.map_or(status, |asking| verdict::status_in_content(asking, status));
         let content = form.body.fill(&|index| occasion.value(index, status));
         let mut response = Response::new(ResponseBody::fixed(Bytes::from(content)));
         *response.status_mut() = status;
@@ -171,6 +177,9 @@ impl Refusals {
         occasion.write_fields(fields);
         for (name, value) in &form.fields {
             fields.insert(name, value.clone());
+        }
+        if let Some(asking) = manner.asking {
+            verdict::fit(asking, &mut response);
         }
         response
     }

@@ -71,6 +71,19 @@ pub fn as_get<B>(request: &mut Request<B>) -> Result<bool, Rejection> {
     Ok(true)
 }
 
+/// Looks whether a request may go on to an upstream that somebody else forwards it to, with all that it asks for: where
+/// we forward, what is not permitted ends here. A proxy may have taken `Upgrade` out before it asked us.
+///
+/// # Errors
+///
+/// [`NotUpgradable`] for WebSocket where it is not permitted, and for every other protocol.
+pub fn check_asked(fields: &HeaderMap, permitted: bool) -> Result<(), NotUpgradable> {
+    let websocket = |name: &HeaderValue| name.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes());
+    let asks = fields.contains_key(UPGRADE) || fields.contains_key(SEC_WEBSOCKET_KEY);
+    let granted = permitted && fields.get_all(UPGRADE).iter().all(websocket);
+    if !asks || granted { Ok(()) } else { Err(NotUpgradable) }
+}
+
 impl Handshake {
     /// What a request asks for, on a route that permits it or does not. `was_connect` is what [`as_get`] has said.
     ///

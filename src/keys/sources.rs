@@ -24,6 +24,7 @@ use super::key::{Key, Origin};
 use super::set::{Clash, Duplicate, KeySet, Same};
 use super::{file, map};
 use crate::document::{Problem, Problems, size};
+use crate::mount;
 use crate::secret::Digest;
 
 /// Bytes a key file may have: some 400,000 keys.
@@ -129,10 +130,7 @@ impl Sources {
     /// Each once.
     #[must_use]
     pub fn watched_directories(&self) -> Vec<PathBuf> {
-        let parents = self.files.iter().chain(&self.maps).map(|file| match file.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            Some(_) | None => PathBuf::from("."),
-        });
+        let parents = self.files.iter().chain(&self.maps).map(|file| mount::folder_of(file).to_owned());
         let all: BTreeSet<PathBuf> = parents.chain(self.directories.iter().cloned()).collect();
         all.into_iter().collect()
     }
@@ -152,7 +150,8 @@ impl Sources {
         self.load()?.parse()
     }
 
-    /// Fetches the texts of all key files, in the order in which they are named; a directory's in the order of their names.
+    /// Fetches the texts of all key files, as they were at one moment, in the order in which they are named; a directory's
+    /// in the order of their names.
     ///
     /// # Errors
     ///
@@ -160,6 +159,12 @@ impl Sources {
     /// directory that is missing or holds no key file; or one if all together are larger than [`ALL_BYTES_MAX`] or more
     /// than [`FILES_MAX`].
     pub fn load(&self) -> Result<Contents, Problems> {
+        let folders = self.watched_directories();
+        let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+        mount::at_one_moment(&folders, || self.fetch_all())
+    }
+
+    fn fetch_all(&self) -> Result<Contents, Problems> {
         let mut problems = Problems::new();
         let mut texts = Vec::new();
         let mut bytes_left = ALL_BYTES_MAX;

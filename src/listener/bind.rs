@@ -5,22 +5,39 @@
 //! the option, made first, finds it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+/// What Linux says of a family of addresses that it does not have.
+const EAFNOSUPPORT: i32 = 97;
 
 /// Connections that may wait to be accepted, for each worker. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// Opens one listening socket for each of `workers` (at least one), non-blocking.
 ///
-/// Port 0 takes a free port, the same for all workers. An unspecified IPv6 address listens to IPv4 as well.
+/// Port 0 takes a free port, the same for all workers. An unspecified IPv6 address listens to IPv4 as well, and on a machine
+/// without IPv6 to IPv4 alone.
 ///
 /// # Errors
 ///
 /// The error of the operating system, with the address and what can be done about it.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    bind_all(address, workers).map_err(|error| explain(address, &error))
+    let bound = bind_all(address, workers);
+    let bound = match (&bound, address.ip()) {
+        (Err(error), IpAddr::V6(Ipv6Addr::UNSPECIFIED)) if is_without_ipv6(error) => {
+            tracing::warn!(%address, "this machine has no IPv6; listening on IPv4 alone");
+            bind_all(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), workers)
+        }
+        _ => bound,
+    };
+    bound.map_err(|error| explain(address, &error))
+}
+
+/// Whether the system has no such addresses at all: `EAFNOSUPPORT`, for which `io::ErrorKind` has no name.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 fn bind_all(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
@@ -74,7 +91,7 @@ fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+    use std::net::TcpStream;
 
     const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -110,6 +127,14 @@ mod tests {
     fn an_address_of_nobody_is_named() {
         let error = bind("192.0.2.1:0".parse().unwrap(), 2).unwrap_err();
         assert!(error.to_string().starts_with("cannot listen on 192.0.2.1:0: "), "{error}");
+    }
+
+    #[test]
+    fn only_a_machine_without_ipv6_is_one() {
+        assert!(is_without_ipv6(&io::Error::from_raw_os_error(EAFNOSUPPORT)));
+        for error in [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable, io::ErrorKind::PermissionDenied] {
+            assert!(!is_without_ipv6(&error.into()), "{error}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How listeners end: first politely, then at once.
+//! How listeners end: first by word, then politely, then at once.
 //!
 //! One [`Drain`] belongs to the whole process. Each accept loop and each connection hold a [`DrainWatch`]; the number of
 //! open connections is counted here as well, which is why the maximum of connections is a maximum of the process.
@@ -24,8 +24,9 @@ use super::crowd::Crowds;
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(250);
 
 const SERVING: u8 = 0;
-const DRAINING: u8 = 1;
-const ABORTED: u8 = 2;
+const PARTING: u8 = 1;
+const DRAINING: u8 = 2;
+const ABORTED: u8 = 3;
 
 /// The control: tells all listeners to end.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +61,14 @@ impl Drain {
     #[must_use]
     pub fn watch(&self) -> DrainWatch {
         DrainWatch { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Sends clients elsewhere, and serves whoever still comes: each connection tells its client that there will be no
+    /// more after the requests that it has (`Connection: close`, GOAWAY). One that has asked for nothing is left alone
+    /// until it does: to close it might lose the request that is on its way.
+    pub fn part(&self) {
+        self.shared.phase.fetch_max(PARTING, Ordering::SeqCst);
+        self.shared.changed.notify_waiters();
     }
 
     /// Ends politely: listeners take what already waits in their accept queues and close; each connection finishes its
@@ -102,9 +111,14 @@ impl Drain {
 }
 
 impl DrainWatch {
+    /// Whether clients are sent elsewhere.
+    pub(super) fn is_parting(&self) -> bool {
+        self.shared.phase.load(Ordering::Relaxed) >= PARTING
+    }
+
     /// Whether the end has begun.
     pub(super) fn is_draining(&self) -> bool {
-        self.shared.phase.load(Ordering::Relaxed) != SERVING
+        self.shared.phase.load(Ordering::Relaxed) >= DRAINING
     }
 
     /// Waits until the end has begun.

@@ -12,7 +12,9 @@
 //! nothing: the connection is idle                 idle           closed politely
 //! ```
 //!
-//! Once a drain has begun, a head and an idle connection have no more than [`DRAIN_GRACE`] left.
+//! Where clients are sent elsewhere, responses say so, and an HTTP/2 connection ends after the requests that it has, of
+//! which there is one at least. Once a drain has begun, a head and an idle connection have no more than [`DRAIN_GRACE`]
+//! left.
 //!
 //! There is one timer for a connection. It is only ever moved *forward* to an earlier moment when that is necessary; when
 //! it fires too early, because something has happened in the meantime, it is set again. A request on a busy
@@ -93,6 +95,8 @@ pub(super) struct Watchdog<'c> {
     pace: (Pace, u64),
     /// It was too slow, and more waits for it.
     is_too_slow: bool,
+    /// The client is told that there will be no more.
+    is_parting: bool,
     /// When the drain was noticed; 0 before.
     draining_since: u64,
     /// When we asked hyper to end an idle connection; 0 before.
@@ -128,6 +132,7 @@ impl<'c> Watchdog<'c> {
             stuck: None,
             pace: (Pace::new(settings.response_rate_min, timeouts.write), 0),
             is_too_slow: false,
+            is_parting: false,
             draining_since: 0,
             leaving_since: 0,
             alarm_at: u64::MAX,
@@ -151,9 +156,16 @@ impl<'c> Watchdog<'c> {
         mut alarm: Pin<&mut Sleep>,
     ) -> Poll<Ending> {
         loop {
+            if !self.is_parting && self.drain.is_parting() {
+                self.activity.leave();
+                // Who has connected only to be sent away would come back at once, and learn nothing of it.
+                self.is_parting = !self.multiplexed || self.activity.requests() > 0;
+                if self.is_parting && self.multiplexed {
+                    conversation.leave();
+                }
+            }
             if self.draining_since == 0 && self.drain.is_draining() {
                 self.draining_since = monotonic_ns();
-                self.activity.leave();
                 if self.multiplexed || self.activity.is_busy() {
                     conversation.leave();
                 }

@@ -7,7 +7,9 @@
 
 mod glance;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,7 +38,8 @@ pub struct Watcher {
     /// `None` where the system has no events to give; the looks remain.
     events: Option<RecommendedWatcher>,
     arrived: mpsc::Receiver<()>,
-    watched: BTreeSet<PathBuf>,
+    /// The directories that are watched, with what tells each from another of the same name.
+    watched: BTreeMap<PathBuf, Option<Identity>>,
     paths: Vec<PathBuf>,
     /// What the files looked like before they were last worth reading. Never taken after they were read: what changes
     /// while they are read must show at the next look.
@@ -68,7 +71,7 @@ impl Watcher {
         Self {
             events,
             arrived,
-            watched: BTreeSet::new(),
+            watched: BTreeMap::new(),
             paths: Vec::new(),
             seen: Glance::default(),
             unread: false,
@@ -77,18 +80,23 @@ impl Watcher {
         }
     }
 
-    /// Watches `paths`, files and directories, in place of those before. If they are others, it is worth reading them
-    /// at once: they may have changed before they were watched.
+    /// Watches `paths`, files and directories, in place of those before. If they are others, or a directory is another
+    /// one of the same name, it is worth reading them at once: they may have changed before they were watched.
     pub fn follow(&mut self, paths: Vec<PathBuf>) {
-        if paths == self.paths {
+        let directories = paths.iter().map(|path| directory(path));
+        let wanted: BTreeMap<PathBuf, _> = directories.map(|path| (path.clone(), identity(&path))).collect();
+        if paths == self.paths && wanted == self.watched {
             return;
         }
-        let wanted: BTreeSet<PathBuf> = paths.iter().map(|path| directory(path)).collect();
         if let Some(events) = &mut self.events {
-            for gone in self.watched.difference(&wanted) {
+            let watched = &self.watched;
+            for (gone, _) in watched.iter().filter(|(path, identity)| wanted.get(*path) != Some(*identity)) {
                 let _ = events.unwatch(gone);
             }
-            for new in wanted.difference(&self.watched) {
+            let is_new = |(path, identity): &(&PathBuf, &Option<Identity>)| {
+                identity.is_some() && watched.get(*path) != Some(*identity)
+            };
+            for (new, _) in wanted.iter().filter(is_new) {
                 if let Err(error) = events.watch(new, RecursiveMode::NonRecursive) {
                     tracing::warn!(directory = %new.display(), "cannot watch: {error}; looking every second");
                 }
@@ -139,6 +147,14 @@ impl Default for Watcher {
     }
 }
 
+/// What tells a directory from another one of the same name: device and inode.
+type Identity = (u64, u64);
+
+/// The directory that a path leads to; none if there is none.
+fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 /// The directory whose events tell of `path`.
 fn directory(path: &Path) -> PathBuf {
     if path.is_dir() {
@@ -152,8 +168,6 @@ fn directory(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     /// Kubernetes swaps `..data`, every time anew.
@@ -194,6 +208,35 @@ mod tests {
         fs::write(&target, "two, longer").unwrap();
         let noticed = tokio::time::timeout(Duration::from_millis(2500), watcher.changed()).await;
         assert!(noticed.is_ok());
+    }
+
+    /// An event tells of a directory, not of its name.
+    #[tokio::test]
+    async fn a_directory_that_was_away_is_watched_again() {
+        let above = tempfile::tempdir().unwrap();
+        let here = above.path().join("here");
+        fs::create_dir(&here).unwrap();
+        let file = here.join("keys.yaml");
+        fs::write(&file, "one").unwrap();
+        let mut watcher = Watcher::new();
+        watcher.follow(vec![file.clone()]);
+        watcher.changed().await;
+        for round in 0..3 {
+            fs::remove_dir_all(&here).unwrap();
+            watcher.changed().await;
+            watcher.follow(vec![file.clone()]);
+            fs::create_dir(&here).unwrap();
+            fs::write(&file, format!("back {round}")).unwrap();
+            watcher.changed().await;
+            watcher.follow(vec![file.clone()]);
+            // Whatever is left of the events from before.
+            while tokio::time::timeout(Duration::from_millis(1200), watcher.changed()).await.is_ok() {}
+            // Without events the look would need half a second on average.
+            watcher.look.reset();
+            fs::write(&file, format!("changed {round}")).unwrap();
+            let noticed = tokio::time::timeout(Duration::from_millis(900), watcher.changed()).await;
+            assert!(noticed.is_ok(), "round {round}");
+        }
     }
 
     /// What we read ourselves does not make us read again.

@@ -71,6 +71,12 @@ impl Readiness {
             && state.conditions.iter().all(|condition| condition.unmet.is_none())
     }
 
+    /// Every condition in the order in which they were asked for, whether or not the process is draining.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Report> {
+        self.state().conditions.clone()
+    }
+
     /// Every condition in the order in which they were asked for, and `draining` when the process is.
     #[must_use]
     pub fn report(&self) -> Vec<Report> {

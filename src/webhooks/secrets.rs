@@ -29,6 +29,7 @@ use super::material::{Candidates, Material};
 use super::owner;
 use super::scheme::{Scheme, Schemes};
 use crate::document::{Document, Path, Problem, Problems, schema_of, size, suggestion};
+use crate::mount::folder_of;
 use crate::secret::{Digest, DigestState};
 
 /// Bytes that the file may have: some 50,000 tenants.
@@ -81,10 +82,7 @@ impl SecretsFile {
     /// The directory in which something happens when the file changes.
     #[must_use]
     pub fn watched_directory(&self) -> PathBuf {
-        match self.0.parent() {
-            Some(parent) if parent != FilePath::new("") => parent.to_owned(),
-            Some(_) | None => PathBuf::from("."),
-        }
+        folder_of(&self.0).to_owned()
     }
 
     /// Fetches and parses it: [`SecretsFile::load`], then [`Contents::parse`].

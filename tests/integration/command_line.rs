@@ -269,6 +269,18 @@ fn schema_completions_and_version_are_printed() {
 }
 
 #[test]
+fn every_command_has_a_manual_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = keygate(directory.path(), &["man", "."], "");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let page = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+    assert!(page("keygate.1").contains(".SH SUBCOMMANDS") && page("keygate.1").contains("keygate\\-run(1)"));
+    assert!(page("keygate-run.1").contains("\\-\\-config"));
+    assert!(page("keygate-keys-create.1").contains("Makes a key"));
+    assert_eq!(keygate(directory.path(), &["man", "nowhere"], "").status.code(), Some(1));
+}
+
+#[test]
 fn the_demo_prints_commands_that_work_as_pasted() {
     use std::io::{BufRead as _, BufReader};
     let mut demo = Command::new(env!("CARGO_BIN_EXE_keygate"))

@@ -24,6 +24,8 @@ pub(crate) struct Setup {
     rest: String,
     keys: Vec<TestKey>,
     secrets: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+    under: Vec<String>,
 }
 
 /// A configuration that forwards to `upstream`, with no key yet.
@@ -35,6 +37,8 @@ pub(crate) fn gate(upstream: impl std::fmt::Display) -> Setup {
         rest: String::new(),
         keys: Vec::new(),
         secrets: Vec::new(),
+        variables: Vec::new(),
+        under: Vec::new(),
     }
 }
 
@@ -48,6 +52,18 @@ impl Setup {
     /// Watches for one more secret in everything that is written.
     pub(crate) fn secret(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
+        self
+    }
+
+    /// Runs it with a variable in its environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// Runs it by another program, which becomes it.
+    pub(crate) fn under(mut self, program: &str, arguments: &[&str]) -> Self {
+        self.under = [program].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -103,7 +119,9 @@ impl Setup {
         let keys = if self.rest.contains("keys:") { "" } else { "keys: { file: keys.yaml }\n" };
         let text = format!("{}\n{}\n{keys}{admin}{log}{}", self.listen, self.upstream, self.rest);
         fs::write(directory.join("keygate.yaml"), text).unwrap();
-        Gate::spawn(self.directory, secrets)
+        let mut gate = Gate::spawn(self.directory, Path::new("keygate.yaml"), &self.variables, &self.under);
+        gate.secrets = secrets;
+        gate
     }
 }
 
@@ -120,18 +138,19 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    #[track_caller]
-    fn spawn(directory: TempDir, secrets: Vec<String>) -> Self {
-        let mut gate = Self::run(directory, Path::new("keygate.yaml"), &[]);
-        gate.secrets = secrets;
-        gate
-    }
-
     /// Runs a configuration with these variables, in a directory of its own.
     #[track_caller]
     pub(crate) fn run(directory: TempDir, configuration: &Path, variables: &[(&str, String)]) -> Self {
+        Self::spawn(directory, configuration, variables, &[])
+    }
+
+    #[track_caller]
+    fn spawn(directory: TempDir, configuration: &Path, variables: &[(&str, String)], under: &[String]) -> Self {
+        let keygate = env!("CARGO_BIN_EXE_keygate").to_owned();
+        let words: Vec<&String> = under.iter().chain([&keygate]).collect();
         let file = |name: &str| File::create(directory.path().join(name)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--config"])
             .arg(configuration)
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -157,7 +176,8 @@ impl Gate {
             }
             let log = self.stderr();
             if log.contains("keygate is ready") {
-                self.address = listening(&log, "gateway").expect("no listening line");
+                let opened = listening(&log, "gateway").or_else(|| listening(&log, "check"));
+                self.address = opened.expect("no listening line");
                 self.admin = listening(&log, "admin").unwrap_or(self.admin);
                 return;
             }
@@ -172,6 +192,14 @@ impl Gate {
         let log = self.stderr();
         let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"gateway\"")).collect();
         listening(lines[1], "gateway").expect("a second address")
+    }
+
+    /// Where it answers the questions of other proxies, the first and the only or one of several.
+    #[track_caller]
+    pub(crate) fn check_address(&self, index: usize) -> SocketAddr {
+        let log = self.stderr();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"check\"")).collect();
+        listening(lines[index], "check").expect("an address for questions")
     }
 
     /// A client with one connection.
@@ -291,7 +319,8 @@ impl Gate {
         if !self.ended {
             let metrics = if self.admin.port() == 0 { String::new() } else { self.admin("/metrics").text() };
             fs::write(self.file("metrics"), metrics).unwrap();
-            self.signal("TERM");
+            // As a person who does not want to wait for load balancers.
+            self.signal("INT");
             let status = self.wait();
             assert!(status.success(), "it ended with {status}:\n{}", self.stderr());
         }

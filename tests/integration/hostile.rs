@@ -468,7 +468,7 @@ fn what_proxies_wrote_is_continued_in_one_line() {
 #[test]
 fn peers_that_ask_for_nothing_do_not_hold_up_the_end() {
     let upstream = Upstream::hello();
-    let shutdown = "shutdown: { timeout: 20s }";
+    let shutdown = "shutdown: { delay: 0s, timeout: 20s }";
     let plain = "listen: { address: \"127.0.0.1:0\", prior_knowledge: true }";
     for (row, setup, said) in [
         ("silent over TLS", gate(&upstream).tls(), ""),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use crate::gate::PATIENCE;
 
@@ -123,15 +124,38 @@ impl Http2 {
             }
         }
         let mut code = None;
-        let mut rest = &self.read[..];
-        while let Some((head, after)) = rest.split_at_checked(9) {
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-            let Some((content, after)) = after.split_at_checked(length) else { break };
-            if head[3] == GOAWAY && content.len() >= 8 {
+        for (kind, _, content) in frames(&self.read) {
+            if kind == GOAWAY && content.len() >= 8 {
                 code = Some(u32::from_be_bytes([content[4], content[5], content[6], content[7]]));
             }
-            rest = after;
         }
         code
     }
+
+    /// Waits for a PING, and answers it: a gateway that takes its leave asks by one whether its GOAWAY has arrived.
+    #[track_caller]
+    pub(crate) fn answer_ping(&mut self) {
+        let begun = Instant::now();
+        loop {
+            assert!(!self.has_ended() && begun.elapsed() < PATIENCE, "no PING has come");
+            let asked = frames(&self.read).find(|(kind, flags, _)| *kind == PING && flags & 1 == 0);
+            if let Some((_, _, content)) = asked {
+                let answer = frame(PING, 1, 0, content);
+                // What comes next may be the end.
+                return self.stream.write_all(&answer).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The frames that came: kind, flags and content.
+fn frames(mut rest: &[u8]) -> impl Iterator<Item = (u8, u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (head, after) = rest.split_at_checked(9)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let (content, after) = after.split_at_checked(length)?;
+        rest = after;
+        Some((head[3], head[4], content))
+    })
 }

@@ -550,7 +550,7 @@ fn a_tunnel_is_in_flight_until_it_ends_and_recorded_then() {
 #[test]
 fn a_drain_gives_tunnels_their_time_and_then_ends_them() {
     let (upstream, alice) = (Sockets::echo(), key("alice"));
-    let mut gate = live(&upstream, &alice).with("shutdown: { timeout: 2s }").start();
+    let mut gate = live(&upstream, &alice).with("shutdown: { delay: 0s, timeout: 2s }").start();
     let mut client = opened(&gate, &alice);
     let mut leaving = opened(&gate, &alice);
     let begun = Instant::now();

@@ -30,6 +30,8 @@ pub(crate) enum Library {
     Encryption,
     /// `sslyze`, which looks for what is weak in TLS.
     Sslyze,
+    /// `kubernetes-validate` and `kubectl`, for what is shipped for Kubernetes.
+    Manifests,
 }
 
 impl Library {
@@ -74,6 +76,7 @@ impl Library {
             Self::Http => python(concat!(include_str!("cases.py"), include_str!("http.py"))),
             Self::Encryption => python(concat!(include_str!("cases.py"), include_str!("encryption.py"))),
             Self::Sslyze => python(include_str!("sslyze.py")),
+            Self::Manifests => python(concat!(include_str!("cases.py"), include_str!("manifests.py"))),
             Self::Jose => node(include_str!("jose.mjs")),
             Self::Fetch => node(include_str!("fetch.mjs")),
         }

@@ -1,4 +1,4 @@
-//! Clients and libraries of others, which know nothing of keygate: they must get along with it.
+//! Clients and libraries of others, which know nothing of keygate, and proxies that ask it: they must get along with it.
 //!
 //! `make clients` installs them, in the versions that stand in `tests/interop/packages`.
 
@@ -24,6 +24,7 @@ mod key;
 mod upstream;
 
 mod alerts;
+mod authz;
 mod certificates;
 mod clients;
 mod commands;
@@ -31,6 +32,7 @@ mod encryption;
 mod grpc;
 mod http;
 mod library;
+mod manifests;
 mod prometheus;
 mod sockets;
 mod site;

@@ -2,10 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr as _;
+
+use http::uri::PathAndQuery;
 
 use super::Checker;
 use crate::config::file::{Admin, File, Log, LogFormat, LogLevel, Workers};
-use crate::config::values::{AdminDoor, Shutdown};
+use crate::config::values::{AdminDoor, Probe, Shutdown};
 use crate::document::Path;
 use crate::keys::Sources;
 use crate::telemetry::{access_log, log};
@@ -48,6 +51,29 @@ impl Checker<'_> {
             self.refuse(&path, "has no effect without a store to manage; write `database` below `keys`");
         }
         Some(AdminDoor { address: door.listen, token_file })
+    }
+
+    /// What the upstream can be asked through the admin door.
+    pub(super) fn probes(&mut self, file: &File) -> Vec<Probe> {
+        let Admin::On(door) = &file.admin else { return Vec::new() };
+        let list = Path::root().field("admin").field("probes");
+        let mut probes = Vec::new();
+        for (index, probe) in door.probes.iter().enumerate() {
+            let place = self.document.item(&list, index);
+            let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+            if !probe.name.bytes().all(is_plain) {
+                self.refuse(&place.field("name"), "has other characters than lower case letters, digits, `-` and `_`");
+            }
+            if let Some(earlier) = door.probes[..index].iter().position(|earlier| earlier.name == probe.name) {
+                let message = format!("is the name of `admin.probes[{earlier}]` already; names must differ");
+                self.refuse(&place.field("name"), message);
+            }
+            match PathAndQuery::from_str(&probe.path) {
+                Ok(path) if probe.path.starts_with('/') => probes.push(Probe { name: probe.name.clone(), path }),
+                Ok(_) | Err(_) => self.refuse(&place.field("path"), "is not a path; write for example `/healthz`"),
+            }
+        }
+        probes
     }
 
     pub(super) fn shutdown(&mut self, file: &File) -> Shutdown {

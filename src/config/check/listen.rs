@@ -1,6 +1,6 @@
 //! Rules of listening addresses.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -18,8 +18,23 @@ const HEAD_BYTES_MIN: u32 = 8 * 1024;
 const HEAD_BYTES_MAX: u32 = 1024 * 1024;
 
 impl Checker<'_> {
-    pub(super) fn listeners(&mut self, file: &file::File) -> Vec<(Settings, Option<TlsSettings>)> {
-        let (timeouts, maxima) = (self.timeouts(file), self.maxima(file));
+    /// What all listening addresses have in common.
+    pub(super) fn shared_settings(&mut self, file: &file::File) -> Settings {
+        Settings {
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            proxy_protocol: None,
+            http2: true,
+            prior_knowledge: false,
+            // A client is not told of what no route would grant it.
+            extended_connect: file.routes.iter().any(|route| !route.upgrade.is_empty()),
+            timeouts: self.timeouts(file),
+            maxima: self.maxima(file),
+            response_rate_min: file.minima.response_rate.get(),
+            proxies: file.forwarding.trusted_proxies.clone(),
+        }
+    }
+
+    pub(super) fn listeners(&mut self, file: &file::File, like: &Settings) -> Vec<(Settings, Option<TlsSettings>)> {
         let mut listeners = Vec::with_capacity(file.listen.len());
         for (index, listener) in file.listen.iter().enumerate() {
             let path = self.listener_path(index);
@@ -32,12 +47,7 @@ impl Checker<'_> {
                 proxy_protocol: self.proxy_protocol(listener, &path.field("proxy_protocol")),
                 http2: listener.http2,
                 prior_knowledge: listener.prior_knowledge,
-                // A client is not told of what no route would grant it.
-                extended_connect: file.routes.iter().any(|route| !route.upgrade.is_empty()),
-                timeouts,
-                maxima,
-                response_rate_min: file.minima.response_rate.get(),
-                proxies: file.forwarding.trusted_proxies.clone(),
+                ..like.clone()
             };
             let tls = listener.tls.as_ref().map(|tls| self.tls(tls, &path.field("tls")));
             listeners.push((settings, tls));
@@ -74,7 +84,7 @@ impl Checker<'_> {
         }
     }
 
-    fn tls(&mut self, tls: &file::Tls, path: &Path) -> TlsSettings {
+    pub(super) fn tls(&mut self, tls: &file::Tls, path: &Path) -> TlsSettings {
         let list = path.field("certificates");
         let mut certificates = Vec::with_capacity(tls.certificates.len());
         for (index, files) in tls.certificates.iter().enumerate() {
@@ -121,12 +131,14 @@ impl Checker<'_> {
         }
     }
 
-    /// Refuses addresses that are in use twice, among listeners and with the admin door.
+    /// Refuses addresses that are in use twice, among listeners, checks and the admin door.
     pub(super) fn addresses(&mut self, file: &file::File) {
         let mut taken: Vec<(SocketAddr, Path)> = Vec::new();
         let listeners = file.listen.iter().enumerate();
         let mut wanted: Vec<_> =
             listeners.map(|(index, listener)| (listener.address, self.address_path(index))).collect();
+        let checks = file.check.iter().enumerate();
+        wanted.extend(checks.map(|(index, check)| (check.listen, self.check_address_path(index))));
         if let file::Admin::On(door) = &file.admin {
             wanted.push((door.listen, Path::root().field("admin").field("listen")));
         }

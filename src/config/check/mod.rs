@@ -3,6 +3,7 @@
 //! One file a topic. A rule that is broken is noted and the check goes on, so that an operator sees everything at once.
 //! Nothing is said about a field whose structure is faulty: its problem has been told already.
 
+mod asking;
 mod doors;
 mod fields;
 mod keys;
@@ -55,12 +56,15 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// What was found good, or nothing if a part of it was not.
     fn config(&mut self, file: &File) -> Option<Config> {
-        let listeners = self.listeners(file);
+        let shared = self.shared_settings(file);
+        let listeners = self.listeners(file, &shared);
+        let checks = self.checks(file, &shared);
         self.addresses(file);
         let upstream = self.upstream(file, &file.upstream, &Path::root().field("upstream"));
         let key_sources = self.key_sources(&file.keys);
         let database = self.database(&file.keys);
         let admin = self.admin(file);
+        let probes = self.probes(file);
         let secret_format = self.secret_format(&file.keys.format, &file.environments);
         let limits = self.limits(&file.limits);
         let environments = self.environments(file, upstream.as_ref());
@@ -80,6 +84,7 @@ impl Checker<'_> {
         let (places, forwarding) = forwarding?;
         Some(Config {
             listeners,
+            checks,
             upstream,
             key_sources,
             database,
@@ -98,6 +103,7 @@ impl Checker<'_> {
             rate_limit_fields: limits::rate_limit_fields(&file.rate_limit_fields),
             forwarding,
             admin,
+            probes,
             workers: doors::workers(file.workers),
             shutdown,
             log_level: doors::log_level(file.log.level),

@@ -51,8 +51,9 @@ impl Checker<'_> {
             }
             for (index, listener) in written.listeners.iter().enumerate() {
                 let path = self.document.item(&path.field("listeners"), index);
-                if !file.listen.iter().any(|known| known.address == *listener) {
-                    self.refuse(&path, "is none of the addresses under `listen`");
+                let listens = file.listen.iter().any(|known| known.address == *listener);
+                if !listens && !file.check.iter().any(|known| known.listen == *listener) {
+                    self.refuse(&path, "is none of the addresses under `listen` or `check`");
                 }
                 self.once(&mut taken, format!("listener {listener}"), &path);
             }

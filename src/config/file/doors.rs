@@ -31,12 +31,27 @@ pub(in crate::config) struct AdminDoor {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::path")]
     pub(in crate::config) token_file: Option<PathBuf>,
+    /// What the upstream can be asked through this door, by whom its own address is closed to: `/probe/NAME`.
+    #[schemars(length(max = 64))]
+    pub(in crate::config) probes: Vec<Probe>,
 }
 
 impl Default for AdminDoor {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), token_file: None }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), token_file: None, probes: Vec::new() }
     }
+}
+
+/// A question to the upstream. The answer is its status, and nothing else of it.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Probe {
+    /// Its name in `/probe/NAME`: lower case letters, digits, `-` and `_`.
+    #[schemars(schema_with = "shapes::text")]
+    pub(in crate::config) name: String,
+    /// The path that the upstream is asked for with GET, without a key; a query may follow.
+    #[schemars(schema_with = "shapes::text")]
+    pub(in crate::config) path: String,
 }
 
 impl Default for Admin {
@@ -161,12 +176,13 @@ impl JsonSchema for Workers {
     }
 }
 
-/// How the process ends when it is told to (SIGTERM). A second signal ends it at once.
+/// How the process ends when it is told to (SIGTERM), or is told by `keygate drain` to send clients elsewhere. A second
+/// signal ends it at once.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Shutdown {
-    /// How long new connections are still accepted, so that load balancers can learn of the end from `/readyz`. `0s` is
-    /// not at all.
+    /// How long new connections are still accepted, so that load balancers can learn of the end. Counted from `keygate
+    /// drain`, if that came first. `0s` is not at all; SIGINT (Ctrl-C) does not wait for it.
     pub(in crate::config) delay: HumanDuration,
     /// How long requests that have begun may then take.
     pub(in crate::config) timeout: HumanDuration,
@@ -174,7 +190,7 @@ pub(in crate::config) struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { delay: HumanDuration::from_secs(0), timeout: HumanDuration::from_secs(30) }
+        Self { delay: HumanDuration::from_secs(5), timeout: HumanDuration::from_secs(30) }
     }
 }
 

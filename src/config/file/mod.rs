@@ -6,6 +6,7 @@
 //!
 //! Never in this folder: what goes together with what. That is [`super::check`].
 
+mod asking;
 mod doors;
 mod keys;
 mod listen;
@@ -21,6 +22,7 @@ mod webhooks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::asking::Dialect;
 pub(super) use self::doors::{Admin, Log, LogFormat, LogLevel, Shutdown, Workers};
 pub(super) use self::keys::{Development, KeyFormat, KeyIds, KeyShape, Keys};
 pub(super) use self::listen::{ClientCertificatesMode, Listener, MinimumVersion, ProxyVersion, Tls};
@@ -40,16 +42,28 @@ pub(super) use self::webhooks::{
 
 /// The fields that an operator must write. They have defaults all the same, so that a file in which one of them is
 /// faulty can still be decoded and checked; the schema does not know of these.
-pub(super) const REQUIRED: [&str; 3] = ["listen", "upstream", "keys"];
+pub(super) const REQUIRED: [&str; 3] = [LISTEN, "upstream", "keys"];
 
-/// The configuration of keygate. Three fields are enough: `listen`, `upstream` and `keys`.
+/// What is required only where there is no [`INSTEAD_OF_LISTEN`].
+pub(super) const LISTEN: &str = "listen";
+
+/// Where other proxies ask, nobody else need be listened to.
+pub(super) const INSTEAD_OF_LISTEN: &str = "check";
+
+/// The configuration of keygate. Three fields are enough: `listen` (or `check`), `upstream` and `keys`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    /// Where clients connect: an address such as `0.0.0.0:8080`, a mapping, or a list of both.
+    /// Where clients connect: an address such as `0.0.0.0:8080`, a mapping, or a list of both. May be absent where there is
+    /// `check`: then nothing is forwarded.
     #[serde(default, deserialize_with = "listen::deserialize")]
     #[schemars(schema_with = "listen::schema")]
     pub(super) listen: Vec<Listener>,
+    /// Where other proxies (nginx, Caddy, Traefik, Envoy) ask whether a request may pass that they forward themselves: a
+    /// mapping or a list. Absent: nowhere.
+    #[serde(default, deserialize_with = "asking::deserialize", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "asking::schema")]
+    pub(super) check: Vec<asking::Check>,
     /// The API that is guarded: a URL such as `http://127.0.0.1:9000` or `unix:/run/api.sock`, or a mapping.
     #[serde(default, deserialize_with = "upstream::deserialize")]
     #[schemars(schema_with = "upstream::schema")]
@@ -115,7 +129,7 @@ pub(super) struct File {
     /// The door for operators: `/livez`, `/readyz`, `/metrics`. `off` closes it.
     #[serde(default)]
     pub(super) admin: Admin,
-    /// Threads that serve requests: `auto` is one for each processor this process may use.
+    /// Threads that serve requests: `auto` is one for each processor this process may use, and 4 at most.
     #[serde(default)]
     pub(super) workers: Workers,
     /// How the process ends when it is told to (SIGTERM).

@@ -8,6 +8,8 @@
 
 pub mod table;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 pub use self::table::Row;
 use crate::gateway::authentication::AuthenticationError;
 use crate::gateway::authorization::AuthorizationError;
@@ -19,6 +21,7 @@ use crate::gateway::hops::Circle;
 use crate::gateway::message::{HeadTooLarge, MalformedMessage, UnknownExpectation};
 use crate::gateway::operation::error::OperationError;
 use crate::gateway::permission::Permission;
+use crate::gateway::question::QuestionError;
 use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
 use crate::gateway::room::Overloaded;
@@ -45,6 +48,9 @@ pub enum Rejection {
     /// The request's head is larger than allowed.
     #[error(transparent)]
     Head(#[from] HeadTooLarge),
+    /// A proxy asked about a request, and is not answered.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
     /// A trusted proxy passed on something that is not an address.
     #[error(transparent)]
     Address(#[from] AddressUnreadable),
@@ -90,6 +96,9 @@ pub enum Rejection {
     /// Another protocol was asked for that cannot be had.
     #[error(transparent)]
     Upgrade(#[from] NotUpgradable),
+    /// The upstream is gone, and we are about to go. It has not seen the request.
+    #[error("the upstream has ended before us: {0}")]
+    Stopping(#[source] UpstreamError),
     /// The upstream did not answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -110,6 +119,7 @@ impl Rejection {
             | Self::Unread(_)
             | Self::Message(_)
             | Self::Head(_)
+            | Self::Question(_)
             | Self::Address(_)
             | Self::Environment(_)
             | Self::Route(_)
@@ -124,6 +134,7 @@ impl Rejection {
             | Self::ContentBroken
             | Self::ContentCrowded
             | Self::Upgrade(_)
+            | Self::Stopping(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
         };
@@ -137,12 +148,14 @@ impl Rejection {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
             Self::Overloaded(_)
             | Self::ContentCrowded
+            | Self::Stopping(_)
             | Self::Upstream(UpstreamError::Overloaded)
             | Self::Operation(OperationError::Busy(_))
             | Self::Authentication(AuthenticationError::Signature(SignatureError::Crowded)) => Some(1),
             Self::Unread(_)
             | Self::Message(_)
             | Self::Head(_)
+            | Self::Question(_)
             | Self::Address(_)
             | Self::Environment(_)
             | Self::Route(_)
@@ -202,6 +215,15 @@ impl Rejection {
     #[must_use]
     pub const fn is_of_bad_token(&self) -> bool {
         matches!(self, Self::Authentication(AuthenticationError::Token(_) | AuthenticationError::LoginEnded))
+    }
+
+    /// What it is where `draining` is set: of an API that ends with us, others of its kind are left, and nothing is wrong.
+    #[must_use]
+    pub fn while_draining(self, draining: &AtomicBool) -> Self {
+        if !draining.load(Ordering::Relaxed) {
+            return self;
+        }
+        if let Self::Upstream(error @ UpstreamError::Connect(_)) = self { Self::Stopping(error) } else { self }
     }
 
     /// The upstream's connection says only that the content broke off; the upload knows why.

@@ -9,6 +9,7 @@ use crate::gateway::authentication::AuthenticationError;
 use crate::gateway::authorization::AuthorizationError;
 use crate::gateway::credentials::CredentialsError;
 use crate::gateway::operation::error::OperationError;
+use crate::gateway::question::QuestionError;
 use crate::gateway::route::NoRoute;
 use crate::gateway::unread::UnreadHead;
 use crate::gateway::upstream::UpstreamError;
@@ -44,6 +45,7 @@ impl Rejection {
             Self::Head(_) => {
                 row(Reason::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Send fewer or shorter fields")
             }
+            Self::Question(error) => question_row(error),
             Self::Address(_) => row(
                 Reason::ClientAddress,
                 StatusCode::BAD_REQUEST,
@@ -97,9 +99,32 @@ impl Rejection {
                 StatusCode::NOT_IMPLEMENTED,
                 "This path does not go on in another protocol",
             ),
+            Self::Stopping(_) => row(
+                Reason::UpstreamStopped,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The service is about to end here; try again in a moment",
+            ),
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),
         }
+    }
+}
+
+const fn question_row(error: &QuestionError) -> Row {
+    match error {
+        QuestionError::Stranger(_) => {
+            row(Reason::CheckNotAllowed, StatusCode::FORBIDDEN, "Checks are answered to known proxies alone")
+        }
+        QuestionError::Unsaid(_) | QuestionError::Elsewhere => row(
+            Reason::CheckMalformed,
+            StatusCode::BAD_REQUEST,
+            "The proxy in front does not say which request it asks about",
+        ),
+        QuestionError::Undecidable => row(
+            Reason::CheckImpossible,
+            StatusCode::NOT_IMPLEMENTED,
+            "Such a request has to be sent through the gateway itself",
+        ),
     }
 }
 

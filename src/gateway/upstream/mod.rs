@@ -7,6 +7,7 @@
 //! A request is sent a second time only where that cannot do harm (RFC 9110, section 9.2.2): when nothing of it was
 //! written, or when it is idempotent, has no content, and the *reused* connection died before the first byte came back.
 
+mod ask;
 mod connect;
 mod pool;
 mod send;
@@ -24,6 +25,8 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use pool::Pool;
+
+use crate::mount;
 
 /// Where the upstream listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +121,12 @@ impl Upstream {
     ///
     /// [`TlsError`] if a certificate that the settings name cannot be used.
     pub fn new(settings: Settings, workers: usize) -> Result<Arc<Self>, TlsError> {
-        // Before they are read: what changes in between is seen as a change afterwards.
-        let files = tls::fingerprint(settings.tls.as_ref());
-        let connector = connect::Connector::new(&settings)?;
+        let folders: Vec<_> = settings.tls.iter().flat_map(UpstreamTls::files).map(mount::folder_of).collect();
+        let (files, connector) = mount::at_one_moment(&folders, || {
+            // Before they are read: what changes in between is seen as a change afterwards.
+            (tls::fingerprint(settings.tls.as_ref()), connect::Connector::new(&settings))
+        });
+        let connector = connector?;
         let pools = (0..workers.max(1)).map(|_| Pool::default()).collect();
         Ok(Arc::new(Self { settings, files, connector, pools }))
     }

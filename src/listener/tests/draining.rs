@@ -1,6 +1,7 @@
 //! The end of a listener: no request is lost that we could have known of.
 
 use super::certificates::Folder;
+use super::http2::{get, handshake};
 use super::load_balancers::trusting;
 use super::*;
 
@@ -125,6 +126,46 @@ async fn a_head_that_is_completed_within_the_grace_is_answered() {
         assert!(server.drain.wait_idle(LONG).await);
         server.ends().await;
     }
+}
+
+/// Sending clients elsewhere closes nothing that a client may be about to use, and takes whoever still comes.
+#[tokio::test]
+async fn a_client_that_is_sent_elsewhere_loses_no_request() {
+    let server = Server::start(settings());
+    let (mut idle, mut silent) = (server.connect().await, server.connect().await);
+    send(&mut idle, "/").await;
+    receive(&mut idle).await;
+
+    server.drain.part();
+    tokio::time::sleep(4 * SHORT).await;
+    let mut newcomer = server.connect().await;
+    for client in [&mut idle, &mut silent, &mut newcomer] {
+        send(client, "/").await;
+        let response = until_closed(client).await;
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        assert_eq!(response.matches("connection: close\r\n").count(), 1, "{response}");
+    }
+    server.drain.begin();
+    assert!(server.drain.wait_idle(LONG).await);
+    server.ends().await;
+}
+
+/// A client that is told to go before it has asked for anything would come back at once and hear the same again.
+#[tokio::test]
+async fn an_http2_client_that_is_sent_elsewhere_has_one_request_answered_first() {
+    let server = Server::start(Settings { prior_knowledge: true, ..settings() });
+    let (mut sender, connection) = handshake(server.connect().await).await;
+    get(&mut sender, "/").await;
+
+    server.drain.part();
+    tokio::time::timeout(LONG, connection).await.expect("an idle connection is told to go").unwrap().unwrap();
+    let (mut sender, mut connection) = handshake(server.connect().await).await;
+    assert!(tokio::time::timeout(4 * SHORT, &mut connection).await.is_err(), "it has asked for nothing yet");
+    get(&mut sender, "/").await;
+    tokio::time::timeout(LONG, connection).await.expect("it has had its answer").unwrap().unwrap();
+    server.drain.begin();
+    assert!(server.drain.wait_idle(LONG).await);
+    server.ends().await;
 }
 
 /// They have been told that they are connected; only we know that nobody has looked yet.

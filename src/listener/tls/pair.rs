@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{CertificateFiles, TlsProblem, provider};
+use crate::mount;
 
 /// Bytes of a PEM file at most. A bundle of all public authorities is a fifth of it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -32,17 +33,20 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Reads both files.
+    /// Reads both files, as they were at one moment.
     ///
     /// # Errors
     ///
     /// Every problem of both: unreadable, no certificate or key inside, or a key that belongs to another certificate.
     pub(super) fn read(files: &CertificateFiles) -> Result<Self, Vec<TlsProblem>> {
-        let certificate = read_file(&files.certificate).and_then(|text| {
+        let folders = [&files.certificate, &files.key].map(|file| mount::folder_of(file));
+        let (certificate, key) =
+            mount::at_one_moment(&folders, || (read_file(&files.certificate), read_file(&files.key)));
+        let certificate = certificate.and_then(|text| {
             let chain = certificates(&files.certificate, &text)?;
             Ok((text, chain))
         });
-        let key = read_file(&files.key).and_then(|text| {
+        let key = key.and_then(|text| {
             let key = PrivateKeyDer::from_pem_slice(&text)
                 .map_err(|error| TlsProblem::new(&files.key, explain(&error, "private key")))?;
             Ok((text, key))

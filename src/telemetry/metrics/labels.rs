@@ -110,6 +110,8 @@ closed_list! {
         Upstream => "upstream",
         /// Keygate did: a refusal, an operation of its own, or an upstream that failed.
         Keygate => "keygate",
+        /// Keygate did, to a proxy that asked whether the request may pass.
+        Check => "check",
     }
 }
 

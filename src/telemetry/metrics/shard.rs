@@ -205,7 +205,7 @@ impl RouteCells {
     pub(super) const fn new() -> Self {
         Self {
             requests: Vec::new(),
-            durations: [Histogram::new(), Histogram::new()],
+            durations: [Histogram::new(), Histogram::new(), Histogram::new()],
             upstream: Histogram::new(),
             overhead: Histogram::new(),
             request_bytes: 0,
