@@ -191,6 +191,18 @@ fn what_is_accepted_means_what_is_written() {
     assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));
 }
 
+#[test]
+fn traces_mean_what_is_written() {
+    let config = output(&folder("accepted").join("traces.yaml")).expect("it is good");
+    let traces = config.traces.expect("they are there");
+    assert_eq!(traces.headers, Some(folder("accepted").join("otlp.headers")), "relative to the configuration file");
+    assert!(traces.sampling.ratio == 0.25 && !traces.sampling.follows_parent && traces.sampling.shows_key_ids);
+    assert!(traces.resource.contains(&("service.name".to_owned(), "orders".to_owned())), "{:?}", traces.resource);
+    assert_eq!((traces.interval.as_secs(), traces.timeout.as_secs()), (5, 10));
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("traces.endpoint: has no TLS"), "{warnings:?}");
+}
+
 /// What nobody reads a file for: the file itself.
 #[test]
 fn a_file_that_cannot_be_read_says_so() {

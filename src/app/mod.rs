@@ -26,6 +26,7 @@ mod outcomes;
 mod probing;
 mod renewal;
 mod state;
+mod traces;
 mod trust;
 mod upstreams;
 mod vault;
