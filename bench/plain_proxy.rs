@@ -36,12 +36,18 @@ async fn accept(listen: String, upstream: Rc<str>) -> Result<(), Box<dyn Error>>
         stream.set_nodelay(true)?;
         let (idle, upstream) = (Rc::clone(&idle), Rc::clone(&upstream));
         let service = service_fn(move |request| answer(request, Rc::clone(&idle), Rc::clone(&upstream)));
-        tokio::task::spawn_local(http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service));
+        tokio::task::spawn_local(
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service),
+        );
     }
 }
 
 /// Forwards a request as it is. If the upstream cannot be had, the connection to the client ends.
-async fn answer(request: Request<Incoming>, idle: Idle, upstream: Rc<str>) -> Result<Response<Incoming>, Box<dyn Error + Send + Sync>> {
+async fn answer(
+    request: Request<Incoming>,
+    idle: Idle,
+    upstream: Rc<str>,
+) -> Result<Response<Incoming>, Box<dyn Error + Send + Sync>> {
     let kept = idle.borrow_mut().pop();
     let mut sender = match kept {
         Some(sender) => sender,
