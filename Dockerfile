@@ -33,7 +33,7 @@ RUN case "$TARGETARCH" in \
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; \
         rm -rf /var/lib/apt/lists; }; \
     test -d "$(rustc --print target-libdir --target "$target")" || rustup target add "$target"
-# As in .ci/dist, whose program is this one to the byte if the compiler is the same.
+# Where it was compiled says nothing to whoever runs it.
 ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_PROFILE_RELEASE_STRIP=symbols \

@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 use zeroize::Zeroizing;
 
 use super::trust::Trust;
-use super::upstreams::Upstreams;
+use super::upstreams::{Upstreams, problem_with_tls};
 use crate::config::{Config, DestinationSettings};
 use crate::document::{Problem, Problems};
 use crate::gateway::environment::{Environment, Environments};

@@ -53,7 +53,7 @@ impl Upstreams {
 }
 
 /// What is wrong with TLS to an upstream, at the field that names the file.
-fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
+pub(super) fn problem_with_tls(config: &Config, path: &Path, error: &TlsError) -> Problem {
     match error {
         TlsError::File { path, reason } => config.problem_with_file(
             &["upstream", "environments", "routes"],

@@ -3,7 +3,7 @@
 import datetime
 import http.client
 import json
-import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -130,6 +130,11 @@ class Pod:
 
     def resolve(self):
         return ["--resolve", f"{self.name}:8443:{self.address}"]
+
+    def pre_stop(self):
+        """Runs the `preStop` of keygate, as the manifest has it."""
+        (command,) = re.findall(r"preStop:\n +exec:\n +command:\n((?: +- .*\n)+)", self.manifest.read_text())
+        podman("exec", f"{self.pods()[0]}-keygate", *command.replace("- ", "").split())
 
     def stop(self, seconds):
         """Tells the containers to end, both at once, and kills them after some seconds.

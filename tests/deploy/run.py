@@ -166,7 +166,7 @@ def certificate(pod):
     return hashlib.sha256(ssl.get_server_certificate((pod.address, 8443)).encode()).hexdigest()
 
 
-def stopped_under_load(pod):
+def stopped_under_load(pod, drained):
     """A load balancer that looks at /readyz sends traffic; the pod is told to end; nothing of it may fail."""
     traffic = Traffic(pod, "first", threads=6)
     traffic.start()
@@ -177,6 +177,11 @@ def stopped_under_load(pod):
     late.start()
     time.sleep(0.5)
     start = time.monotonic()
+    if drained:
+        # What Kubernetes does with `preStop`, and podman does not.
+        pod.pre_stop()
+        until(5, "a pod that drains is not ready", lambda: pod.admin("/readyz")[0] == 503)
+        assert ask(pod, "first") == 200, "a pod that drains does not serve"
     pod.stop(40)
     took = time.monotonic() - start
     late.join()
@@ -187,7 +192,7 @@ def stopped_under_load(pod):
     code = pod.inspect("keygate")["State"]["ExitCode"]
     assert code == 0, f"keygate ended with {code}"
     assert took < 40, f"it took {took:.1f} s"
-    say(f"told to end, it ended with 0 after {took:.1f} s of 40; {traffic.done} requests, {traffic.done_unready} of "
+    say(f"{'drained and ' if drained else ''}told to end, it ended with 0 after {took:.1f} s of 40; {traffic.done} requests, {traffic.done_unready} of "
         "them after /readyz first said no, none failed")
 
 
@@ -204,7 +209,7 @@ def main(image):
     the_api()
     print("image:")
     the_image(image)
-    for user, group in ((65532, 65532), (random.randrange(10**9, 2 * 10**9), 0)):
+    for user, group, drained in ((65532, 65532, True), (random.randrange(10**9, 2 * 10**9), 0, False)):
         print(f"pod, as user {user}:")
         with Pod(ROOT, image, user, group) as pod:
             pod.keys.swap({"keys.yaml": key_file(a="first")})
@@ -217,7 +222,7 @@ def main(image):
             promtool_is_content(pod)
             secrets_are_rotated(pod)
             confined(pod, user)
-            stopped_under_load(pod)
+            stopped_under_load(pod, drained)
 
 
 if __name__ == "__main__":
