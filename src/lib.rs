@@ -37,6 +37,7 @@ pub mod json;
 pub mod locks;
 pub mod moment;
 pub mod mount;
+pub mod priority;
 pub mod secret;
 pub mod telemetry;
 pub mod template;
