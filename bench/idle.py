@@ -29,9 +29,8 @@ def memory(gateway, connections, key):
                     ask(stream, key)
             time.sleep(SETTLE_S)
             found["warm"] = pss_mib(server)
-            held = [started.enter_context(contextlib.closing(connect(door, gateway.ports[door]))) for _ in range(connections)]
-            for stream in held:
-                ask(stream, key)
+            for _ in range(connections):
+                ask(started.enter_context(contextlib.closing(connect(door, gateway.ports[door]))), key)
             time.sleep(SETTLE_S)
             found[door] = (pss_mib(server) - found["warm"]) * 1024 / connections
     print(f"memory    {gateway.name:9} {found['idle']:6.1f} MiB, {found['plain']:5.1f} and {found['tls']:5.1f} KiB for an idle connection",

@@ -47,11 +47,11 @@ def main():
                   f"about {options.rounds * len(options.loads) * len(gateways) * (options.seconds + 0.3) / 60:.0f} min\n", flush=True)
             began, others = time.strftime("%Y-%m-%d %H:%M"), os.getloadavg()[0]
             results = rounds(options, gateways, (behind, upstream), secrets_of)
+        (WORK / "results.json").write_text(json.dumps(results))
+        table.details(results)
+        table.ratios(results, list(gateways))
         held = {name: memory(gateway, options.idle, secrets_of["keys"][0]) for name, gateway in gateways.items()} if options.idle else {}
     versions = [PEERS[name].version(str(binary)) for name in options.peers]
-    (WORK / "results.json").write_text(json.dumps({"results": results, "memory": held}))
-    table.details(results)
-    table.ratios(results, list(gateways))
     table.memory(held, options.idle)
     print(f"\n{began}; {machine()}; {options.rounds} rounds; load average at the beginning {others:.1f}\n{'; '.join(versions)}")
 

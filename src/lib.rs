@@ -39,6 +39,7 @@ pub mod locks;
 pub mod moment;
 pub mod mount;
 pub mod outbound;
+pub mod priority;
 pub mod secret;
 pub mod telemetry;
 pub mod template;

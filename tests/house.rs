@@ -29,6 +29,7 @@ const FLOORS: &[&[&str]] = &[
         "secret",
         "json",
         "locks",
+        "priority",
         "address",
         "coalescing",
         "ticks",

@@ -3,12 +3,15 @@
 //! Each part is independent of the others, is loaded aside and checked whole before anything of it is put in force, and
 //! stays as it was if that fails.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use super::assembly::{Assembly, Planned};
 use super::state::{Applied, Current, State, clashing, unusable, warn_of};
 use crate::keys::Origin;
 use crate::listener::TlsStore;
+use crate::priority::step_back;
 
 impl State {
     /// Reads everything that may have changed; `forced` reads the configuration even if its text is the same.
@@ -152,7 +155,7 @@ impl State {
                 return false;
             }
         };
-        match contents.parse() {
+        match aside(|| contents.parse()) {
             Ok(keys) => {
                 let difference = match self.keys.apply_from(Origin::File, keys) {
                     Ok(difference) => difference,
@@ -196,4 +199,14 @@ impl State {
             }
         }
     }
+}
+
+/// Computes on a thread that every other one goes before: a large key file is seconds of work, on processors that requests
+/// want. What is done with the outcome is done at the usual priority, because it takes locks.
+fn aside<T: Send>(compute: impl FnOnce() -> T + Send) -> T {
+    let stepped_back = || {
+        step_back();
+        compute()
+    };
+    thread::scope(|scope| scope.spawn(stepped_back).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::password::{Busy, Checked, HashError, Memory, check};
+use crate::priority::step_back;
 
 /// Passwords that may wait for a thread. The last of them waits for about a second, if the processors have nothing else
 /// to do.
@@ -224,14 +225,6 @@ fn work(desk: &Desk) {
     }
 }
 
-/// Lets every other thread go before this one. In Linux a priority is of a thread; elsewhere it would be of the process.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        tracing::warn!("passwords are checked at the same priority as requests: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -389,18 +382,5 @@ mod tests {
             assert!(Instant::now() < end, "a thread lives on");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn stepping_back_is_for_one_thread_alone() {
-        let priority = || rustix::process::getpriority_process(None).unwrap();
-        let before = priority();
-        let after = thread::spawn(move || {
-            step_back();
-            priority()
-        });
-        assert_eq!(after.join().unwrap(), 19);
-        assert_eq!(priority(), before);
     }
 }
