@@ -61,6 +61,7 @@ routes:
 timeouts: { connect: 2s, request_head: 2s, request_body: 3s, response_head: 2s, response_body: 2s, idle: 10s }
 maxima: { body: 2MiB, connections: 2000 }
 admin: { listen: 127.0.0.1:@ADMIN@ }
+shutdown: { delay: 0s }
 log: { level: warn, access: { enabled: true, output: access.log } }
 """
 

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod listener;
+pub mod otlp;
 pub mod webhooks;
 
 pub mod management;
@@ -37,6 +38,7 @@ pub mod json;
 pub mod locks;
 pub mod moment;
 pub mod mount;
+pub mod outbound;
 pub mod secret;
 pub mod telemetry;
 pub mod template;

@@ -90,6 +90,24 @@ fn every_accepted_configuration_is_accepted() {
     assert!(paths.len() >= 10, "only {} configurations were read", paths.len());
 }
 
+#[test]
+fn addresses_for_the_questions_of_other_proxies_are_what_is_written() {
+    let accepted = |name: &str| output(&folder("accepted").join(name)).expect(name);
+    let config = accepted("checks.yaml");
+    let [nginx, forwarded, envoy] = &config.checks[..] else { panic!("{:?}", config.checks) };
+    assert!(nginx.tls.is_some() && !nginx.settings.prior_knowledge && envoy.settings.prior_knowledge);
+    assert_eq!((nginx.asking.dialect, nginx.asking.path.as_str()), (Dialect::Nginx, "/check"));
+    assert_eq!(nginx.asking.limit_status.map(|status| status.as_u16()), Some(429));
+    assert_eq!((forwarded.asking.dialect, forwarded.asking.path.as_str()), (Dialect::Forwarded, "/may/it"));
+    assert_eq!((envoy.asking.dialect, envoy.asking.path.as_str()), (Dialect::Envoy, ""));
+    assert_eq!(envoy.asking.from, ["::1/128".parse().expect("a network")]);
+    assert_eq!(config.environments[1].listeners, [envoy.settings.address]);
+
+    let alone = accepted("checks-alone.yaml");
+    assert!(alone.listeners.is_empty());
+    assert_eq!(format!("{:?}", alone.head_maxima()), format!("{:?}", config.head_maxima()));
+}
+
 /// Half of what is written in `NAME.yaml` of `accepted` is looked at here, so that "accepted" means "understood".
 #[test]
 fn what_is_accepted_means_what_is_written() {
@@ -127,20 +145,6 @@ fn what_is_accepted_means_what_is_written() {
     assert_eq!(config.environments[0].upstream.endpoint.to_string(), "127.0.0.1:9000", "that of the whole gateway");
     assert_eq!(config.environments[1].upstream.endpoint.to_string(), "127.0.0.1:9001");
     assert_eq!(config.environments[1].listeners, [config.listeners[1].0.address]);
-
-    let config = accepted("checks.yaml");
-    let [nginx, forwarded, envoy] = &config.checks[..] else { panic!("{:?}", config.checks) };
-    assert!(nginx.tls.is_some() && !nginx.settings.prior_knowledge && envoy.settings.prior_knowledge);
-    assert_eq!((nginx.asking.dialect, nginx.asking.path.as_str()), (Dialect::Nginx, "/check"));
-    assert_eq!(nginx.asking.limit_status.map(|status| status.as_u16()), Some(429));
-    assert_eq!((forwarded.asking.dialect, forwarded.asking.path.as_str()), (Dialect::Forwarded, "/may/it"));
-    assert_eq!((envoy.asking.dialect, envoy.asking.path.as_str()), (Dialect::Envoy, ""));
-    assert_eq!(envoy.asking.from, ["::1/128".parse().expect("a network")]);
-    assert_eq!(config.environments[1].listeners, [envoy.settings.address]);
-
-    let alone = accepted("checks-alone.yaml");
-    assert!(alone.listeners.is_empty());
-    assert_eq!(format!("{:?}", alone.head_maxima()), format!("{:?}", config.head_maxima()));
     assert_eq!(config.routes[0].name, "default", "without routes there is one for everything");
 
     let config = accepted("routes.yaml");
@@ -185,6 +189,18 @@ fn what_is_accepted_means_what_is_written() {
     let config = accepted("upstream-unverified.yaml");
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].to_string().contains("upstream-unverified.yaml:4:24: upstream.tls.verify: "));
+}
+
+#[test]
+fn traces_mean_what_is_written() {
+    let config = output(&folder("accepted").join("traces.yaml")).expect("it is good");
+    let traces = config.traces.expect("they are there");
+    assert_eq!(traces.headers, Some(folder("accepted").join("otlp.headers")), "relative to the configuration file");
+    assert!(traces.sampling.ratio == 0.25 && !traces.sampling.follows_parent && traces.sampling.shows_key_ids);
+    assert!(traces.resource.contains(&("service.name".to_owned(), "orders".to_owned())), "{:?}", traces.resource);
+    assert_eq!((traces.interval.as_secs(), traces.timeout.as_secs()), (5, 10));
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("traces.endpoint: has no TLS"), "{warnings:?}");
 }
 
 /// What nobody reads a file for: the file itself.

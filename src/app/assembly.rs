@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 
 use zeroize::Zeroizing;
 
+use super::traces::Reach;
 use super::trust::Trust;
 use super::upstreams::{Upstreams, problem_with_tls};
 use crate::config::{Config, DestinationSettings};
@@ -50,6 +51,8 @@ pub(super) struct Assembly {
     pub(super) webhook_secrets: Option<(Secrets, webhooks::Fingerprint)>,
     /// What the token of the management API is known by, if there is to be one.
     pub(super) credential: Option<Digest>,
+    /// How the collector of traces is reached, if there is one.
+    pub(super) reach: Option<Reach>,
     /// Number of workers.
     pub(super) workers: usize,
 }
@@ -107,7 +110,8 @@ impl Assembly {
         let credential = credential(&config);
         let webhook_secrets = webhook_secrets(&config);
         let tokens = check_tokens(&config);
-        match (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens) {
+        let reach = Reach::load(&config);
+        match (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens, reach) {
             (
                 Ok(doors),
                 (Ok(upstreams), Ok(probed)),
@@ -116,6 +120,7 @@ impl Assembly {
                 Ok(credential),
                 Ok(webhook_secrets),
                 Ok(()),
+                Ok(reach),
             ) => Ok(Self {
                 text,
                 config,
@@ -126,9 +131,10 @@ impl Assembly {
                 fingerprint,
                 webhook_secrets,
                 credential,
+                reach,
                 workers,
             }),
-            (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens) => {
+            (doors, (upstreams, probed), keys, more, credential, webhook_secrets, tokens, reach) => {
                 // The same files as before, and the same problems with them.
                 let upstreams = upstreams.err().or(probed.err());
                 let found = [
@@ -139,6 +145,7 @@ impl Assembly {
                     credential.err().map(Problems::from),
                     webhook_secrets.err(),
                     tokens.err(),
+                    reach.err(),
                 ];
                 let mut problems: Problems = found.into_iter().flatten().flatten().collect();
                 problems.sort();

@@ -20,6 +20,7 @@ use super::ending::{Parting, Signals};
 use super::gateways::gateways;
 use super::probing;
 use super::state::{Applied, State};
+use super::traces::Traces;
 use super::workers::{Door, Worker};
 use super::{exposure, meters};
 use crate::gateway::Gateway;
@@ -61,6 +62,7 @@ pub(super) async fn run(
     );
 
     let again = Arc::new(Notify::new());
+    let exporting = state.traces.as_ref().and_then(Traces::start);
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&state)));
     let tending = state.vault.clone().map(|vault| tokio::spawn(vault.tend()));
     let watching = tokio::spawn(watch_files(Arc::clone(&state), Arc::clone(&again)));
@@ -85,6 +87,9 @@ pub(super) async fn run(
     }
     if let Some(vault) = &state.vault {
         vault.write_usage().await;
+    }
+    if let Some(exporting) = exporting {
+        exporting.end().await;
     }
     if let Some(access_log) = &state.access_log {
         access_log.close(LAST_LINES);

@@ -104,6 +104,7 @@ fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) ->
          keys: {{ file: keys.yaml }}\n\
          limits:\n  - {{ name: per-key, per: key, requests: 60, window: 1m }}\n\
          admin: {{ listen: \"{admin}\" }}\n\
+         shutdown: {{ delay: 0s }}\n\
          log: {{ level: warn, format: text, access: {{ format: text }} }}\n"
     )
 }

@@ -8,7 +8,7 @@ use super::state::State;
 use crate::gateway::Gateway;
 use crate::gateway::content::{Budget, HELD_BYTES_MAX};
 use crate::gateway::correlation::Names;
-use crate::gateway::record::Desk;
+use crate::gateway::desk::Desk;
 use crate::gateway::room::Room;
 use crate::listener::Settings;
 use crate::telemetry::log::LogControl;
@@ -24,6 +24,7 @@ pub(super) fn gateways(state: &State) -> Vec<Arc<Gateway>> {
             worker,
             shard: state.metrics.shard(worker),
             access_log: state.access_log.clone(),
+            tracer: state.traces.as_ref().map(|traces| Arc::clone(&traces.tracer)),
             names: Names::new(),
             room: Arc::clone(&room),
         });

@@ -26,6 +26,7 @@ mod outcomes;
 mod probing;
 mod renewal;
 mod state;
+mod traces;
 mod trust;
 mod upstreams;
 mod vault;
@@ -50,6 +51,10 @@ use demo::Demo;
 use ending::Signals;
 
 pub use gateways::gateway_of;
+
+/// What `run` ends with if it does not like the configuration, so that whoever starts it can tell: to start it again is of no
+/// use (sysexits.h).
+const EX_CONFIG: u8 = 78;
 
 /// Where the admin door says whether the gateway is ready.
 const READY: &str = "/readyz";
@@ -138,7 +143,10 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let signals = runtime.block_on(async { Signals::new() }).context("cannot wait for signals")?;
     let assembly = match Assembly::load(path) {
         Ok(assembly) => assembly,
-        Err(problems) => return invalid(&problems, &mut io::stderr()),
+        Err(problems) => {
+            invalid(&problems, &mut io::stderr())?;
+            return Ok(ExitCode::from(EX_CONFIG));
+        }
     };
     let log = log::init(assembly.config.log_level, assembly.config.log_format)
         .map_err(anyhow::Error::msg)

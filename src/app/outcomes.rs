@@ -34,9 +34,13 @@ pub(super) struct Outcomes {
 }
 
 impl Reloads {
-    /// All parts.
-    pub(super) fn all(&self) -> [&Outcomes; 5] {
-        self.named().map(|(_, outcomes)| outcomes)
+    /// All parts were just loaded.
+    pub(super) fn begin() -> Self {
+        let reloads = Self::default();
+        for (_, outcomes) in reloads.named() {
+            outcomes.last_success_s.store(Moment::now().unix_seconds(), Ordering::Relaxed);
+        }
+        reloads
     }
 
     /// All parts with their names in the metrics.

@@ -84,6 +84,9 @@ impl State {
         if assembly.config.access_log != current.access_log || assembly.config.log_format != current.log_format {
             tracing::warn!("`log.access` and `log.format` take effect at the next start");
         }
+        if assembly.config.traces.as_ref() != self.traces.as_ref().map(|traces| &traces.settings) {
+            tracing::warn!("`traces` takes effect at the next start");
+        }
         *current = Current {
             text: assembly.text,
             faulty: None,

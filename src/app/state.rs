@@ -4,7 +4,7 @@
 //! checked whole before anything of it is put in force; if that fails, what was good stays.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use super::assembly::{Assembly, Planned};
 use super::exposure::Exposure;
 use super::outcomes::Reloads;
+use super::traces::Traces;
 use super::trust::Trust;
 use super::upstreams::Upstreams;
 use super::vault::Vault;
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) metrics: Arc<Metrics>,
     /// The access log, if there is one.
     pub(super) access_log: Option<Arc<AccessLog>>,
+    /// Who makes spans, and who will send them, if there are traces.
+    pub(super) traces: Option<Traces>,
     /// Whether requests should be sent here.
     pub(super) readiness: Readiness,
     /// Met when the sockets are open.
@@ -117,6 +120,7 @@ impl State {
         let listening = readiness.condition("listening");
         let loaded = readiness.condition("keys");
         let access_log = open_access_log(&assembly, &metrics)?;
+        let traces = Traces::open(&assembly.config, assembly.reach.take(), &metrics);
         let mut trust = Trust::none();
         trust.take_on(&mut assembly).map_err(|problems| unusable(&problems))?;
         let policy = assembly.policy(&assembly.upstreams, &limits, &metrics, &trust);
@@ -139,10 +143,6 @@ impl State {
         keys.apply_from(Origin::File, assembly.keys).map_err(|clashes| clashing(&clashes))?;
         let vault = assembly.config.database.as_deref().map(|path| Vault::open(path, &keys)).transpose()?;
         loaded.met();
-        let reloads = Reloads::default();
-        for outcomes in reloads.all() {
-            outcomes.last_success_s.store(Moment::now().unix_seconds(), Ordering::Relaxed);
-        }
         Ok(Arc::new(Self {
             path: path.to_owned(),
             log,
@@ -158,11 +158,12 @@ impl State {
             limits,
             metrics,
             access_log,
+            traces,
             readiness,
             listening,
             draining: Arc::default(),
             exposure: Exposure::of(&|name| std::env::var(name).ok()),
-            reloads,
+            reloads: Reloads::begin(),
             trust: Mutex::new(trust),
             current: Mutex::new(current),
         }))

@@ -1,4 +1,4 @@
-//! The upstreams that a configuration names.
+//! The upstreams in the running process: each other settings once, and the same over reloads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,10 @@ pub(super) struct Upstreams(Vec<Arc<Upstream>>);
 
 impl Upstreams {
     /// Prepares every upstream of the configuration at `path`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files of TLS to them.
     pub(super) fn of(config: &Config, path: &Path, workers: usize) -> Result<Self, Problems> {
         let mut upstreams = Self(Vec::new());
         let mut problems = Problems::new();

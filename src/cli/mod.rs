@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Every command ends with 0 (done), 1 (it did not work, or what was checked is invalid) or 2 (the command itself was
-//! misspelt). What was asked for goes to standard output, everything else to standard error. No secret is ever read
+//! misspelt); `run` ends with 78 if its configuration is invalid. What was asked for goes to standard output, everything else to standard error. No secret is ever read
 //! from an argument: arguments stand in the shell's history and in the process list.
 //!
 //! Never in this part: what needs the whole program (`run`, `demo`, `check`). The `app` part does that.

@@ -31,6 +31,7 @@ use crate::identity::{IssuerSettings, TokenSettings};
 use crate::keys::{SecretFormat, Sources};
 use crate::limits::Allowance;
 use crate::listener::{self, TlsSettings};
+use crate::otlp;
 use crate::telemetry::{access_log, log};
 use crate::webhooks::{Schemes, SecretsFile};
 
@@ -90,6 +91,8 @@ pub struct Config {
     pub log_format: log::Format,
     /// What the access log is to be; none if it is not written.
     pub access_log: Option<access_log::Options>,
+    /// What traces are made and sent by; none if none are.
+    pub traces: Option<otlp::Settings>,
     /// What is allowed but should make an operator think; to be logged at every start and reload.
     pub warnings: Vec<Problem>,
     /// Where the configuration names files and directories.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::seen::{Rare, Seen};
+use crate::telemetry::traces::SpanId;
 
 /// `traceparent` (W3C Trace Context, section 3.2).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -43,6 +44,12 @@ impl Names {
     /// A new request id, for a request that has no fields.
     pub fn request_id(&self) -> HeaderValue {
         shared(self.traceparent().slice(3..35))
+    }
+
+    /// A new span.
+    pub fn span(&self) -> SpanId {
+        // All zero is no id (W3C Trace Context, section 3.2.2.4).
+        SpanId(self.next().max(1))
     }
 
     /// A new `traceparent`, not sampled. Its trace id is the request id: bytes 3 to 35.
@@ -81,21 +88,30 @@ fn hex_digits(number: u32) -> [u8; 8] {
     (digits + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
-/// Names a request: leaves exactly one `X-Request-Id` and one `traceparent` in its fields, and returns the former.
-pub fn name(fields: &mut HeaderMap, seen: Seen, request_id_field: &HeaderName, names: &Names) -> HeaderValue {
-    let has_trace =
+/// What a request is called from now on.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Its `X-Request-Id`.
+    pub request_id: HeaderValue,
+    /// Whether its trace is the client's, and not one that was made here.
+    pub has_parent: bool,
+}
+
+/// Names a request: leaves exactly one `X-Request-Id` and one `traceparent` in its fields.
+pub fn name(fields: &mut HeaderMap, seen: Seen, request_id_field: &HeaderName, names: &Names) -> Named {
+    let has_parent =
         seen.has(Rare::Trace) && single(fields, &TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
     let given_id = single(fields, request_id_field).filter(|value| is_request_id(value.as_bytes())).cloned();
     let made = names.traceparent();
     let request_id = given_id.unwrap_or_else(|| shared(made.slice(3..35)));
     fields.insert(request_id_field, request_id.clone());
-    if !has_trace {
+    if !has_parent {
         if seen.has(Rare::Trace) {
             fields.remove(TRACESTATE);
         }
         fields.insert(TRACEPARENT, shared(made));
     }
-    request_id
+    Named { request_id, has_parent }
 }
 
 /// A value made of hexadecimal digits and dashes is always a good field value.
@@ -178,7 +194,8 @@ mod tests {
         }
         let before = fields.clone();
         let seen = Seen::of(&fields);
-        let id = name(&mut fields, seen, &ID, &Names::new());
+        let Named { request_id: id, has_parent } = name(&mut fields, seen, &ID, &Names::new());
+        assert_eq!(has_parent, trace_kept, "{row}");
         assert_eq!(single(&fields, &ID), Some(&id), "{row}");
         assert_eq!(before.get(ID) == Some(&id), id_kept, "{row}");
         let trace = single(&fields, &TRACEPARENT).expect(row);

@@ -93,7 +93,7 @@ pub async fn forward(
     let mut request = Request::from_parts(head, body);
     address(&mut request, origin.target, upstream, wants_trailers)?;
 
-    record.forwarding(upload.clone());
+    record.forwarding(upload.clone(), upstream);
     let result = upstream.send(record.desk().worker, request).await;
     record.upstream_done();
     let answer = result.map_err(|error| Rejection::of_upstream(error, upload.as_deref(), bytes_max))?;

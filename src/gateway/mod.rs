@@ -35,6 +35,7 @@ pub mod body;
 pub mod claim;
 pub mod content;
 pub mod correlation;
+pub mod desk;
 pub mod fields;
 pub mod heard;
 pub mod hops;
@@ -48,6 +49,7 @@ pub mod question;
 pub mod record;
 pub mod room;
 pub mod seen;
+pub mod spans;
 pub mod trailers;
 pub mod tunnel;
 pub mod unread;
@@ -78,6 +80,7 @@ use claim::Claim;
 use client_address::ClientAddress;
 use content::{Budget, Content};
 use credentials::Credentials;
+use desk::Desk;
 use environment::Environment;
 use fields::Origin;
 use forward::{Forwarded, announced_bytes, forward};
@@ -89,7 +92,7 @@ use operation::{Call, Services};
 use policy::Policy;
 use question::{Asking, check_route};
 use rate_limit::{admit, charge_guess, charge_unauthenticated, peek, refuse_guesses};
-use record::{Desk, Record};
+use record::Record;
 use rejection::Rejection;
 use route::Access;
 use seen::{Rare, Seen};
@@ -184,8 +187,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
         let Entrance { connection, asking, seen } = entrance;
-        let request_id = &policy.forwarding.request_id;
-        record.named(correlation::name(request.headers_mut(), seen, request_id, &self.desk.names));
+        record.name(request.headers_mut(), seen, &policy.forwarding.request_id, connection.tls.is_some());
         record.find_room(policy.in_flight_max)?;
 
         let (peer, Arrived { target, client, was_connect }) =

@@ -6,45 +6,35 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 
 use super::authentication::Principal;
 use super::client_address::ClientAddress;
-use super::correlation::Names;
+use super::correlation;
+use super::desk::Desk;
 use super::message::Target;
 use super::operation::error::OperationError;
 use super::progress::BodyError;
 use super::question::QuestionError;
 use super::rejection::{Reason, Rejection};
-use super::room::{Overloaded, Place, Room};
+use super::room::{Overloaded, Place};
 use super::route::{Accepted, Access, Destination, Route};
+use super::seen::Seen;
+use super::spans::{Ended, Trace};
 use super::upload::Upload;
+use super::upstream::Upstream;
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
 use crate::moment::{Moment, monotonic_ns};
-use crate::telemetry::access_log::{AccessLine, AccessLog};
-use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Shard, Source, TunnelSide};
+use crate::telemetry::access_log::{AccessLine, protocol_name};
+use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Source, TunnelSide};
 
 /// The status that stands in the log for a client that went away before it had its response. It is never sent.
 const CLIENT_GONE: u16 = 499;
 
 /// The route in the log of a request that took none.
 pub(super) const NO_ROUTE: &str = "none";
-
-/// What one worker writes its records to.
-pub struct Desk {
-    /// Which worker this is.
-    pub worker: usize,
-    /// Its share of the metrics.
-    pub shard: Arc<Shard>,
-    /// The access log, if there is one.
-    pub access_log: Option<Arc<AccessLog>>,
-    /// Where names of requests come from.
-    pub names: Names,
-    /// Room for requests, the same for all workers.
-    pub room: Arc<Room>,
-}
 
 /// The record of one request.
 pub struct Record {
@@ -75,6 +65,7 @@ pub struct Record {
     responded_ns: u64,
     response_bytes: u64,
     tunnels: bool,
+    trace: Option<Box<Trace>>,
 }
 
 impl Record {
@@ -89,7 +80,7 @@ impl Record {
             version: request.version(),
             client: peer,
             // As the client wrote it, until it is known to be well formed.
-            target: desk.access_log.is_some().then(|| Target::unchecked(request)),
+            target: desk.tells_targets().then(|| Target::unchecked(request)),
             route: None,
             of_operation: false,
             request_id: None,
@@ -110,6 +101,7 @@ impl Record {
             responded_ns: 0,
             response_bytes: 0,
             tunnels: false,
+            trace: None,
         })
     }
 
@@ -131,23 +123,27 @@ impl Record {
 
     /// Notes what is asked for.
     pub fn asked_for(&mut self, target: &Target) {
-        if self.desk.access_log.is_some() {
+        if self.desk.tells_targets() {
             self.target = Some(target.clone());
         }
+    }
+
+    /// Names the request (see [`correlation::name`]), and begins its trace if it is sampled; the upstream is told so.
+    pub fn name(&mut self, fields: &mut HeaderMap, seen: Seen, request_id: &HeaderName, encrypted: bool) {
+        let named = correlation::name(fields, seen, request_id, &self.desk.names);
+        if let Some(tracer) = &self.desk.tracer {
+            self.trace = Trace::begin(tracer, &self.desk.names, &named, fields, encrypted);
+        }
+        self.request_id = Some(named.request_id);
     }
 
     /// Notes that a proxy asks about a request, as it says that request is, of this client.
     pub fn asks_about<B>(&mut self, asked: &Request<B>, client: ClientAddress) {
         self.method = asked.method().clone();
-        if self.desk.access_log.is_some() {
+        if self.desk.tells_targets() {
             self.target = Some(Target::unchecked(asked));
         }
         self.from_client(client);
-    }
-
-    /// Notes the name of the request.
-    pub fn named(&mut self, request_id: HeaderValue) {
-        self.request_id = Some(request_id);
     }
 
     /// The name of the request.
@@ -218,8 +214,11 @@ impl Record {
         self.quota
     }
 
-    /// Notes that the request is handed to the upstream now, and where its content can be followed.
-    pub fn forwarding(&mut self, upload: Option<Arc<Upload>>) {
+    /// Notes that the request is handed to this upstream now, and where its content can be followed.
+    pub fn forwarding(&mut self, upload: Option<Arc<Upload>>, upstream: &Arc<Upstream>) {
+        if let Some(trace) = &mut self.trace {
+            trace.asks(upstream);
+        }
         self.upload = upload;
         self.sent_ns = monotonic_ns();
     }
@@ -259,6 +258,8 @@ impl Record {
     pub fn tunnels(&mut self) {
         self.tunnels = true;
         self.target = self.target.as_ref().map(Target::detached);
+        // Nobody waits for hours to hear of it: its span ends with the handshake.
+        self.tell_trace(self.head_ns());
     }
 
     /// Notes bytes that went through its tunnel.
@@ -314,51 +315,73 @@ impl Record {
             self.responded_ns = monotonic_ns();
         }
         let request_ns = self.started.elapsed_ns();
-        let upstream_ns = self.upstream_ns();
-        let head_ns = self.responded_ns.saturating_sub(self.started.monotonic_ns);
-        let overhead_ns = head_ns.saturating_sub(upstream_ns.unwrap_or(0));
-        let request_bytes = self.upload.as_ref().map_or(self.request_bytes, |upload| upload.bytes());
-        let (label, route) = match &self.route {
-            Some((label, name)) => (*label, &**name),
-            None => (RouteLabel::NONE, NO_ROUTE),
-        };
+        let line = self.line(request_ns);
         self.desk.shard.record(&Sample {
-            route: label,
+            route: self.route.as_ref().map_or(RouteLabel::NONE, |(label, _)| *label),
             method: MethodLabel::from(&self.method),
             status: self.status,
             source: self.source,
             // How long a tunnel lasts says nothing of how quickly requests are answered.
-            request_ns: if self.tunnels { head_ns } else { request_ns },
-            upstream_ns,
-            overhead_ns,
-            request_bytes,
-            response_bytes: self.response_bytes,
+            request_ns: if self.tunnels { self.head_ns() } else { request_ns },
+            upstream_ns: line.upstream_ns,
+            overhead_ns: line.overhead_ns,
+            request_bytes: line.request_bytes,
+            response_bytes: line.response_bytes,
         });
-        let Some(access_log) = &self.desk.access_log else { return };
+        if let Some(access_log) = &self.desk.access_log {
+            access_log.write(self.desk.worker, &line);
+        }
+        self.tell_trace(request_ns);
+    }
+
+    /// Nanoseconds until the head of the response.
+    const fn head_ns(&self) -> u64 {
+        self.responded_ns.saturating_sub(self.started.monotonic_ns)
+    }
+
+    /// What the access log says of it, if it ends after so many nanoseconds.
+    fn line(&self, duration_ns: u64) -> AccessLine<'_> {
         let target = self.target.as_ref();
-        access_log.write(
-            self.desk.worker,
-            &AccessLine {
-                unix_ns: self.started.unix_ns,
-                request_id: self.id(),
-                client: self.client,
-                method: self.method.as_str(),
-                host: target.and_then(Target::authority).map(|authority| authority.as_str().as_bytes()),
-                path: target.map_or("", |target| target.path_and_query.path()),
-                protocol: protocol(self.version),
-                route,
-                status: self.status,
-                source: self.source.as_str(),
-                reason: self.reason.map(Reason::word),
-                user: self.user.as_ref().map(|user| &*user.id),
-                key_id: self.key.as_ref().map(|key| &*key.id).or(self.refused_key.as_deref()),
-                duration_ns: request_ns,
-                upstream_ns,
-                overhead_ns,
-                request_bytes,
-                response_bytes: self.response_bytes,
+        let upstream_ns = self.upstream_ns();
+        let authority = target.and_then(Target::authority);
+        AccessLine {
+            unix_ns: self.started.unix_ns,
+            request_id: self.id(),
+            client: self.client,
+            method: self.method.as_str(),
+            host: authority.map(|authority| authority.as_str().as_bytes()),
+            path: target.map_or("", |target| target.path_and_query.path()),
+            protocol: protocol_name(self.version),
+            route: self.route.as_ref().map_or(NO_ROUTE, |(_, name)| name),
+            status: self.status,
+            source: self.source.as_str(),
+            reason: self.reason.map(Reason::word),
+            user: self.user.as_ref().map(|user| &*user.id),
+            key_id: self.key.as_ref().map(|key| &*key.id).or(self.refused_key.as_deref()),
+            duration_ns,
+            upstream_ns,
+            overhead_ns: self.head_ns().saturating_sub(upstream_ns.unwrap_or(0)),
+            request_bytes: self.upload.as_ref().map_or(self.request_bytes, |upload| upload.bytes()),
+            response_bytes: self.response_bytes,
+        }
+    }
+
+    /// Hands on the spans, if the request is sampled and they were not yet.
+    fn tell_trace(&mut self, ended_ns: u64) {
+        let Some(trace) = self.trace.take() else { return };
+        let Some(tracer) = &self.desk.tracer else { return };
+        let since = |ns: u64| ns.saturating_sub(self.started.monotonic_ns);
+        let answered_ns = if self.answered_ns == 0 { ended_ns } else { since(self.answered_ns) };
+        tracer.take(trace.spans(
+            tracer,
+            Ended {
+                line: &self.line(ended_ns),
+                method: &self.method,
+                authority: self.target.as_ref().and_then(Target::authority),
+                asked_ns: (self.sent_ns != 0).then(|| (since(self.sent_ns), answered_ns)),
+                ended_ns,
             },
-        );
+        ));
     }
 }
 
@@ -369,14 +392,5 @@ impl Drop for Record {
             self.desk.room.leave(self.desk.worker, place);
         }
         self.write();
-    }
-}
-
-/// The protocol's name as it stands in logs.
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
     }
 }

@@ -10,8 +10,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::ResponseBody;
+use super::desk::Desk;
 use super::policy::Policy;
-use super::record::Desk;
 use super::refusal::Manner;
 use super::rejection::Rejection;
 use crate::moment::Moment;

@@ -28,8 +28,11 @@ const DRAINING: &[u8] = b"draining\n";
 /// What is answered to somebody else.
 const DENIED: &[u8] = b"denied\n";
 
-/// How long either side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a visitor may take to say what it wants. They are heard one after the other.
+const VISIT: Duration = Duration::from_millis(500);
+
+/// How long the command waits: for its own turn, too.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long nobody is let in after the system has refused to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -63,7 +66,7 @@ impl SideDoor {
         loop {
             match self.listener.accept().await {
                 // One after the other: nobody but the owner can take more than a moment.
-                Ok((visitor, _)) => drop(timeout(PATIENCE, self.hear(visitor, &drain)).await),
+                Ok((visitor, _)) => drop(timeout(VISIT, self.hear(visitor, &drain)).await),
                 Err(error) => {
                     tracing::warn!(%error, "the side door cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -89,7 +92,7 @@ impl SideDoor {
     }
 }
 
-/// Asks the gateway whose admin door has this port to send its clients elsewhere. Blocks for four seconds at most.
+/// Asks the gateway whose admin door has this port to send its clients elsewhere. Blocks for ten seconds at most.
 ///
 /// # Errors
 ///

@@ -6,6 +6,7 @@
 //! - [`metrics`]: numbers for Prometheus, counted in one shard a worker.
 //! - [`access_log`]: one line a request, written by one thread that the road never waits for.
 //! - [`log`]: what the program says about itself, on standard error.
+//! - [`traces`]: spans of requests that are sampled, in a queue.
 //! - [`readiness`]: whether requests should be sent here.
 //!
 //! Never in this part: a credential, a digest, a query string, or a label that a client chooses.
@@ -15,3 +16,4 @@ mod escape;
 pub mod log;
 pub mod metrics;
 pub mod readiness;
+pub mod traces;

@@ -39,6 +39,12 @@ fn check_prints_every_problem_at_once_with_its_place() {
     let output = keygate(at, &["check", "--config", "keygate.yaml"], "");
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
+    let run = keygate(at, &["run"], "");
+    assert_eq!(
+        (run.status.code(), said(&run)),
+        (Some(78), text.clone()),
+        "`run` says the same, and that it is the configuration"
+    );
     for expected in ["keygate.yaml:1:9: listen:", "keygate.yaml:2:1: upstrem:", "did you mean `upstream`?", "workers:"]
     {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");

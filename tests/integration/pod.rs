@@ -176,6 +176,38 @@ fn the_unspecified_address_is_both_ipv4_and_ipv6_at_both_doors() {
     assert_eq!(clients, ["127.0.0.1", "::1"]);
 }
 
+/// Runs a program on a machine without IPv6: the kernel answers `socket(AF_INET6)` with EAFNOSUPPORT.
+const WITHOUT_IPV6: &str = r#"
+import ctypes, os, platform, struct, sys
+socket = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+step = lambda code, yes, no, value: struct.pack("HBBI", code, yes, no, value)
+program = ctypes.create_string_buffer(b"".join([
+    step(0x20, 0, 0, 0), step(0x15, 0, 3, socket),
+    step(0x20, 0, 0, 16), step(0x15, 0, 1, 10),
+    step(0x06, 0, 0, 0x00050000 | 97), step(0x06, 0, 0, 0x7fff0000)]))
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("program", ctypes.c_void_p)]
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Filter(6, ctypes.addressof(program))), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[test]
+fn the_unspecified_address_is_ipv4_alone_where_there_is_no_ipv6() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate = gate(&upstream)
+        .key(&alice)
+        .listen("listen: \"[::]:0\"")
+        .with("admin: { listen: \"[::]:0\" }")
+        .under("python3", &["-c", WITHOUT_IPV6])
+        .start();
+    assert_eq!((gate.address.ip().to_string(), gate.admin.ip().to_string()), ("0.0.0.0".into(), "0.0.0.0".into()));
+    assert_eq!(gate.get("/", &[alice.field()]).status, 200);
+    assert_eq!(gate.admin("/readyz").status, 200);
+    assert!(gate.stderr().contains("no IPv6"), "{}", gate.stderr());
+}
+
 /// A container's share of a machine is what counts, and not its cores.
 #[test]
 fn workers_are_as_many_as_processors_may_be_used() {

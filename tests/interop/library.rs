@@ -83,7 +83,8 @@ impl Library {
     }
 }
 
-fn python(program: &str) -> Command {
+/// Python, with the packages of others, about to run a program.
+pub(crate) fn python(program: &str) -> Command {
     let mut command = Command::new(installed("python").join("bin/python"));
     // Isolated: no variable and no folder of whoever runs this has a part in it.
     command.args(["-I", "-c", program]);

@@ -37,3 +37,4 @@ mod prometheus;
 mod sockets;
 mod site;
 mod tokens;
+mod traces;

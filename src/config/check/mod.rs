@@ -13,6 +13,7 @@ mod policy;
 mod refusals;
 mod listen;
 mod tokens;
+mod traces;
 mod upstream;
 mod webhooks;
 
@@ -76,6 +77,7 @@ impl Checker<'_> {
         let shutdown = self.shutdown(file);
         let tokens = self.tokens(file);
         let issuers = self.issuers(file);
+        let traces = self.traces(file);
         let access_log = self.access_log(&file.log, &key_sources);
 
         let upstream = upstream?;
@@ -107,6 +109,7 @@ impl Checker<'_> {
             log_level: doors::log_level(file.log.level),
             log_format: doors::log_format(file.log.format),
             access_log,
+            traces,
             warnings: Vec::new(),
             named_files: NamedFiles::default(),
         })

@@ -155,7 +155,12 @@ impl Checker<'_> {
     }
 
     /// Whether a duration is within bounds; refuses it if not.
-    fn between(&mut self, duration: HumanDuration, bounds: std::ops::RangeInclusive<Duration>, path: &Path) -> bool {
+    pub(super) fn between(
+        &mut self,
+        duration: HumanDuration,
+        bounds: std::ops::RangeInclusive<Duration>,
+        path: &Path,
+    ) -> bool {
         let within = bounds.contains(&duration.get());
         if duration.get() < *bounds.start() {
             self.refuse(path, format!("must be at least `{}`", HumanDuration::from(*bounds.start())));
@@ -196,7 +201,8 @@ fn url_of_keys(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn is_this_machine(url: &Url) -> bool {
+/// Whether what is sent there stays on this machine.
+pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -15,6 +15,7 @@ mod policy;
 mod road;
 pub(super) mod shapes;
 mod tokens;
+mod traces;
 mod upstream;
 mod webhooks;
 
@@ -32,6 +33,7 @@ pub(super) use self::road::{
     RateLimitFields, Reset, Timeouts,
 };
 pub(super) use self::tokens::{Claims, Issuer, SignatureAlgorithm, Tokens, leeway};
+pub(super) use self::traces::{Parent, Traces};
 pub(super) use self::upstream::{HostField, Protocol, Upstream};
 pub(super) use self::webhooks::{
     WEBHOOK_SECRETS_OFF, WebhookAlgorithm, WebhookEncoding, WebhookKind, WebhookLabelEnd, WebhookPlace, WebhookReplay,
@@ -136,4 +138,7 @@ pub(super) struct File {
     /// What is written down.
     #[serde(default)]
     pub(super) log: Log,
+    /// Spans for OpenTelemetry. Absent: none are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) traces: Option<Traces>,
 }

@@ -4,7 +4,6 @@
 //! credentials, no cookies, no proxy, no connection that is kept.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,14 +12,10 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use url::{Host, Position, Url};
+use url::{Position, Url};
 
 use super::foreign::JWKS_BYTES_MAX;
+use crate::outbound::{Connector, Stream};
 
 /// How long a fetch may take: name, connection, TLS, request and answer together.
 const FETCH_TIME: Duration = Duration::from_secs(10);
@@ -46,16 +41,8 @@ pub(super) enum FetchError {
 }
 
 /// Fetches over HTTP/1.1, with TLS and without.
-#[derive(Clone)]
-pub(super) struct Client {
-    tls: TlsConnector,
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
-}
+#[derive(Clone, Debug)]
+pub(super) struct Client(Connector);
 
 impl Client {
     /// A client that believes the authorities of this machine; where it has none, Mozilla's as compiled in. Blocks: it
@@ -65,20 +52,7 @@ impl Client {
     ///
     /// If rustls does not take its own defaults.
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        let mut authorities = RootCertStore::empty();
-        authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if authorities.is_empty() {
-            authorities.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        Self::believing(authorities)
-    }
-
-    /// A client that believes these authorities.
-    fn believing(authorities: RootCertStore) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let config = builder.with_root_certificates(authorities).with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        Connector::new().map(Self)
     }
 
     /// Gets what is at `url`, at most 256 KiB within 10 s.
@@ -95,26 +69,12 @@ impl Client {
     }
 
     async fn get_at_leisure(&self, url: &Url) -> Result<Bytes, FetchError> {
-        let port = url.port_or_known_default().ok_or(FetchError::Url)?;
-        let (stream, name) = match url.host().ok_or(FetchError::Url)? {
-            Host::Domain(name) => (TcpStream::connect((name, port)).await?, ServerName::try_from(name.to_owned())),
-            Host::Ipv4(ip) => (TcpStream::connect((ip, port)).await?, Ok(ServerName::from(std::net::IpAddr::V4(ip)))),
-            Host::Ipv6(ip) => (TcpStream::connect((ip, port)).await?, Ok(ServerName::from(std::net::IpAddr::V6(ip)))),
-        };
-        if url.scheme() == "https" {
-            let name = name.map_err(|_| FetchError::Url)?;
-            exchange(self.tls.connect(name, stream).await?, url).await
-        } else {
-            exchange(stream, url).await
-        }
+        exchange(self.0.connect(url).await?, url).await
     }
 }
 
 /// Asks over a connection of its own.
-async fn exchange<S>(stream: S, url: &Url) -> Result<Bytes, FetchError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn exchange(stream: Box<dyn Stream>, url: &Url) -> Result<Bytes, FetchError> {
     let request = Request::get(&url[Position::BeforePath..Position::AfterQuery])
         .header(HOST, &url[Position::BeforeHost..Position::AfterPort])
         .header(ACCEPT, "application/jwk-set+json, application/json")
@@ -142,7 +102,9 @@ where
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, Issuer, KeyPair};
-    use rustls::ServerConfig;
+    use std::sync::Arc;
+
+    use rustls::{RootCertStore, ServerConfig};
     use rustls_pki_types::PrivateKeyDer;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -167,7 +129,7 @@ mod tests {
     }
 
     fn client() -> Client {
-        Client::believing(RootCertStore::empty()).unwrap()
+        Client(Connector::believing(RootCertStore::empty()).unwrap())
     }
 
     fn answer(head: &str, content: &[u8]) -> Vec<u8> {
@@ -269,7 +231,7 @@ mod tests {
         });
         let mut authorities = RootCertStore::empty();
         authorities.add(authority.der().clone()).unwrap();
-        let believing = Client::believing(authorities).unwrap();
+        let believing = Client(Connector::believing(authorities).unwrap());
         let url = |host: &str| Url::parse(&format!("https://{host}:{port}/")).unwrap();
         assert_eq!(believing.get(&url("localhost")).await.unwrap(), "{}");
         for (client, host) in

@@ -7,12 +7,24 @@
 use std::io::Write;
 use std::net::IpAddr;
 
+use http::Version;
+
 use super::Format;
 use crate::telemetry::escape::is_dangerous;
 
 /// Bytes of one value that are written at most; what is longer ends in `...`. The head of a request may be much longer
 /// than is useful in a log.
 const VALUE_BYTES_MAX: usize = 2048;
+
+/// The protocol's name as it stands in logs.
+#[must_use]
+pub fn protocol_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
 
 /// A finished request, as the access log sees it.
 #[derive(Clone, Copy, Debug)]

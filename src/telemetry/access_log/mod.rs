@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use line::AccessLine;
+pub use line::{AccessLine, protocol_name};
 use writer::Writer;
 
 use crate::telemetry::metrics::{Family, Kind, Metrics};
