@@ -77,6 +77,9 @@ class Pod:
     def remove(self):
         for pod in self.pods():
             podman("pod", "rm", "--force", "--time", "0", pod)
+        # What podman has made of the ConfigMap.
+        for volume in podman("volume", "ls", "--quiet", "--filter", "name=^keygate-config-").split():
+            podman("volume", "rm", "--force", volume)
 
     def __enter__(self):
         self.remove()
