@@ -38,7 +38,10 @@ pub struct UnknownExpectation;
 /// # Errors
 ///
 /// [`UnknownExpectation`].
-pub fn check_expectation<B>(request: &Request<B>) -> Result<(), UnknownExpectation> {
+pub fn check_expectation<B>(request: &Request<B>, seen: Seen) -> Result<(), UnknownExpectation> {
+    if !seen.has(Rare::Expect) {
+        return Ok(());
+    }
     let mut expected = request.headers().get_all(EXPECT).iter();
     let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if request.version() == Version::HTTP_10 || expected.all(known) { Ok(()) } else { Err(UnknownExpectation) }

@@ -63,7 +63,7 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::identity::Directory;
@@ -95,7 +95,7 @@ use rate_limit::{admit, charge_guess, charge_unauthenticated, peek, refuse_guess
 use record::Record;
 use rejection::Rejection;
 use route::Access;
-use seen::{Rare, Seen};
+use seen::Seen;
 use tunnel::Tunnel;
 use upgrade::Handshake;
 
@@ -190,8 +190,7 @@ impl Gateway {
         record.name(request.headers_mut(), seen, &policy.forwarding.request_id, connection.tls.is_some());
         record.find_room(policy.in_flight_max)?;
 
-        let (peer, Arrived { target, client, was_connect }) =
-            (connection.client.ip(), arrive(&mut request, entrance, policy, record)?);
+        let Arrived { target, client, was_connect } = arrive(&mut request, entrance, policy, record)?;
         let environment = policy.environments.find(target.authority(), connection.local)?;
         let cors = policy.cors.as_ref();
         let preflight = cors.and_then(|cors| cors.preflight_for(request.method(), request.headers()));
@@ -221,9 +220,7 @@ impl Gateway {
         let admission = admit(permit, now).inspect_err(|limited| record.counted(Some(limited.quota)))?;
         record.counted(admission.quota());
 
-        if seen.has(Rare::Expect) {
-            check_expectation(&request)?;
-        }
+        check_expectation(&request, seen)?;
         // Only now: to whom a route is closed it says nothing of what it would go on in.
         let handshake = Handshake::of(&request, was_connect, route.websocket)?;
         if let Some(asking) = asking {
@@ -235,15 +232,7 @@ impl Gateway {
                 Ok((answer_as_last(&request, policy.routes.allowed(&target))?, Source::Keygate))
             }
             To::Upstream(upstream) => {
-                let origin = Origin {
-                    peer,
-                    peer_text: &connection.client_text,
-                    tls: connection.tls.is_some(),
-                    version: request.version(),
-                    target: &target,
-                    seen,
-                    handshake,
-                };
+                let origin = entrance.origin(request.version(), &target, handshake);
                 let forwarding = &policy.forwarding;
                 let response = match forward(request, &origin, admission, upstream, forwarding, record).await? {
                     Forwarded::Response(response) => response,
@@ -288,6 +277,22 @@ struct Entrance<'c> {
     asking: Option<&'c Asking>,
     /// The fields that it came with.
     seen: Seen,
+}
+
+impl<'c> Entrance<'c> {
+    /// Where a request for `target` came from.
+    fn origin(&self, version: Version, target: &'c Target, handshake: Option<Handshake>) -> Origin<'c> {
+        let Self { connection, seen, .. } = *self;
+        Origin {
+            peer: connection.client.ip(),
+            peer_text: &connection.client_text,
+            tls: connection.tls.is_some(),
+            version,
+            target,
+            seen,
+            handshake,
+        }
+    }
 }
 
 /// What is asked for, and by whom.
