@@ -108,7 +108,7 @@ def counted(load, text):
     number = lambda pattern: int((re.search(pattern, text) or [0, 0])[1])
     if load.tool == "h2load":
         answered = number(r"(\d+) done")
-        return answered, answered - number(r"(\d+) 2xx") + number(r"(\d+) errored"), None
+        return answered, max(0, answered - number(r"(\d+) 2xx")) + number(r"(\d+) errored"), None
     answered, refused = number(r"(\d+) requests in"), number(r"Non-2xx or 3xx responses: (\d+)")
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     failed = sum(map(int, errors.groups())) if errors else 0

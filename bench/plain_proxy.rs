@@ -4,7 +4,6 @@
 //!     plain_proxy LISTEN UPSTREAM
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::error::Error;
 use std::rc::Rc;
 
@@ -66,7 +65,6 @@ async fn connect(upstream: &str) -> Result<SendRequest<Incoming>, Box<dyn Error 
     tokio::task::spawn_local(async move {
         // How it ends is told to the request that was on it.
         let _ = connection.await;
-        Ok::<_, Infallible>(())
     });
     Ok(sender)
 }

@@ -158,25 +158,25 @@ def reload(run):
     ratios = []
     with contextlib.ExitStack() as started:
         running = Running(run, started, "reload", MILLION, everywhere=True)
-        seconds = 5
+        seconds = 2
         steady = [sys.executable, str(BENCH / "steady.py"), "plain", str(running.plain), secret(1), "500", "16", str(seconds)]
         for number in range(run.options.rounds):
-            without = json.loads(subprocess.run(steady, capture_output=True, check=True, text=True).stdout)
-            before, generation = running.reloads(), number % 2 + 1
-            fresh = key_files(MILLION, generation)
+            asked_steadily = lambda: json.loads(subprocess.run(steady, capture_output=True, check=True, text=True).stdout)
+            fresh = key_files(MILLION, number % 2 + 1)
+            without, before = asked_steadily(), running.reloads()
             point(running.keys, fresh)
-            asked = time.monotonic()
-            measuring = subprocess.Popen(steady, stdout=subprocess.PIPE, text=True)
+            began, windows = time.monotonic(), []
             while running.reloads() == before:
-                if time.monotonic() - asked > READY_S:
+                if time.monotonic() - began > READY_S:
                     raise Failure(f"the keys are not in force after {READY_S} s")
-                time.sleep(0.1)
-            took = time.monotonic() - asked
-            during = json.loads(measuring.stdout.read())
+                windows.append(asked_steadily())
+            took = time.monotonic() - began
+            # The worst of all windows: putting the keys in force is a short part of it.
+            during = max(windows, key=lambda window: window["p99_us"])
             ratios.append(during["p99_us"] / without["p99_us"])
             print(f"reload of 1,000,000 keys, round {number + 1}: p50 {without['p50_us']:.0f} -> {during['p50_us']:.0f} µs, "
                   f"p99 {without['p99_us']:.0f} -> {during['p99_us']:.0f} µs ({ratios[-1]:.2f}), bad {during['bad']}; "
-                  f"in force after {took:.1f} s", flush=True)
+                  f"in force within {took:.1f} s", flush=True)
             time.sleep(2)
     print(f"p99 while reloading ÷ without: median {statistics.median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})")
 
