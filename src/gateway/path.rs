@@ -112,8 +112,9 @@ pub fn careless_reading(normal: &str) -> Result<Option<String>, MalformedMessage
             return Err(MalformedMessage("a dot segment of the path is in disguise"));
         }
         let kept = name.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
-        // Of three dots nothing would be left, which nobody reads.
-        let name = if kept == 0 { name } else { &name[..kept] };
+        // Of spaces nothing is left, and the segment is an empty one. Of three dots nothing would be, which nobody reads.
+        let blank = name.iter().all(|byte| *byte == b' ');
+        let name = if kept == 0 && !blank { name } else { &name[..kept] };
         if !name.is_empty() {
             reading.push('/');
             name.iter().for_each(|byte| push(&mut reading, *byte, *byte == b'.' || is_plain(*byte)));
@@ -339,6 +340,9 @@ mod tests {
             ("/a%23b", "/a"),
             ("/a./b%20/c", "/a/b/c"),
             ("/a/...", "/a/..."),
+            ("/%20/a", "/a"),
+            ("/a/%20", "/a/"),
+            ("/.%20./a", "/.%20./a"),
             ("/%EF%BC%8Fa", "/a"),
             ("/%EF%BD%81", "/a"),
             ("/a%EF%BC%BCb", "/a/b"),
