@@ -112,7 +112,7 @@ async fn open_admin_door(state: &Arc<State>, parting: &Arc<Parting>) -> anyhow::
         router = router.merge(management::router(vault.management(credential, &state.format, &state.environments)));
     }
     let mut doors = vec![tokio::spawn(probes::serve(listener, router, std::future::pending()))];
-    match SideDoor::open(address.port()) {
+    match SideDoor::open(address) {
         Ok(side_door) => {
             let parting = Arc::clone(parting);
             doors.push(tokio::spawn(side_door.serve(move || {

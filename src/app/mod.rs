@@ -87,7 +87,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Logins(arguments) => cli::logins::run(&arguments, &mut out, Moment::now(), &store_of),
         Command::Sessions(arguments) => cli::sessions::run(&arguments, &mut out, Moment::now(), &store_of),
         Command::Drain { admin } => {
-            probes::drain(admin.port()).map_err(anyhow::Error::msg)?;
+            probes::drain(admin).map_err(anyhow::Error::msg)?;
             writeln!(out, "draining")?;
             Ok(ExitCode::SUCCESS)
         }
