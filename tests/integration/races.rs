@@ -152,7 +152,8 @@ fn log_in_until(ended: &AtomicBool, good: &AtomicUsize, gate: &Gate) -> Vec<Toke
                 good.fetch_add(1, Ordering::SeqCst);
                 begun.push(Tokens::of(&answer));
             }
-            status => assert_eq!(status, 401, "{answer:?}"),
+            // On a busy machine passwords wait in a line, which can be full.
+            status => assert!(matches!(status, 401 | 503), "{answer:?}"),
         }
     }
     begun
