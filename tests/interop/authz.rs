@@ -340,10 +340,21 @@ fn websocket_passes_where_a_route_permits_it(stand: &Stand) {
     assert_eq!(stand.api.last().value("X-Keygate-Key-Id"), "alice", "{:?}", stand.program);
 }
 
+/// Stops keygate in the middle of whatever it does. A signal alone is not there at once.
+fn freeze(gate: &Gate) {
+    gate.signal("STOP");
+    gate.eventually("every thread stands still", |gate| {
+        let threads = fs::read_dir(format!("/proc/{}/task", gate.pid())).unwrap();
+        threads
+            .flatten()
+            .all(|thread| fs::read_to_string(thread.path().join("status")).unwrap_or_default().contains("State:\tT"))
+    });
+}
+
 /// A keygate that is there and says nothing has not said yes either, and nobody waits for it for long.
 fn silence_is_no_yes(stand: &Stand) {
     let before = stand.api.received().len();
-    stand.gate.signal("STOP");
+    freeze(&stand.gate);
     let response = stand.get("/echo", &[stand.alice.field()]);
     stand.gate.signal("CONT");
     assert!((500..=599).contains(&response.status), "{:?}: {response:?}", stand.program);
