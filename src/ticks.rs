@@ -4,7 +4,7 @@
 //! runtime's wheel. A [`Deadline`] is exact to [`TICK`], and costs a place in a list: one task for each thread looks at
 //! the clock, and at the list, once each tick for as long as there is something in it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,8 @@ const IDLE_TICKS_MAX: u32 = 80;
 
 thread_local! {
     static TICKS: RefCell<Ticks> = RefCell::new(Ticks::new());
+    /// Whether [`look`] runs on this thread. Not a part of [`Ticks`]: it ends with its runtime, whoever holds those.
+    static LOOKING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The deadlines of this thread.
@@ -31,8 +33,6 @@ struct Ticks {
     started: Instant,
     /// The last tick.
     now: u64,
-    /// Whether [`look`] runs.
-    running: bool,
     places: Vec<Option<Waiting>>,
     free: Vec<usize>,
 }
@@ -50,7 +50,6 @@ impl Ticks {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             started: Instant::now(),
             now: 0,
-            running: false,
             places: Vec::new(),
             free: Vec::new(),
         }
@@ -101,8 +100,24 @@ fn ticks_of(time: Duration) -> u64 {
     u64::try_from(time.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Says that [`look`] runs, until it ends or is dropped.
+struct Looking;
+
+impl Looking {
+    /// Nothing if it runs already.
+    fn begin() -> Option<Self> {
+        (!LOOKING.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        LOOKING.set(false);
+    }
+}
+
 /// Looks for deadlines that have come, until there were none for a while.
-async fn look() {
+async fn look(_looking: Looking) {
     let mut idle = 0;
     while idle < IDLE_TICKS_MAX {
         tokio::time::sleep(TICK).await;
@@ -111,7 +126,6 @@ async fn look() {
             ticks.wake();
             idle = if ticks.is_empty() { idle + 1 } else { 0 };
             if idle == IDLE_TICKS_MAX {
-                ticks.running = false;
                 ticks.places = Vec::new();
                 ticks.free = Vec::new();
             }
@@ -136,10 +150,9 @@ impl Deadline {
     fn poll_come(&mut self, context: &Context<'_>) -> Poll<()> {
         TICKS.with_borrow_mut(|ticks| match self.place {
             None => {
-                if !ticks.running {
-                    ticks.running = true;
+                if let Some(looking) = Looking::begin() {
                     ticks.tick();
-                    tokio::spawn(look());
+                    tokio::spawn(look(looking));
                 }
                 // What has passed of this tick, and what is more than whole ticks.
                 let at = ticks.now.saturating_add(ticks_of(self.after)).saturating_add(2);
@@ -214,6 +227,15 @@ mod tests {
         };
         assert_eq!(within(Duration::from_secs(60), slow).await, Some(2));
         TICKS.with_borrow(|ticks| assert!(ticks.is_empty()));
+    }
+
+    #[test]
+    fn a_thread_that_gets_another_runtime_has_deadlines_again() {
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let waiting = async { tokio::time::timeout(Duration::from_secs(5), within(TICK, pending::<()>())).await };
+            assert_eq!(runtime.block_on(waiting), Ok(None));
+        }
     }
 
     #[tokio::test]

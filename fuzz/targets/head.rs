@@ -183,7 +183,7 @@ async fn open(folder: &std::path::Path, seen: &Arc<Mutex<Seen>>) -> SocketAddr {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let gate = socket.local_addr().expect("an address");
     let service = move |request: Request<Incoming>, connection: &Arc<ConnectionInfo>| {
-        Arc::clone(&gateway).respond(request, Arc::clone(connection))
+        Arc::clone(&gateway).answer(request, Arc::clone(connection), None)
     };
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let (drain, listener) = (Drain::new(), Listener { socket, worker: 0 });

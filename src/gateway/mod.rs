@@ -118,16 +118,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Answers one request, always.
-    pub fn respond(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        connection: Arc<ConnectionInfo>,
-    ) -> impl Future<Output = Response<ResponseBody>> {
-        self.answer(request, connection, None)
-    }
-
-    /// Answers one request, or a question about one, always.
+    /// Answers one request, always; or a question about one, at a door for these.
     ///
     /// The twin of [`Gateway::serve`]: it reads the clock, keeps the record, turns a refusal into a response and adds
     /// what every response bears, so that the road itself stays free of all of these.

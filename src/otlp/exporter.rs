@@ -36,8 +36,10 @@ pub struct Exporter {
     headers_file: Option<PathBuf>,
     interval: Duration,
     resource: Vec<(String, String)>,
-    /// What went wrong last, so that it is said once and not for every batch.
+    /// Why spans were not taken last, so that it is said once and not for every batch.
     problem: Option<String>,
+    /// What is wrong with the file of headers, likewise.
+    stale: Option<String>,
 }
 
 impl Exporter {
@@ -53,6 +55,7 @@ impl Exporter {
             interval: settings.interval,
             resource: settings.resource,
             problem: None,
+            stale: None,
         }
     }
 
@@ -110,7 +113,7 @@ impl Exporter {
 
     fn not_taken(&mut self, count: u64, error: &PostError) {
         self.counts.dropped_by_export.fetch_add(count, Ordering::Relaxed);
-        self.complain(format!("spans were not taken: {error}"));
+        complain(&mut self.problem, format!("spans were not taken: {error}"));
     }
 
     /// Reads the fields again: a token may have been replaced. If they are not good, the last good ones are sent.
@@ -118,18 +121,25 @@ impl Exporter {
         let Some(file) = self.headers_file.clone() else { return };
         let shown = file.display().to_string();
         match tokio::task::spawn_blocking(move || Headers::read(&file)).await {
-            Ok(Ok(headers)) => self.headers = headers,
+            Ok(Ok(headers)) => {
+                self.headers = headers;
+                if self.stale.take().is_some() {
+                    tracing::info!("the fields that spans are sent with are read again");
+                }
+            }
             Ok(Err(problem)) => {
-                self.complain(format!("spans are sent with the fields as they were: {shown} {problem}"));
+                let said = format!("spans are sent with the fields as they were: {shown} {problem}");
+                complain(&mut self.stale, said);
             }
             Err(_) => {}
         }
     }
+}
 
-    fn complain(&mut self, problem: String) {
-        if self.problem.as_ref() != Some(&problem) {
-            tracing::warn!("{problem}");
-            self.problem = Some(problem);
-        }
+/// Says what is wrong, unless that was said last.
+fn complain(last: &mut Option<String>, problem: String) {
+    if last.as_ref() != Some(&problem) {
+        tracing::warn!("{problem}");
+        *last = Some(problem);
     }
 }
