@@ -8,7 +8,7 @@ import time
 from servers import Failure, pss_mib
 
 WARM_UP_REQUESTS = 1000
-SETTLE_S = 1
+SETTLE_S = 3
 
 
 def memory(gateway, connections, key):

@@ -106,7 +106,8 @@ struct Looking;
 impl Looking {
     /// Nothing if it runs already.
     fn begin() -> Option<Self> {
-        (!LOOKING.replace(true)).then_some(Self)
+        // Not `then_some`: one that is made and not wanted would say, when it is dropped, that nobody looks.
+        (!LOOKING.replace(true)).then(|| Self)
     }
 }
 
@@ -227,6 +228,16 @@ mod tests {
         };
         assert_eq!(within(Duration::from_secs(60), slow).await, Some(2));
         TICKS.with_borrow(|ticks| assert!(ticks.is_empty()));
+    }
+
+    #[test]
+    fn one_looks_for_all() {
+        let first = Looking::begin();
+        assert!(first.is_some());
+        assert!(Looking::begin().is_none());
+        assert!(Looking::begin().is_none(), "who was told so has changed nothing");
+        drop(first);
+        assert!(Looking::begin().is_some());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::activity::Activity;
 use super::drain::DrainWatch;
 use super::http::{Protocols, Requests, Respond, answered_by_hyper, ended_by_us, take_back};
 use super::proxy_protocol::{canonical, client_behind};
+use super::rest::rest;
 use super::socket::{Socket, Wire};
 use super::tls::{TlsStore, failure, tls_info};
 use super::watchdog::{Ending, Watchdog};
@@ -151,13 +152,20 @@ async fn read_preface(socket: &mut Socket, read: &mut BytesMut) {
 }
 
 async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, ready: Ready<T>) {
-    let Ready { wire, info, protocols, opened } = ready;
+    let Ready { mut wire, info, protocols, opened } = ready;
     let activity = Arc::new(Activity::new(opened));
-    let requests = Requests { door: Arc::clone(door), info: Arc::clone(&info), activity: Arc::clone(&activity) };
-    let mut conversation = protocols.http1(wire, requests);
-
-    let ending = Watchdog::new(&activity, &door.drain, &protocols.settings, opened).watch(&mut conversation).await;
-    let (mut wire, early) = take_back(conversation);
+    let (ending, early) = loop {
+        let requests = Requests { door: Arc::clone(door), info: Arc::clone(&info), activity: Arc::clone(&activity) };
+        // Boxed, so that a connection that rests holds none of it.
+        let spell = Box::pin(converse_for_a_spell(door, wire, requests, &protocols, opened));
+        let (ending, early);
+        (wire, ending, early) = spell.await;
+        // What was read and is no part of a request can only be empty lines (RFC 9112, section 2.2).
+        if !matches!(ending, Ending::Rests) || !early.iter().all(|byte| b"\r\n".contains(byte)) {
+            break (ending, early);
+        }
+        rest(wire.stream(), &activity, &protocols.settings, &door.drain).await;
+    };
     if let (Ending::Finished { result: Ok(()), .. }, Some(takeover)) = (&ending, activity.takeover()) {
         // What hyper could not write before it let go is lost, and what was kept from it as no request is, too. What
         // follows would be read in its place.
@@ -194,8 +202,23 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
             door.observer.refused(Refusal::WriteTimeout);
             goodbye::reset(&mut wire);
         }
-        Ending::Overdue => {}
+        Ending::Overdue | Ending::Rests => {}
     }
+}
+
+/// Speaks HTTP/1.1 until the connection ends or rests. Returns the stream, and what was read of it and not used.
+async fn converse_for_a_spell<T: Wire, S: Respond, O: Observer>(
+    door: &Arc<Door<S, O>>,
+    wire: T,
+    requests: Requests<S, O>,
+    protocols: &Protocols,
+    opened: u64,
+) -> (T, Ending, Bytes) {
+    let activity = Arc::clone(&requests.activity);
+    let mut conversation = protocols.http1(wire, requests);
+    let ending = Watchdog::new(&activity, &door.drain, &protocols.settings, opened).watch(&mut conversation).await;
+    let (wire, early) = take_back(conversation);
+    (wire, ending, early)
 }
 
 async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, ready: Ready<T>) {
@@ -215,6 +238,8 @@ async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
         Ending::HeadTimeout => door.observer.refused(Refusal::HeadTimeout),
         Ending::Silent => door.observer.refused(Refusal::Silent),
         Ending::WriteTimeout => door.observer.refused(Refusal::WriteTimeout),
+        // Of HTTP/1.1 only.
+        Ending::Rests => {}
     }
 }
 

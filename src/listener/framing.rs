@@ -65,9 +65,14 @@ pub(super) struct Framing {
 impl Framing {
     /// For a connection of HTTP/1.1 that has not begun.
     pub(super) const fn new() -> Self {
+        Self::after(0)
+    }
+
+    /// For a connection of HTTP/1.1 that is between two requests, and has had so many.
+    pub(super) const fn after(requests: u64) -> Self {
         Self {
             place: Place::RequestLine,
-            requests: 0,
+            requests,
             lengths: 0,
             length: None,
             codings: 0,
@@ -86,6 +91,11 @@ impl Framing {
     /// The number of the request whose head was completed last, from 1 on.
     pub(super) const fn request(&self) -> u64 {
         self.requests
+    }
+
+    /// Whether the last request is complete, and nothing of another has come.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.place == Place::RequestLine && self.kept_bytes == 0
     }
 
     /// What is to be read from now on, if not what comes.

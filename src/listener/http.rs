@@ -97,9 +97,10 @@ impl Protocols {
         Self { settings, http1, http2 }
     }
 
-    /// Speaks HTTP/1.1 on `wire`.
+    /// Speaks HTTP/1.1 on `wire`, from the first request on or from one that is to come.
     pub(super) fn http1<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http1<T, S, O> {
-        let watched = Watched::new(wire, Arc::clone(&requests.activity), Framing::new());
+        let framing = Framing::after(requests.activity.requests());
+        let watched = Watched::new(wire, Arc::clone(&requests.activity), framing);
         self.http1.serve_connection(TokioIo::new(watched), requests)
     }
 

@@ -9,6 +9,7 @@
 //!                 tls              which certificate, which client
 //!                 http             hyper, and the service that the rest of the program gives us
 //!                 watchdog         how long all of this may take
+//!                 rest             how little an idle connection holds
 //!                 pace             how fast a client must be while it is waited for
 //!                 meter            how much of HTTP/2 that asks for nothing is too much
 //!                 goodbye          the last words, so that the client hears them
@@ -48,6 +49,7 @@ mod http;
 mod meter;
 mod pace;
 pub use pace::Pace;
+mod rest;
 mod spoken;
 mod watchdog;
 mod watched;

@@ -12,6 +12,9 @@
 //! nothing: the connection is idle                 idle           closed politely
 //! ```
 //!
+//! An idle HTTP/1.1 connection is taken from hyper after [`REST_AFTER`], because hyper keeps its buffers as long as it has
+//! a connection ([`rest`](super::rest)).
+//!
 //! Where clients are sent elsewhere, responses say so, and an HTTP/2 connection ends after the requests that it has, of
 //! which there is one at least. Once a drain has begun, a head and an idle connection have no more than [`DRAIN_GRACE`]
 //! left.
@@ -36,6 +39,10 @@ use crate::moment::monotonic_ns;
 /// How long a connection that was asked to end politely may take for it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long a connection is idle before it rests. To go on costs some 5,000 instructions, so that a client that asks once a
+/// second should not pay for it each time.
+pub(super) const REST_AFTER: Duration = Duration::from_millis(1500);
+
 /// The least time between two looks at a connection with a request in flight, in nanoseconds.
 const RECHECK_NS: u64 = 1_000_000;
 
@@ -58,6 +65,8 @@ pub(super) enum Ending {
         /// We had asked for it, because the connection was idle.
         idle: bool,
     },
+    /// It goes on later: the connection is between two requests, and has been for a while.
+    Rests,
     /// The first head was due and no byte of it has come.
     Silent,
     /// A head was due and is not complete.
@@ -72,6 +81,7 @@ pub(super) enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Nothing,
+    Rest,
     Leave,
     Silent,
     HeadTimeout,
@@ -188,7 +198,8 @@ impl<'c> Watchdog<'c> {
                 continue;
             }
             match due {
-                Due::Leave => {
+                Due::Rest if now < self.idle_until() => return Poll::Ready(Ending::Rests),
+                Due::Rest | Due::Leave => {
                     self.leaving_since = now;
                     self.alarm_at = u64::MAX;
                     conversation.leave();
@@ -251,6 +262,10 @@ impl<'c> Watchdog<'c> {
             return (self.head_until(self.head_since), Due::HeadTimeout);
         }
         self.head_since = 0;
+        let rest = self.activity.idle_since().saturating_add(nanoseconds(REST_AFTER));
+        if !self.multiplexed && self.draining_since == 0 && rest < idle && self.activity.is_between_requests() {
+            return (rest, Due::Rest);
+        }
         (idle, Due::Leave)
     }
 
@@ -304,6 +319,6 @@ impl<'c> Watchdog<'c> {
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

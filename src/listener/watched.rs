@@ -35,7 +35,9 @@ impl<T> Watched<T> {
 
     /// Looks at what was read. Behind a doubt there is nothing for hyper.
     fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let Some((doubt, good)) = self.framing.look(&buffer.filled()[before..]) else { return Ok(()) };
+        let doubt = self.framing.look(&buffer.filled()[before..]);
+        self.activity.between_requests.store(self.framing.is_between_requests(), Relaxed);
+        let Some((doubt, good)) = doubt else { return Ok(()) };
         let _ = self.activity.doubt.set((self.framing.request(), doubt));
         buffer.set_filled(before + good);
         // Nothing read would say that the client has ended.

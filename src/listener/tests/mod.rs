@@ -11,6 +11,7 @@ mod encryption;
 mod http1;
 mod http2;
 mod load_balancers;
+mod resting;
 mod shortage;
 
 use std::io;

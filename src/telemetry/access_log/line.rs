@@ -4,6 +4,7 @@
 //! that a client chose are escaped in both: a line break, a terminal's escape sequence or a letter that turns the
 //! direction of writing cannot reach whoever reads the log.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -24,6 +25,18 @@ pub fn protocol_name(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         _ => "HTTP/1.1",
     }
+}
+
+/// The name of a field as each format has it, with what stands between it and the value.
+struct Name {
+    json: &'static str,
+    text: &'static str,
+}
+
+macro_rules! name {
+    ($name:literal) => {
+        Name { json: concat!("\"", $name, "\":"), text: concat!($name, "=") }
+    };
 }
 
 /// A finished request, as the access log sees it.
@@ -73,33 +86,33 @@ impl AccessLine<'_> {
         let path = self.path.split_once('?').map_or(self.path, |(path, _)| path);
         let mut fields = Fields::begin(buffer, format);
         fields.time(self.unix_ns);
-        fields.text("request_id", self.request_id.as_bytes());
-        fields.address("client", self.client);
-        fields.text("method", self.method.as_bytes());
+        fields.text(&name!("request_id"), self.request_id.as_bytes());
+        fields.address(&name!("client"), self.client);
+        fields.word(&name!("method"), self.method);
         if let Some(host) = self.host {
-            fields.text("host", host);
+            fields.text(&name!("host"), host);
         }
-        fields.text("path", path.as_bytes());
-        fields.text("protocol", self.protocol.as_bytes());
-        fields.text("route", self.route.as_bytes());
-        fields.number("status", u64::from(self.status));
-        fields.text("source", self.source.as_bytes());
+        fields.text(&name!("path"), path.as_bytes());
+        fields.word(&name!("protocol"), self.protocol);
+        fields.text(&name!("route"), self.route.as_bytes());
+        fields.number(&name!("status"), u64::from(self.status));
+        fields.word(&name!("source"), self.source);
         if let Some(reason) = self.reason {
-            fields.text("reason", reason.as_bytes());
+            fields.word(&name!("reason"), reason);
         }
         if let Some(key_id) = self.key_id {
-            fields.text("key_id", key_id.as_bytes());
+            fields.text(&name!("key_id"), key_id.as_bytes());
         }
         if let Some(user) = self.user {
-            fields.text("user", user.as_bytes());
+            fields.text(&name!("user"), user.as_bytes());
         }
-        fields.milliseconds("duration_ms", self.duration_ns);
+        fields.milliseconds(&name!("duration_ms"), self.duration_ns);
         if let Some(upstream_ns) = self.upstream_ns {
-            fields.milliseconds("upstream_ms", upstream_ns);
+            fields.milliseconds(&name!("upstream_ms"), upstream_ns);
         }
-        fields.milliseconds("overhead_ms", self.overhead_ns);
-        fields.number("request_bytes", self.request_bytes);
-        fields.number("response_bytes", self.response_bytes);
+        fields.milliseconds(&name!("overhead_ms"), self.overhead_ns);
+        fields.number(&name!("request_bytes"), self.request_bytes);
+        fields.number(&name!("response_bytes"), self.response_bytes);
         fields.end();
     }
 }
@@ -130,26 +143,18 @@ impl<'a> Fields<'a> {
     }
 
     /// Writes a name and the value that `value` appends, bare.
-    fn field(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
-        match self.format {
-            Format::Json => {
-                self.buffer.push(b'"');
-                self.buffer.extend_from_slice(name.as_bytes());
-                self.buffer.extend_from_slice(b"\":");
-                value(self.buffer);
-                self.buffer.push(b',');
-            }
-            Format::Text => {
-                self.buffer.extend_from_slice(name.as_bytes());
-                self.buffer.push(b'=');
-                value(self.buffer);
-                self.buffer.push(b' ');
-            }
-        }
+    fn field(&mut self, name: &Name, value: impl FnOnce(&mut Vec<u8>)) {
+        let (name, end) = match self.format {
+            Format::Json => (name.json, b','),
+            Format::Text => (name.text, b' '),
+        };
+        self.buffer.extend_from_slice(name.as_bytes());
+        value(self.buffer);
+        self.buffer.push(end);
     }
 
     /// Writes a value that anybody may have chosen.
-    fn text(&mut self, name: &str, value: &[u8]) {
+    fn text(&mut self, name: &Name, value: &[u8]) {
         let bare = matches!(self.format, Format::Text) && !value.is_empty() && value.iter().all(|byte| is_bare(*byte));
         self.field(name, |buffer| {
             if bare && value.len() <= VALUE_BYTES_MAX {
@@ -160,9 +165,22 @@ impl<'a> Fields<'a> {
         });
     }
 
+    /// Writes one of our own words, or a token as HTTP has it (RFC 9110, section 5.6.2): neither needs escaping.
+    fn word(&mut self, name: &Name, word: &str) {
+        if word.is_empty() {
+            return self.text(name, b"");
+        }
+        let quote = self.quote();
+        self.field(name, |buffer| {
+            buffer.extend_from_slice(quote);
+            buffer.extend_from_slice(word.as_bytes());
+            buffer.extend_from_slice(quote);
+        });
+    }
+
     /// Writes an address, which needs no escaping.
-    fn address(&mut self, name: &str, address: IpAddr) {
-        let quote: &[u8] = self.quote();
+    fn address(&mut self, name: &Name, address: IpAddr) {
+        let quote = self.quote();
         self.field(name, |buffer| {
             buffer.extend_from_slice(quote);
             append_address(buffer, address);
@@ -173,7 +191,7 @@ impl<'a> Fields<'a> {
     /// Writes the time as RFC 3339, section 5.6, has it.
     fn time(&mut self, unix_ns: u64) {
         let quote = self.quote();
-        self.field("time", |buffer| {
+        self.field(&name!("time"), |buffer| {
             buffer.extend_from_slice(quote);
             append_time(buffer, unix_ns);
             buffer.extend_from_slice(quote);
@@ -181,17 +199,17 @@ impl<'a> Fields<'a> {
     }
 
     /// Writes a whole number.
-    fn number(&mut self, name: &str, value: u64) {
+    fn number(&mut self, name: &Name, value: u64) {
         self.field(name, |buffer| buffer.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()));
     }
 
     /// Writes nanoseconds as milliseconds with three digits, rounded down to microseconds.
-    fn milliseconds(&mut self, name: &str, ns: u64) {
+    fn milliseconds(&mut self, name: &Name, ns: u64) {
         self.field(name, |buffer| {
             let us = ns / 1000;
             buffer.extend_from_slice(itoa::Buffer::new().format(us / 1000).as_bytes());
             buffer.push(b'.');
-            append_digits(buffer, us % 1000, 3);
+            buffer.extend_from_slice(&digits::<3>(us % 1000));
         });
     }
 
@@ -216,10 +234,7 @@ fn append_quoted(buffer: &mut Vec<u8>, value: &[u8]) {
         Some(_) | None => (value, false),
     };
     buffer.push(b'"');
-    // Looks at every byte instead of stopping at the first, since that is what a processor does sixteen bytes at a time.
-    let plain =
-        value.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\'));
-    if plain {
+    if is_plain(value) {
         buffer.extend_from_slice(value);
     } else {
         for chunk in value.utf8_chunks() {
@@ -233,6 +248,25 @@ fn append_quoted(buffer: &mut Vec<u8>, value: &[u8]) {
         buffer.extend_from_slice(b"...");
     }
     buffer.push(b'"');
+}
+
+/// Whether a value stands in a string of JSON as it is.
+fn is_plain(value: &[u8]) -> bool {
+    const PLAIN: [bool; 256] = {
+        let mut plain = [false; 256];
+        let mut byte = b' ';
+        while byte <= b'~' {
+            plain[byte as usize] = !matches!(byte, b'"' | b'\\');
+            byte += 1;
+        }
+        plain
+    };
+    // Looks at every byte instead of stopping at the first, since that is what a processor does sixteen bytes at a time.
+    let all = |chunk: &[u8; 16]| {
+        chunk.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\'))
+    };
+    let (chunks, rest) = value.as_chunks();
+    chunks.iter().all(all) && rest.iter().all(|byte| PLAIN[usize::from(*byte)])
 }
 
 /// Appends a letter, or `\uXXXX` if it could end the string, the line, or the order of what is read.
@@ -267,23 +301,44 @@ fn append_address(buffer: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Appends the last `width` decimal digits of a number, with leading zeros.
-fn append_digits(buffer: &mut Vec<u8>, mut number: u64, width: usize) {
-    let start = buffer.len();
-    buffer.resize(start + width, b'0');
-    for digit in buffer[start..].iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
+/// The last decimal digits of a number, with leading zeros.
+fn digits<const WIDTH: usize>(mut number: u64) -> [u8; WIDTH] {
+    let mut digits = [b'0'; WIDTH];
+    for digit in digits.iter_mut().rev() {
+        *digit += (number % 10) as u8;
         number /= 10;
     }
+    digits
+}
+
+/// Bytes of a time up to its seconds.
+const SECOND_BYTES: usize = "2026-11-22T02:21:00".len();
+
+thread_local! {
+    /// The second that was written last on this thread, and how: most lines are of the same one as the line before.
+    static SECOND: Cell<(u64, [u8; SECOND_BYTES])> = Cell::new((0, second_text(0)));
 }
 
 /// Appends `2026-11-22T02:21:00.123456Z`.
+fn append_time(buffer: &mut Vec<u8>, unix_ns: u64) {
+    let (second, ns) = (unix_ns / 1_000_000_000, unix_ns % 1_000_000_000);
+    let (mut written, mut text) = SECOND.get();
+    if written != second {
+        (written, text) = (second, second_text(second));
+        SECOND.set((written, text));
+    }
+    buffer.extend_from_slice(&text);
+    buffer.push(b'.');
+    buffer.extend_from_slice(&digits::<6>(ns / 1000));
+    buffer.push(b'Z');
+}
+
+/// A second since the Unix epoch as `2026-11-22T02:21:00`.
 ///
 /// The days are turned into a date with the algorithm `civil_from_days` of Howard Hinnant, which counts years from March
 /// so that the leap day is the last of a year. Right until the year 2554, when 64 bits of nanoseconds end.
-fn append_time(buffer: &mut Vec<u8>, unix_ns: u64) {
-    let seconds = unix_ns / 1_000_000_000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
+fn second_text(unix_s: u64) -> [u8; SECOND_BYTES] {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
 
     // Days since 0000-03-01; an era is 400 years.
     let days = days + 719_468;
@@ -295,18 +350,12 @@ fn append_time(buffer: &mut Vec<u8>, unix_ns: u64) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
 
-    for (number, width, after) in [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (second / 3600, 2, b':'),
-        (second / 60 % 60, 2, b':'),
-        (second % 60, 2, b'.'),
-        (unix_ns % 1_000_000_000 / 1000, 6, b'Z'),
-    ] {
-        append_digits(buffer, number, width);
-        buffer.push(after);
+    let mut text = *b"0000-00-00T00:00:00";
+    text[..4].copy_from_slice(&digits::<4>(year));
+    for (at, number) in [(5, month), (8, day), (11, second / 3600), (14, second / 60 % 60), (17, second % 60)] {
+        text[at..at + 2].copy_from_slice(&digits::<2>(number));
     }
+    text
 }
 
 #[cfg(test)]
