@@ -10,6 +10,8 @@ pub mod key;
 pub mod plain;
 #[path = "../src/keys/set.rs"]
 pub mod set;
+#[path = "../src/keys/sharing.rs"]
+pub mod sharing;
 #[path = "../src/keys/store.rs"]
 pub mod store;
 

@@ -24,16 +24,15 @@ fn digest(secret: &str) -> Digest {
     Digest::of(secret.as_bytes())
 }
 
-fn key(id: &str, secret: &str, name: &str) -> (Digest, Key) {
+fn key(id: &str, secret: &str, name: &str) -> Key {
     let entry = Entry { name: Some(name.into()), ..Entry::new(id, digest(secret)) };
-    (entry.digest, Key::new(entry).expect("a good key"))
+    Key::new(entry).expect("a good key")
 }
 
 fn set(keys: &[(&str, &str, &str)]) -> KeySet {
     let mut set = KeySet::new();
     for (id, secret, name) in keys {
-        let (digest, key) = key(id, secret, name);
-        set.insert(digest, key).expect("each once");
+        set.insert(key(id, secret, name)).expect("each once");
     }
     set
 }

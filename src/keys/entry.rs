@@ -70,39 +70,39 @@ impl State {
 /// A key as a source holds it: not checked, nothing worked out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// See [`super::key::Key::id`].
+    /// See [`super::key::Key::id()`].
     pub id: String,
     /// The SHA-256 of its secret.
     pub digest: Digest,
-    /// See [`super::key::Key::name`].
+    /// See [`super::key::Key::name()`].
     pub name: Option<String>,
-    /// See [`super::key::Key::prefix`].
+    /// See [`super::key::Key::prefix()`].
     pub prefix: Option<String>,
-    /// See [`super::key::Key::tenant`].
+    /// See [`super::key::Key::tenant()`].
     pub tenant: Option<String>,
-    /// See [`super::key::Key::user`].
+    /// See [`super::key::Key::user()`].
     pub user: Option<String>,
-    /// See [`super::key::Key::environment`].
+    /// See [`super::key::Key::environment()`].
     pub environment: Option<String>,
-    /// See [`super::key::Key::permissions`].
+    /// See [`super::key::Key::permissions()`].
     pub permissions: Vec<String>,
-    /// See [`super::key::Key::roles`].
+    /// See [`super::key::Key::roles()`].
     pub roles: Vec<String>,
     /// See [`super::key::Key::state`].
     pub state: State,
-    /// See [`super::key::Key::created`].
+    /// See [`super::key::Key::created()`].
     pub created: Option<Timestamp>,
-    /// See [`super::key::Key::expires`].
+    /// See [`super::key::Key::expires()`].
     pub expires: Option<Timestamp>,
-    /// See [`super::key::Key::not_before`].
+    /// See [`super::key::Key::not_before()`].
     pub not_before: Option<Timestamp>,
-    /// See [`super::key::Key::lineage`].
+    /// See [`super::key::Key::lineage()`].
     pub lineage: Option<String>,
-    /// See [`super::key::Key::rate_limit`].
+    /// See [`super::key::Key::rate_limit()`].
     pub rate_limit: Option<u64>,
-    /// See [`super::key::Key::allowed_networks`].
+    /// See [`super::key::Key::allowed_networks()`].
     pub allowed_networks: Vec<IpNet>,
-    /// See [`super::key::Key::metadata`].
+    /// What the operator notes about it. Keygate does nothing with it.
     pub metadata: BTreeMap<String, String>,
 }
 

@@ -13,6 +13,7 @@
 pub mod entry;
 pub mod key;
 pub mod set;
+mod sharing;
 pub mod store;
 
 pub mod append;
