@@ -12,6 +12,8 @@ pub mod plain;
 pub mod set;
 #[path = "../src/keys/sharing.rs"]
 pub mod sharing;
+#[path = "../src/keys/standing.rs"]
+pub mod standing;
 #[path = "../src/keys/store.rs"]
 pub mod store;
 

@@ -210,19 +210,18 @@ impl Faults {
         plain
     }
 
-    /// A name for machines. It travels in fields and stands in logs: visible ASCII (RFC 9110, section 5.5), no spaces.
+    /// A name for machines.
     fn word(&mut self, field: &str, text: &str) {
-        if self.no_plain_key(field, text) {
-            return;
-        }
-        if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            self.add(field, format!("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without spaces"));
+        if let Some(message) = fault_of_word(text) {
+            self.add(field, message);
         }
     }
 
     fn words(&mut self, field: &str, texts: &[String]) {
         for (index, text) in texts.iter().enumerate() {
-            self.word(&format!("{field}[{index}]"), text);
+            if let Some(message) = fault_of_word(text) {
+                self.add(&format!("{field}[{index}]"), message);
+            }
         }
     }
 
@@ -255,6 +254,16 @@ impl Faults {
             }
         }
     }
+}
+
+/// What is wrong with a name for machines. It travels in fields and stands in logs: visible ASCII (RFC 9110, section
+/// 5.5), no spaces.
+fn fault_of_word(text: &str) -> Option<String> {
+    if carries_a_plain_key(text) {
+        return Some(PLAIN_KEY.to_owned());
+    }
+    let good = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    (!good).then(|| format!("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without spaces"))
 }
 
 #[cfg(test)]

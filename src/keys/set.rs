@@ -13,6 +13,10 @@ use crate::secret::{Digest, DigestState};
 #[derive(Clone)]
 pub(super) struct ById(pub(super) Arc<Key>);
 
+/// A key in a map of keys that differ in their digests.
+#[derive(Clone)]
+pub(super) struct ByDigest(pub(super) Arc<Key>);
+
 /// The keys that all sources hold together, at one moment. No id and no digest occurs twice.
 #[derive(Default)]
 pub struct KeySet {
@@ -128,6 +132,26 @@ impl Hash for ById {
 impl Borrow<[u8]> for ById {
     fn borrow(&self) -> &[u8] {
         self.0.id_bytes()
+    }
+}
+
+impl PartialEq for ByDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest() == other.0.digest()
+    }
+}
+
+impl Eq for ByDigest {}
+
+impl Hash for ByDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.digest().hash(state);
+    }
+}
+
+impl Borrow<Digest> for ByDigest {
+    fn borrow(&self) -> &Digest {
+        self.0.digest()
     }
 }
 

@@ -12,15 +12,14 @@
 
 #![expect(clippy::mutable_key_type, reason = "what a key did changes, and neither its id nor its digest are of that")]
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::database::{Delta, KeyUsage};
-use super::key::{Key, Origin, Standing};
-use super::set::{ById, Clash, KeySet, Same};
+use super::key::{Key, Origin};
+use super::set::{ByDigest, ById, Clash, KeySet, Same};
+use super::standing::Standing;
 use crate::locks::{DashMap, Entry, Mutex, MutexGuard, PoisonError};
 use crate::moment::Moment;
 use crate::secret::{Digest, DigestState};
@@ -40,30 +39,6 @@ pub struct KeyStore {
 }
 
 type Ids = HashSet<ById>;
-
-/// A key in a map of keys that differ in their digests.
-#[derive(Clone)]
-struct ByDigest(Arc<Key>);
-
-impl PartialEq for ByDigest {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.digest() == other.0.digest()
-    }
-}
-
-impl Eq for ByDigest {}
-
-impl Hash for ByDigest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.digest().hash(state);
-    }
-}
-
-impl Borrow<Digest> for ByDigest {
-    fn borrow(&self) -> &Digest {
-        self.0.digest()
-    }
-}
 
 /// What an [`KeyStore::apply`] has done, in keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -386,8 +361,12 @@ impl KeyStore {
         }
         match self.by_digest.entry(ByDigest(Arc::clone(&key))) {
             // Not its value but the key of the map is what has changed.
-            Entry::Occupied(place) => drop(place.replace_entry(())),
-            Entry::Vacant(place) => drop(place.insert(())),
+            Entry::Occupied(place) => {
+                place.replace_entry(());
+            }
+            Entry::Vacant(place) => {
+                place.insert(());
+            }
         }
         key
     }

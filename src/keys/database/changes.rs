@@ -160,7 +160,9 @@ impl Reader {
     #[expect(clippy::type_complexity, reason = "two lists, one of pairs")]
     fn keys_after(&self, since: Revision) -> Result<(Vec<Key>, Vec<(Digest, String)>), DatabaseError> {
         let (mut keys, mut unusable, mut sharing) = (Vec::new(), Vec::new(), Sharing::default());
-        self.all(&format!("{SELECT} WHERE k.revision > ?1"), [signed(since.0)], |row| {
+        // Where all is asked for, the table itself is gone through; by its index, each row would be looked up.
+        let revision = if since == Revision(0) { "+k.revision" } else { "k.revision" };
+        self.all(&format!("{SELECT} WHERE {revision} > ?1"), [signed(since.0)], |row| {
             match row::read(row)?.and_then(|stored| stored.into_key(&mut sharing)) {
                 Ok(key) => keys.push(key),
                 Err(key) => unusable.push(key),

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::keys::Standing;
 use crate::keys::database::{AuditFilter, Created, Cursor, KeyFilter, KeyPatch, KeyUsage, NewUser, Page, Rotation};
 use crate::keys::entry::State;
-use crate::keys::key::Standing;
 
 fn full(id: &str) -> Entry {
     Entry {
