@@ -10,6 +10,10 @@ pub mod key;
 pub mod plain;
 #[path = "../src/keys/set.rs"]
 pub mod set;
+#[path = "../src/keys/sharing.rs"]
+pub mod sharing;
+#[path = "../src/keys/standing.rs"]
+pub mod standing;
 #[path = "../src/keys/store.rs"]
 pub mod store;
 

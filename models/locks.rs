@@ -3,6 +3,7 @@
 //! The map is one of two parts, each with a lock of its own: as in the real one, whoever goes through all of it holds one
 //! part at a time, and whoever holds a value holds its part.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::marker::PhantomData;
@@ -39,29 +40,37 @@ pub struct Place<'m, K, V> {
     key: K,
 }
 
-impl<K: Copy + Eq + Hash, V, S> DashMap<K, V, S> {
+impl<K: Clone + Eq + Hash, V, S> DashMap<K, V, S> {
     pub fn with_capacity_and_hasher_and_shard_amount(_: usize, _: S, _: usize) -> Self {
         Self { hasher: PhantomData, parts: [RwLock::new(HashMap::new()), RwLock::new(HashMap::new())] }
     }
 
     /// Never by the seed of the program's hasher: an order that was told must lead to the same end again.
-    fn part(&self, key: &K) -> &RwLock<HashMap<K, V>> {
+    fn part<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, V>> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
         &self.parts[usize::from(hash & 1 == 1)]
     }
 
-    pub fn get(&self, key: &K) -> Option<Ref<'_, K, V>> {
+    pub fn get<Q: Eq + Hash>(&self, key: &Q) -> Option<Ref<'_, K, V>>
+    where
+        K: Borrow<Q>,
+    {
         let part = self.part(key).read().unwrap_or_else(PoisonError::into_inner);
-        part.contains_key(key).then_some(Ref { part, key: *key })
+        let key = part.get_key_value(key)?.0.clone();
+        Some(Ref { part, key })
     }
 
     pub fn insert(&self, key: K, value: V) -> Option<V> {
         self.part(&key).write().unwrap_or_else(PoisonError::into_inner).insert(key, value)
     }
 
-    pub fn remove_if(&self, key: &K, condition: impl FnOnce(&K, &V) -> bool) -> Option<(K, V)> {
+    pub fn remove_if<Q: Eq + Hash>(&self, key: &Q, condition: impl FnOnce(&K, &V) -> bool) -> Option<(K, V)>
+    where
+        K: Borrow<Q>,
+    {
         let mut part = self.part(key).write().unwrap_or_else(PoisonError::into_inner);
-        if part.get(key).is_some_and(|value| condition(key, value)) { part.remove_entry(key) } else { None }
+        let fits = part.get_key_value(key).is_some_and(|(key, value)| condition(key, value));
+        if fits { part.remove_entry(key) } else { None }
     }
 
     pub fn entry(&self, key: K) -> Entry<'_, K, V> {
@@ -79,7 +88,7 @@ impl<K: Copy + Eq + Hash, V, S> DashMap<K, V, S> {
 
     pub fn iter(&self) -> impl Iterator<Item = Ref<'_, K, V>> {
         let keys = |part: &RwLock<HashMap<K, V>>| -> Vec<K> {
-            part.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+            part.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
         };
         self.parts.iter().flat_map(keys).filter_map(|key| self.get(&key))
     }
@@ -93,12 +102,18 @@ impl<K: Copy + Eq + Hash, V, S> DashMap<K, V, S> {
     }
 }
 
-impl<'m, K: Copy + Eq + Hash, V, S> IntoIterator for &'m DashMap<K, V, S> {
+impl<'m, K: Clone + Eq + Hash, V, S> IntoIterator for &'m DashMap<K, V, S> {
     type Item = Ref<'m, K, V>;
     type IntoIter = Box<dyn Iterator<Item = Ref<'m, K, V>> + 'm>;
 
     fn into_iter(self) -> Self::IntoIter {
         Box::new(self.iter())
+    }
+}
+
+impl<K, V> Ref<'_, K, V> {
+    pub fn key(&self) -> &K {
+        &self.key
     }
 }
 
@@ -110,12 +125,18 @@ impl<K: Eq + Hash, V> Deref for Ref<'_, K, V> {
     }
 }
 
-impl<K: Copy + Eq + Hash, V> Place<'_, K, V> {
+impl<K: Eq + Hash, V> Place<'_, K, V> {
     pub fn get(&self) -> &V {
         &self.part[&self.key]
     }
 
     pub fn insert(mut self, value: V) {
+        self.part.insert(self.key, value);
+    }
+
+    /// Puts in the key, too, in the place of the one that is there.
+    pub fn replace_entry(mut self, value: V) {
+        self.part.remove(&self.key);
         self.part.insert(self.key, value);
     }
 }

@@ -24,16 +24,15 @@ fn digest(secret: &str) -> Digest {
     Digest::of(secret.as_bytes())
 }
 
-fn key(id: &str, secret: &str, name: &str) -> (Digest, Key) {
+fn key(id: &str, secret: &str, name: &str) -> Key {
     let entry = Entry { name: Some(name.into()), ..Entry::new(id, digest(secret)) };
-    (entry.digest, Key::new(entry).expect("a good key"))
+    Key::new(entry).expect("a good key")
 }
 
 fn set(keys: &[(&str, &str, &str)]) -> KeySet {
     let mut set = KeySet::new();
     for (id, secret, name) in keys {
-        let (digest, key) = key(id, secret, name);
-        set.insert(digest, key).expect("each once");
+        set.insert(key(id, secret, name)).expect("each once");
     }
     set
 }
@@ -70,9 +69,9 @@ fn reload() {
     let change =
         move || drop(changed.apply_from(Origin::File, set(&[("3", "c", "new"), ("1", "a", "new"), ("2", "b", "old")])));
     beside(change, move |over| {
-        assert_eq!(store.find(&digest("b")).expect("it stays").name, "old");
-        let name = store.find(&digest("a")).expect("it stays").name.clone();
-        assert!(!over || name == "new");
+        assert_eq!(store.find(&digest("b")).expect("it stays").name(), "old");
+        let found = store.find(&digest("a")).expect("it stays");
+        assert!(!over || found.name() == "new");
     });
 }
 
@@ -114,9 +113,9 @@ fn writers() {
     let writer = thread::spawn(move || {
         let upserts = vec![("4", "d"), ("2", "e")];
         let upserts = upserts.into_iter().map(|(id, secret)| {
-            let (digest, mut key) = key(id, secret, "x");
+            let mut key = key(id, secret, "x");
             key.origin = Origin::Database;
-            (digest, key)
+            key
         });
         database.change(Delta { upserts: upserts.collect(), removals: Vec::new() }, false).1.len()
     });

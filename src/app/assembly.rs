@@ -339,9 +339,9 @@ fn add_stored_keys(config: &Config, keys: &mut KeySet) -> Result<(), Problems> {
         problems.push(refuse(&format!("holds a key that cannot be understood and opens nothing: {id}")));
     }
     let mut stored = KeySet::new();
-    for (digest, key) in snapshot.keys {
+    for key in snapshot.keys {
         // The store itself lets no id and no secret occur twice.
-        let _ = stored.insert(digest, key);
+        let _ = stored.insert(key);
     }
     for clash in keys.extend(stored).err().into_iter().flatten() {
         problems.push(refuse(&format!("holds a key that opens nothing: {clash}")));

@@ -247,7 +247,7 @@ fn not_accepted(credentials: &Credentials, accepted: Accepted, known: Known<'_>)
 fn good_key(secret: &[u8], known: Known<'_>) -> Result<Arc<Key>, Rejection> {
     let key = known.keys.find(&Digest::of(secret)).filter(|key| known.environment.accepts(key, secret));
     let key = key.ok_or_else(|| unknown(secret, known.format))?;
-    let id = || Arc::clone(&key.id);
+    let id = || Arc::from(key.id());
     match key.standing(known.now) {
         Standing::Good => Ok(key),
         Standing::Inactive => Err(AuthenticationError::Inactive(id()).into()),

@@ -121,7 +121,7 @@ const fn accepts_keys(access: &Access) -> bool {
 #[must_use]
 pub fn allows(roles: &Roles, principal: &Principal, demanded: &str) -> bool {
     match (principal.key(), principal.user()) {
-        (Some(key), _) => roles.allow(&key.permissions, &key.roles, demanded),
+        (Some(key), _) => roles.allow(key.permissions(), key.roles(), demanded),
         (None, Some(user)) => roles.allow(&user.permissions, &user.roles, demanded),
         (None, None) => principal.is_anonymous(),
     }

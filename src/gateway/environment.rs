@@ -34,7 +34,7 @@ impl Environment {
     #[must_use]
     pub fn accepts(&self, key: &Key, secret: &[u8]) -> bool {
         let prefix = self.key_prefix.as_ref().is_none_or(|prefix| secret.starts_with(prefix.as_bytes()));
-        prefix && (self.name.is_none() || key.environment.is_none() || key.environment == self.name)
+        prefix && (self.name.is_none() || key.environment().is_none_or(|own| self.name.as_ref() == Some(own)))
     }
 }
 

@@ -5,6 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::authentication::Principal;
+use crate::keys::IdentityValues;
 
 /// The names under which the upstream learns who a request is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,15 +54,8 @@ impl<'p> Identity<'p> {
     #[must_use]
     pub fn of(principal: &'p Principal, asked: Option<&'p HeaderValue>) -> Self {
         let identity = if let Some(key) = principal.key() {
-            let values = &key.identity;
-            Self {
-                key_id: Some(&values.key_id),
-                tenant: values.tenant.as_ref(),
-                user: values.user.as_ref(),
-                environment: values.environment.as_ref(),
-                permissions: values.permissions.as_ref(),
-                customer: None,
-            }
+            let IdentityValues { key_id, tenant, user, environment, permissions } = key.identity();
+            Self { key_id: Some(key_id), tenant, user, environment, permissions, customer: None }
         } else if let Some(user) = principal.user() {
             Self {
                 tenant: user.tenant_value.as_ref(),

@@ -143,12 +143,13 @@ impl RouteLimit {
         match self.counts {
             Counts::Key => {
                 let key = principal.key()?;
-                let granted = key.rate_limit.map_or(self.allowance, |requests| self.allowance.with_requests(requests));
-                Some((Subject::from_hash(key.lineage_hash), granted))
+                let granted =
+                    key.rate_limit().map_or(self.allowance, |requests| self.allowance.with_requests(requests));
+                Some((Subject::from_hash(key.lineage_hash()), granted))
             }
             Counts::User => {
                 let by_token = principal.user().map(|user| user.hash);
-                let user = by_token.or_else(|| principal.key().and_then(|key| key.user_hash))?;
+                let user = by_token.or_else(|| principal.key().and_then(|key| key.user_hash()))?;
                 Some((Subject::from_hash(user), self.allowance))
             }
             Counts::UserToken => Some((Subject::from_hash(principal.user()?.hash), self.allowance)),

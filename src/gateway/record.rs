@@ -357,7 +357,7 @@ impl Record {
             source: self.source.as_str(),
             reason: self.reason.map(Reason::word),
             user: self.user.as_ref().map(|user| &*user.id),
-            key_id: self.key.as_ref().map(|key| &*key.id).or(self.refused_key.as_deref()),
+            key_id: self.key.as_ref().map(|key| key.id()).or(self.refused_key.as_deref()),
             duration_ns,
             upstream_ns,
             overhead_ns: self.head_ns().saturating_sub(upstream_ns.unwrap_or(0)),

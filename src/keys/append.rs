@@ -324,7 +324,7 @@ mod tests {
 
     fn ids(path: &Path) -> Vec<String> {
         let set = Sources::new(vec![path.to_owned()], Vec::new()).read().unwrap();
-        set.iter().map(|key| key.id.to_string()).collect()
+        set.iter().map(|key| key.id().to_owned()).collect()
     }
 
     /// The names in the directory of the key file.

@@ -70,39 +70,39 @@ impl State {
 /// A key as a source holds it: not checked, nothing worked out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// See [`super::key::Key::id`].
+    /// See [`super::key::Key::id()`].
     pub id: String,
     /// The SHA-256 of its secret.
     pub digest: Digest,
-    /// See [`super::key::Key::name`].
+    /// See [`super::key::Key::name()`].
     pub name: Option<String>,
-    /// See [`super::key::Key::prefix`].
+    /// See [`super::key::Key::prefix()`].
     pub prefix: Option<String>,
-    /// See [`super::key::Key::tenant`].
+    /// See [`super::key::Key::tenant()`].
     pub tenant: Option<String>,
-    /// See [`super::key::Key::user`].
+    /// See [`super::key::Key::user()`].
     pub user: Option<String>,
-    /// See [`super::key::Key::environment`].
+    /// See [`super::key::Key::environment()`].
     pub environment: Option<String>,
-    /// See [`super::key::Key::permissions`].
+    /// See [`super::key::Key::permissions()`].
     pub permissions: Vec<String>,
-    /// See [`super::key::Key::roles`].
+    /// See [`super::key::Key::roles()`].
     pub roles: Vec<String>,
     /// See [`super::key::Key::state`].
     pub state: State,
-    /// See [`super::key::Key::created`].
+    /// See [`super::key::Key::created()`].
     pub created: Option<Timestamp>,
-    /// See [`super::key::Key::expires`].
+    /// See [`super::key::Key::expires()`].
     pub expires: Option<Timestamp>,
-    /// See [`super::key::Key::not_before`].
+    /// See [`super::key::Key::not_before()`].
     pub not_before: Option<Timestamp>,
-    /// See [`super::key::Key::lineage`].
+    /// See [`super::key::Key::lineage()`].
     pub lineage: Option<String>,
-    /// See [`super::key::Key::rate_limit`].
+    /// See [`super::key::Key::rate_limit()`].
     pub rate_limit: Option<u64>,
-    /// See [`super::key::Key::allowed_networks`].
+    /// See [`super::key::Key::allowed_networks()`].
     pub allowed_networks: Vec<IpNet>,
-    /// See [`super::key::Key::metadata`].
+    /// What the operator notes about it. Keygate does nothing with it.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -210,19 +210,18 @@ impl Faults {
         plain
     }
 
-    /// A name for machines. It travels in fields and stands in logs: visible ASCII (RFC 9110, section 5.5), no spaces.
+    /// A name for machines.
     fn word(&mut self, field: &str, text: &str) {
-        if self.no_plain_key(field, text) {
-            return;
-        }
-        if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            self.add(field, format!("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without spaces"));
+        if let Some(message) = fault_of_word(text) {
+            self.add(field, message);
         }
     }
 
     fn words(&mut self, field: &str, texts: &[String]) {
         for (index, text) in texts.iter().enumerate() {
-            self.word(&format!("{field}[{index}]"), text);
+            if let Some(message) = fault_of_word(text) {
+                self.add(&format!("{field}[{index}]"), message);
+            }
         }
     }
 
@@ -255,6 +254,16 @@ impl Faults {
             }
         }
     }
+}
+
+/// What is wrong with a name for machines. It travels in fields and stands in logs: visible ASCII (RFC 9110, section
+/// 5.5), no spaces.
+fn fault_of_word(text: &str) -> Option<String> {
+    if carries_a_plain_key(text) {
+        return Some(PLAIN_KEY.to_owned());
+    }
+    let good = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    (!good).then(|| format!("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without spaces"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use serde_json::Value;
 use super::entry::{Entry, Fault, PLAIN_KEY, RATE_LIMIT_MAX, State};
 use super::plain::plain_keys_in;
 use crate::document::{Document, Path, Problem, Problems, schema_of};
-use crate::secret::Digest;
+use crate::secret::{Digest, DigestState};
 
 /// Problems of a file that are listed. Nobody reads more, and each costs memory.
 const PROBLEMS_MAX: usize = 100;
@@ -184,7 +184,7 @@ fn checked(file: KeyFile) -> Result<Vec<Entry>, ()> {
         entries.push(entry);
     }
     let ids: HashSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
-    let digests: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
+    let digests: HashSet<Digest, DigestState> = entries.iter().map(|entry| entry.digest).collect();
     if ids.len() == entries.len() && digests.len() == entries.len() { Ok(entries) } else { Err(()) }
 }
 

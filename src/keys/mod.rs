@@ -12,7 +12,9 @@
 
 pub mod entry;
 pub mod key;
+pub mod standing;
 pub mod set;
+mod sharing;
 pub mod store;
 
 pub mod append;
@@ -28,7 +30,8 @@ pub mod plain;
 pub use append::{AppendError, append, json_of, yaml_of};
 pub use entry::{Entry, Fault, State};
 pub use format::{FormatError, Ids, SecretFormat};
-pub use key::{IdentityValues, Key, Origin, Standing, Usage};
+pub use key::{IdentityValues, Key, Origin, Usage};
 pub use set::{Clash, Duplicate, KeySet, Same};
 pub use sources::{Contents, Development, Fingerprint, Sources};
+pub use standing::Standing;
 pub use store::{Difference, KeyStore, StandingCounts};

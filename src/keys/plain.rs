@@ -13,18 +13,22 @@ use super::format::{TAIL_CHARS, check_fits};
 /// Characters behind `xx_live_` or `xx_test_` from which on it is taken for a key: more than a display prefix shows.
 const TAIL_CHARS_MIN: usize = 16;
 
+/// Characters of the shortest of all, `x_live_` with such a tail.
+const WORD_CHARS_MIN: usize = 7 + TAIL_CHARS_MIN;
+
 /// Finds everything in `text` that looks like a plain key, and says at which bytes each begins.
 pub fn plain_keys_in(text: &str) -> impl Iterator<Item = usize> {
     let mut next = 0;
-    // Each piece ends with the character that separates it from the next one, except perhaps the last.
-    text.split_inclusive(|character: char| !character.is_ascii_alphanumeric() && character != '_').filter_map(
-        move |piece| {
-            let start = next;
-            next += piece.len();
-            let word = piece.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
-            looks_like_a_key(word).then_some(start)
-        },
-    )
+    // Byte by byte, because it is done with every byte of every key file: what is not ASCII separates words in any case.
+    text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').filter_map(move |piece| {
+        let start = next;
+        next += piece.len() + 1;
+        if piece.len() < WORD_CHARS_MIN {
+            return None;
+        }
+        let word = std::str::from_utf8(piece).ok()?.trim_end_matches('_');
+        looks_like_a_key(word).then_some(start)
+    })
 }
 
 /// Says whether a single value is, or carries, what looks like a plain key, or a digest in the wrong place.

@@ -1,18 +1,29 @@
 //! The keys that sources hold, before they are put in force; and what is said of two that cannot be told apart.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::key::{Key, Origin};
 use crate::secret::{Digest, DigestState};
 
+/// A key in a set of keys that differ in their ids.
+#[derive(Clone)]
+pub(super) struct ById(pub(super) Arc<Key>);
+
+/// A key in a map of keys that differ in their digests.
+#[derive(Clone)]
+pub(super) struct ByDigest(pub(super) Arc<Key>);
+
 /// The keys that all sources hold together, at one moment. No id and no digest occurs twice.
 #[derive(Default)]
 pub struct KeySet {
-    pub(super) keys: Vec<(Digest, Key)>,
-    ids: HashMap<Arc<str>, usize>,
-    digests: HashMap<Digest, usize, DigestState>,
+    pub(super) keys: Vec<Arc<Key>>,
+    /// The same keys, to find them.
+    pub(super) ids: HashSet<ById>,
+    digests: HashSet<Digest, DigestState>,
 }
 
 /// A key that cannot be told from one that is already there.
@@ -33,23 +44,38 @@ impl KeySet {
         Self::default()
     }
 
+    /// Room for so many more keys.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        self.keys.reserve(keys);
+        self.ids.reserve(keys);
+        self.digests.reserve(keys);
+    }
+
     /// Adds one key.
     ///
     /// # Errors
     ///
     /// [`Duplicate`] if its id or its secret is there already. Nothing is added then: which of the two the operator
     /// meant is not ours to guess.
-    pub fn insert(&mut self, digest: Digest, key: Key) -> Result<(), Duplicate> {
-        if let Some(index) = self.ids.get(&key.id) {
-            return Err(Duplicate::Id(*index));
+    pub fn insert(&mut self, key: Key) -> Result<(), Duplicate> {
+        self.insert_shared(Arc::new(key))
+    }
+
+    fn insert_shared(&mut self, key: Arc<Key>) -> Result<(), Duplicate> {
+        if self.ids.contains(key.id_bytes()) {
+            return Err(Duplicate::Id(self.index_of(|other| other.id_bytes() == key.id_bytes())));
         }
-        if let Some(index) = self.digests.get(&digest) {
-            return Err(Duplicate::Digest(*index));
+        if !self.digests.insert(*key.digest()) {
+            return Err(Duplicate::Digest(self.index_of(|other| other.digest() == key.digest())));
         }
-        self.ids.insert(Arc::clone(&key.id), self.keys.len());
-        self.digests.insert(digest, self.keys.len());
-        self.keys.push((digest, key));
+        self.ids.insert(ById(Arc::clone(&key)));
+        self.keys.push(key);
         Ok(())
+    }
+
+    /// Which key it is. Asked for what has gone wrong only.
+    fn index_of(&self, is: impl Fn(&Key) -> bool) -> usize {
+        self.iter().position(is).unwrap_or_default()
     }
 
     /// Adds the keys of another kind of source.
@@ -59,14 +85,13 @@ impl KeySet {
     /// Every key of `others` whose id or secret is there already. What does not clash is added.
     pub fn extend(&mut self, others: Self) -> Result<(), Vec<Clash>> {
         let mut clashes = Vec::new();
-        for (digest, key) in others.keys {
-            let (id, origin) = (Arc::clone(&key.id), key.origin);
-            if let Err(duplicate) = self.insert(digest, key) {
+        for key in others.keys {
+            if let Err(duplicate) = self.insert_shared(Arc::clone(&key)) {
                 let (what, holder) = match duplicate {
                     Duplicate::Id(holder) => (Same::Id, holder),
                     Duplicate::Digest(holder) => (Same::Secret, holder),
                 };
-                clashes.push(Clash { what, id, origin, holder: Arc::clone(&self.keys[holder].1.id) });
+                clashes.push(Clash::of(&key, &self.keys[holder], what));
             }
         }
         if clashes.is_empty() { Ok(()) } else { Err(clashes) }
@@ -86,7 +111,47 @@ impl KeySet {
 
     /// The keys, in order of insertion.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter().map(|(_, key)| key)
+        self.keys.iter().map(AsRef::as_ref)
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id_bytes() == other.0.id_bytes()
+    }
+}
+
+impl Eq for ById {}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id_bytes().hash(state);
+    }
+}
+
+impl Borrow<[u8]> for ById {
+    fn borrow(&self) -> &[u8] {
+        self.0.id_bytes()
+    }
+}
+
+impl PartialEq for ByDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest() == other.0.digest()
+    }
+}
+
+impl Eq for ByDigest {}
+
+impl Hash for ByDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.digest().hash(state);
+    }
+}
+
+impl Borrow<Digest> for ByDigest {
+    fn borrow(&self) -> &Digest {
+        self.0.digest()
     }
 }
 
@@ -108,6 +173,13 @@ pub struct Clash {
     pub origin: Origin,
     /// The id of the key that was there, from elsewhere.
     pub holder: Arc<str>,
+}
+
+impl Clash {
+    /// Of a key that is not taken, and the one that was there.
+    pub(super) fn of(key: &Key, holder: &Key, what: Same) -> Self {
+        Self { what, id: key.id().into(), origin: key.origin, holder: holder.id().into() }
+    }
 }
 
 /// What two keys have in common.
@@ -138,12 +210,12 @@ mod tests {
     #[test]
     fn an_id_or_a_secret_occurs_once_in_a_set() {
         let mut set = KeySet::new();
-        let digest = |secret: &str| Digest::of(secret.as_bytes());
-        let key = |id: &str| Key::new(Entry::new(id, digest("unused"))).unwrap();
-        set.insert(digest("a"), key("1")).unwrap();
-        set.insert(digest("b"), key("2")).unwrap();
-        assert_eq!(set.insert(digest("c"), key("2")), Err(Duplicate::Id(1)));
-        assert_eq!(set.insert(digest("a"), key("3")), Err(Duplicate::Digest(0)));
+        let key = |id: &str, secret: &str| Key::new(Entry::new(id, Digest::of(secret.as_bytes()))).unwrap();
+        set.insert(key("1", "a")).unwrap();
+        set.insert(key("2", "b")).unwrap();
+        assert_eq!(set.insert(key("2", "c")), Err(Duplicate::Id(1)));
+        assert_eq!(set.insert(key("3", "a")), Err(Duplicate::Digest(0)));
         assert_eq!(set.len(), 2);
+        set.insert(key("3", "c")).unwrap();
     }
 }

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use super::entry::Entry;
 use super::key::{Key, Origin};
 use super::set::{Clash, Duplicate, KeySet, Same};
+use super::sharing::Sharing;
 use super::{file, map};
 use crate::document::{Problem, Problems, size};
 use crate::mount;
@@ -219,7 +220,7 @@ impl Contents {
     /// key, and every id and secret that occurs twice, also across files, with both places.
     pub fn parse(&self) -> Result<KeySet, Problems> {
         let mut problems = Problems::new();
-        let mut set = KeySet::new();
+        let (mut set, mut sharing) = (KeySet::new(), Sharing::default());
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
         for (file, text) in self.texts.iter().enumerate() {
@@ -230,13 +231,13 @@ impl Contents {
                     continue;
                 }
             };
+            set.reserve(entries.len());
             for (index, entry) in entries.into_iter().enumerate() {
-                let digest = entry.digest;
-                if self.development.keeps_out(&digest) {
+                if self.development.keeps_out(&entry.digest) {
                     tracing::warn!(file = text.name, key = entry.id, "a key for development is not admitted here");
                     continue;
                 }
-                let key = match Key::of_checked(entry) {
+                let key = match Key::of_checked(entry, &mut sharing) {
                     Ok(key) => key,
                     Err(faults) => {
                         let faults = faults.iter().map(|fault| self.problem(file, index, &fault.field, &fault.message));
@@ -244,7 +245,7 @@ impl Contents {
                         continue;
                     }
                 };
-                match set.insert(digest, key) {
+                match set.insert(key) {
                     Ok(()) => origins.push((file, index)),
                     Err(duplicate) => problems.push(self.duplicate((file, index), duplicate, &origins)),
                 }
@@ -254,7 +255,7 @@ impl Contents {
         for entry in self.development.keys.iter().filter(|_| self.development.admit) {
             // An operator who names the same secret in a file has said more about it.
             if let Ok(key) = Key::new(entry.clone()) {
-                let _ = set.insert(entry.digest, key);
+                let _ = set.insert(key);
             }
         }
         Ok(set)
@@ -417,7 +418,7 @@ mod tests {
     }
 
     fn ids(sources: &Sources) -> Vec<String> {
-        sources.read().unwrap().iter().map(|key| key.id.to_string()).collect()
+        sources.read().unwrap().iter().map(|key| key.id().to_owned()).collect()
     }
 
     /// The problems, with the directory's own name taken out.

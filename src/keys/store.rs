@@ -10,14 +10,17 @@
 //!
 //! Never in this file: where keys come from ([`super::sources`]), and whether a found key is good ([`Key::standing`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+#![expect(clippy::mutable_key_type, reason = "what a key did changes, and neither its id nor its digest are of that")]
+
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use super::database::{Delta, KeyUsage};
-use super::key::{Key, Origin, Standing};
-use super::set::{Clash, KeySet, Same};
-use crate::locks::{DashMap, Mutex, MutexGuard, PoisonError};
+use super::key::{Key, Origin};
+use super::set::{ByDigest, ById, Clash, KeySet, Same};
+use super::standing::Standing;
+use crate::locks::{DashMap, Entry, Mutex, MutexGuard, PoisonError};
 use crate::moment::Moment;
 use crate::secret::{Digest, DigestState};
 
@@ -26,19 +29,16 @@ use crate::secret::{Digest, DigestState};
 const SHARDS: usize = 128;
 
 /// All keys that a process knows.
+///
+/// Each is there once, and both ways to it are one pointer a key: what is looked for is in the key itself, which whoever
+/// finds it reads in any case.
 pub struct KeyStore {
-    by_digest: DashMap<Digest, Arc<Key>, DigestState>,
+    by_digest: DashMap<ByDigest, (), DigestState>,
     /// The same keys by id, for those who write alone: its lock also makes sure that two of them do not mix.
-    by_id: Mutex<ById>,
+    by_id: Mutex<Ids>,
 }
 
-type ById = HashMap<Arc<str>, Placed>;
-
-/// A key in the store, and where it is.
-struct Placed {
-    digest: Digest,
-    key: Arc<Key>,
-}
+type Ids = HashSet<ById>;
 
 /// What an [`KeyStore::apply`] has done, in keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,13 +93,13 @@ impl KeyStore {
     #[must_use]
     pub fn new() -> Self {
         let by_digest = DashMap::with_capacity_and_hasher_and_shard_amount(0, DigestState::default(), SHARDS);
-        Self { by_digest, by_id: Mutex::new(HashMap::new()) }
+        Self { by_digest, by_id: Mutex::new(Ids::new()) }
     }
 
     /// Finds the key whose secret has this digest, whatever its standing.
     #[must_use]
     pub fn find(&self, digest: &Digest) -> Option<Arc<Key>> {
-        self.by_digest.get(digest).map(|key| Arc::clone(&key))
+        self.by_digest.get(digest).map(|found| Arc::clone(&found.key().0))
     }
 
     /// Finds the key with this id, whatever its standing and wherever it is from.
@@ -108,7 +108,7 @@ impl KeyStore {
     /// waits for nobody.
     #[must_use]
     pub fn find_by_id(&self, id: &str) -> Option<Arc<Key>> {
-        self.by_id().get(id).map(|placed| Arc::clone(&placed.key))
+        self.by_id().get(id.as_bytes()).map(|found| Arc::clone(&found.0))
     }
 
     /// Makes the store hold exactly `next`.
@@ -121,18 +121,15 @@ impl KeyStore {
         self.exchange(&mut by_id, next, |_| true)
     }
 
-    /// Makes the store hold exactly `next` of the keys from `origin`, as [`KeyStore::apply`] does; the other keys stay.
+    /// Makes the store hold exactly `next`, which are from `origin`, of the keys from there, as [`KeyStore::apply`] does; the
+    /// other keys stay.
     ///
     /// # Errors
     ///
     /// Every key of `next` whose id or secret a key from elsewhere has. Nothing is changed then.
-    pub fn apply_from(&self, origin: Origin, mut next: KeySet) -> Result<Difference, Vec<Clash>> {
+    pub fn apply_from(&self, origin: Origin, next: KeySet) -> Result<Difference, Vec<Clash>> {
         let mut by_id = self.by_id();
-        for (_, key) in &mut next.keys {
-            key.origin = origin;
-        }
-        let clashes: Vec<Clash> =
-            next.keys.iter().filter_map(|(digest, key)| self.clash(&by_id, digest, key)).collect();
+        let clashes: Vec<Clash> = next.iter().filter_map(|key| self.clash(&by_id, key)).collect();
         if clashes.is_empty() { Ok(self.exchange(&mut by_id, next, |key| key.origin == origin)) } else { Err(clashes) }
     }
 
@@ -142,8 +139,8 @@ impl KeyStore {
     ///
     /// [`Clash`] if a key from elsewhere has its id or its secret; nothing is changed then. A key from the same source
     /// that has its secret gives way.
-    pub fn put(&self, digest: Digest, key: Key) -> Result<Difference, Clash> {
-        let (difference, clashes) = self.change_some(vec![(digest, key)], &[], false);
+    pub fn put(&self, key: Key) -> Result<Difference, Clash> {
+        let (difference, clashes) = self.change_some(vec![key], &[], false);
         clashes.into_iter().next().map_or(Ok(difference), Err)
     }
 
@@ -156,7 +153,7 @@ impl KeyStore {
 
     /// Takes on what has changed in the database; `whole` if `keys` are all it has. Keys that clash with a key from a file are left out, and returned; all
     /// the rest is done, so that no revocation waits for somebody's mistake.
-    pub fn change(&self, keys: Delta<(Digest, Key), Digest>, whole: bool) -> (Difference, Vec<Clash>) {
+    pub fn change(&self, keys: Delta<Key, Digest>, whole: bool) -> (Difference, Vec<Clash>) {
         self.change_some(keys.upserts, &keys.removals, whole)
     }
 
@@ -164,9 +161,10 @@ impl KeyStore {
     /// last use. What a key did that was removed in the meantime goes with it.
     #[must_use]
     pub fn drain_usage(&self) -> Vec<KeyUsage> {
-        let used = self.by_digest.iter().filter_map(|key| {
+        let used = self.by_digest.iter().filter_map(|each| {
+            let key = &each.key().0;
             let requests = key.usage.take_requests();
-            let usage = || KeyUsage { key: Arc::clone(&key.id), last_used_s: key.usage.last_used_s(), requests };
+            let usage = || KeyUsage { key: key.id().into(), last_used_s: key.usage.last_used_s(), requests };
             (requests > 0).then(usage)
         });
         used.collect()
@@ -176,8 +174,8 @@ impl KeyStore {
     pub fn recall_last_used(&self, last_used: &[(String, u64)]) {
         let by_id = self.by_id();
         for (id, seconds) in last_used {
-            if let Some(placed) = by_id.get(id.as_str()) {
-                placed.key.usage.recorded(*seconds);
+            if let Some(ById(key)) = by_id.get(id.as_bytes()) {
+                key.usage.recorded(*seconds);
             }
         }
     }
@@ -198,8 +196,8 @@ impl KeyStore {
     #[must_use]
     pub fn count_by_state(&self, now: Moment) -> StandingCounts {
         let mut counts = StandingCounts::default();
-        for key in &self.by_digest {
-            match key.standing(now) {
+        for each in &self.by_digest {
+            match each.key().0.standing(now) {
                 Standing::Good => counts.good += 1,
                 Standing::Inactive => counts.inactive += 1,
                 Standing::Revoked => counts.revoked += 1,
@@ -218,10 +216,11 @@ impl KeyStore {
     pub fn oldest_active_by_environment(&self, now: Moment) -> BTreeMap<Option<Arc<str>>, u64> {
         let mut oldest: BTreeMap<Option<Arc<str>>, u64> = BTreeMap::new();
         let now_s = i64::try_from(now.unix_seconds()).unwrap_or(i64::MAX);
-        for key in &self.by_digest {
-            let Some(created) = key.created.filter(|_| key.standing(now) == Standing::Good) else { continue };
+        for each in &self.by_digest {
+            let key = &each.key().0;
+            let Some(created) = key.created().filter(|_| key.standing(now) == Standing::Good) else { continue };
             let age_s = u64::try_from(now_s.saturating_sub(created.as_second())).unwrap_or(0);
-            let eldest = oldest.entry(key.environment.clone()).or_insert(age_s);
+            let eldest = oldest.entry(key.environment().cloned()).or_insert(age_s);
             *eldest = age_s.max(*eldest);
         }
         oldest
@@ -232,75 +231,83 @@ impl KeyStore {
     #[must_use]
     pub fn next_expiry_by_environment(&self, now: Moment) -> BTreeMap<Option<Arc<str>>, i64> {
         let mut next: BTreeMap<Option<Arc<str>>, i64> = BTreeMap::new();
-        for key in &self.by_digest {
-            let stays = key.retires.is_none() && key.standing(now) == Standing::Good;
-            let Some(expires) = key.expires.filter(|_| stays) else { continue };
-            let first = next.entry(key.environment.clone()).or_insert(expires.as_second());
+        for each in &self.by_digest {
+            let key = &each.key().0;
+            let stays = key.retires().is_none() && key.standing(now) == Standing::Good;
+            let Some(expires) = key.expires().filter(|_| stays) else { continue };
+            let first = next.entry(key.environment().cloned()).or_insert(expires.as_second());
             *first = expires.as_second().min(*first);
         }
         next
     }
 
-    fn by_id(&self) -> MutexGuard<'_, ById> {
+    fn by_id(&self) -> MutexGuard<'_, Ids> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts `next` in the place of all keys that are `ours`.
-    fn exchange(&self, by_id: &mut ById, next: KeySet, ours: impl Fn(&Key) -> bool) -> Difference {
+    fn exchange(&self, by_id: &mut Ids, next: KeySet, ours: impl Fn(&Key) -> bool) -> Difference {
         let mut difference = Difference::default();
-        let mut digests: HashSet<Digest, DigestState> =
-            HashSet::with_capacity_and_hasher(next.len(), DigestState::default());
-        let mut placed = HashMap::with_capacity(next.len());
-        for (digest, key) in next.keys {
-            digests.insert(digest);
-            let before = by_id.remove(&key.id);
-            let key = self.place(&mut difference, before.as_ref(), digest, key);
-            placed.insert(Arc::clone(&key.id), Placed { digest, key });
-        }
-        by_id.retain(|_, left| {
-            !ours(&left.key) || {
-                difference.removed += 1;
-                false
+        // Becomes what is in force: for the first time, and if all is new, it is that already.
+        let KeySet { keys, ids: mut placed, .. } = next;
+        for key in keys {
+            match by_id.take(key.id_bytes()) {
+                None => drop(self.place(&mut difference, None, key)),
+                Some(same) if same.0 == key => drop(placed.replace(same)),
+                before => {
+                    placed.remove(key.id_bytes());
+                    placed.insert(ById(self.place(&mut difference, before.as_ref(), key)));
+                }
             }
-        });
-        by_id.extend(placed);
-        self.by_digest.retain(|digest, key| digests.contains(digest) || !ours(key));
+        }
+        for ById(left) in by_id.drain() {
+            if ours(&left) {
+                difference.removed += 1;
+            } else {
+                placed.insert(ById(left));
+            }
+        }
+        *by_id = placed;
+        if difference.changed + difference.removed > 0 {
+            let current = |key: &Arc<Key>| by_id.get(key.id_bytes()).is_some_and(|ById(now)| Arc::ptr_eq(now, key));
+            self.by_digest.retain(|ByDigest(key), ()| current(key));
+        }
         difference
     }
 
     /// Puts in the keys first, then takes out the removals and all secrets that keys had before.
-    fn change_some(&self, upserts: Vec<(Digest, Key)>, removals: &[Digest], whole: bool) -> (Difference, Vec<Clash>) {
+    fn change_some(&self, upserts: Vec<Key>, removals: &[Digest], whole: bool) -> (Difference, Vec<Clash>) {
         let mut by_id = self.by_id();
         let (mut difference, mut clashes) = (Difference::default(), Vec::new());
         let mut stale = Vec::new();
         // Keys whose secret went to another one; they may get one themselves further on.
-        let mut displaced = ById::new();
-        let mut named: HashSet<Arc<str>> = HashSet::new();
-        for (digest, key) in upserts {
-            named.insert(Arc::clone(&key.id));
-            if let Some(clash) = self.clash(&by_id, &digest, &key) {
+        let mut displaced = Ids::new();
+        let mut named = if whole { Ids::with_capacity(upserts.len()) } else { Ids::new() };
+        for key in upserts {
+            let key = Arc::new(key);
+            if whole {
+                named.insert(ById(Arc::clone(&key)));
+            }
+            if let Some(clash) = self.clash(&by_id, &key) {
                 clashes.push(clash);
                 continue;
             }
-            let holder = self.by_digest.get(&digest).map(|holder| Arc::clone(&holder.id));
-            if let Some(holder) = holder.filter(|holder| *holder != key.id)
-                && let Some(loser) = by_id.remove(&holder)
+            let holder = self.find(key.digest()).filter(|holder| holder.id_bytes() != key.id_bytes());
+            if let Some(holder) = holder
+                && by_id.get(holder.id_bytes()).is_some_and(|ById(loser)| loser.digest() == key.digest())
             {
-                if loser.digest == digest {
-                    displaced.insert(holder, loser);
-                } else {
-                    by_id.insert(holder, loser);
-                }
+                displaced.extend(by_id.take(holder.id_bytes()));
             }
-            let before = by_id.remove(&key.id).or_else(|| displaced.remove(&key.id));
-            let key = self.place(&mut difference, before.as_ref(), digest, key);
-            stale.extend(before.map(|before| before.digest).filter(|before| *before != digest));
-            by_id.insert(Arc::clone(&key.id), Placed { digest, key });
+            let before = by_id.take(key.id_bytes()).or_else(|| displaced.take(key.id_bytes()));
+            let digest = *key.digest();
+            let key = self.place(&mut difference, before.as_ref(), key);
+            stale.extend(before.map(|ById(before)| *before.digest()).filter(|before| *before != digest));
+            by_id.insert(ById(key));
         }
         difference.removed += displaced.len();
         if whole {
-            let unnamed = |placed: &&Placed| placed.key.origin == Origin::Database && !named.contains(&placed.key.id);
-            let gone: Vec<Digest> = by_id.values().filter(unnamed).map(|placed| placed.digest).collect();
+            let unnamed = |each: &&ById| each.0.origin == Origin::Database && !named.contains(*each);
+            let gone: Vec<Digest> = by_id.iter().filter(unnamed).map(|ById(key)| *key.digest()).collect();
             difference.removed += gone.iter().filter(|digest| self.take_out(&mut by_id, digest, |_| true)).count();
         }
         for digest in removals {
@@ -308,49 +315,59 @@ impl KeyStore {
             difference.removed += usize::from(self.take_out(&mut by_id, digest, of_database));
         }
         for digest in stale {
-            self.by_digest.remove_if(&digest, |digest, key| by_id.get(&key.id).is_none_or(|key| key.digest != *digest));
+            let is_stale = |ByDigest(key): &ByDigest| {
+                by_id.get(key.id_bytes()).is_none_or(|ById(current)| *current.digest() != digest)
+            };
+            self.by_digest.remove_if(&digest, |key, ()| is_stale(key));
         }
         (difference, clashes)
     }
 
     /// Takes out the key that has this digest if it is `ours`; says whether there was one.
-    fn take_out(&self, by_id: &mut ById, digest: &Digest, ours: impl Fn(&Key) -> bool) -> bool {
-        let Some((_, key)) = self.by_digest.remove_if(digest, |_, key| ours(key)) else { return false };
-        let current = by_id.get(&key.id).is_some_and(|placed| placed.digest == *digest);
+    fn take_out(&self, by_id: &mut Ids, digest: &Digest, ours: impl Fn(&Key) -> bool) -> bool {
+        let Some((ByDigest(key), ())) = self.by_digest.remove_if(digest, |ByDigest(key), ()| ours(key)) else {
+            return false;
+        };
+        let current = by_id.get(key.id_bytes()).is_some_and(|ById(current)| current.digest() == digest);
         if current {
-            by_id.remove(&key.id);
+            by_id.remove(key.id_bytes());
         }
         current
     }
 
     /// The key from elsewhere that has the id or the secret of `key`.
-    fn clash(&self, by_id: &ById, digest: &Digest, key: &Key) -> Option<Clash> {
-        let with = |holder: &Key, what| Clash {
-            what,
-            id: Arc::clone(&key.id),
-            origin: key.origin,
-            holder: Arc::clone(&holder.id),
-        };
+    fn clash(&self, by_id: &Ids, key: &Key) -> Option<Clash> {
         let elsewhere = |holder: &&Arc<Key>| holder.origin != key.origin;
-        let same_id =
-            by_id.get(&key.id).map(|placed| &placed.key).filter(elsewhere).map(|holder| with(holder, Same::Id));
-        same_id.or_else(|| self.find(digest).as_ref().filter(elsewhere).map(|holder| with(holder, Same::Secret)))
+        let same_id = by_id.get(key.id_bytes()).map(|ById(holder)| holder).filter(elsewhere);
+        let same_id = same_id.map(|holder| Clash::of(key, holder, Same::Id));
+        let same_secret = || {
+            let holder = self.find(key.digest());
+            holder.as_ref().filter(elsewhere).map(|holder| Clash::of(key, holder, Same::Secret))
+        };
+        same_id.or_else(same_secret)
     }
 
     /// Puts in a key in the place of what was there `before` under its id. One that has not changed stays the same `Arc`;
     /// one that has goes on with the usage of the old one, so that no request is lost that still holds that.
-    fn place(&self, difference: &mut Difference, before: Option<&Placed>, digest: Digest, mut key: Key) -> Arc<Key> {
+    fn place(&self, difference: &mut Difference, before: Option<&ById>, mut key: Arc<Key>) -> Arc<Key> {
         match before {
-            Some(before) if before.digest == digest && *before.key == key => return Arc::clone(&before.key),
-            Some(before) => {
+            Some(ById(before)) if *before == key => return Arc::clone(before),
+            Some(ById(before)) => {
                 difference.changed += 1;
-                before.key.usage.recorded(key.usage.last_used_s());
-                key.usage = Arc::clone(&before.key.usage);
+                before.usage.recorded(key.usage.last_used_s());
+                Arc::make_mut(&mut key).usage = Arc::clone(&before.usage);
             }
             None => difference.added += 1,
         }
-        let key = Arc::new(key);
-        self.by_digest.insert(digest, Arc::clone(&key));
+        match self.by_digest.entry(ByDigest(Arc::clone(&key))) {
+            // Not its value but the key of the map is what has changed.
+            Entry::Occupied(place) => {
+                place.replace_entry(());
+            }
+            Entry::Vacant(place) => {
+                place.insert(());
+            }
+        }
         key
     }
 }
@@ -386,7 +403,7 @@ mod tests {
         let mut set = KeySet::new();
         for (id, secret, name) in keys {
             let entry = Entry { name: Some(name.into()), ..Entry::new(id, digest(secret)) };
-            set.insert(entry.digest, Key::new(entry).unwrap()).unwrap();
+            set.insert(Key::new(entry).unwrap()).unwrap();
         }
         set
     }
@@ -409,7 +426,7 @@ mod tests {
         assert_eq!(store.apply(set([("1", "a", "x"), ("2", "b", "x"), ("3", "c", "x")])), difference(0, 0, 0));
         assert_eq!(store.apply(set([("1", "a", "x"), ("2", "b", "new"), ("4", "d", "x")])), difference(1, 1, 1));
         assert_eq!(store.len(), 3);
-        assert_eq!(store.find(&digest("b")).unwrap().name, "new");
+        assert_eq!(store.find(&digest("b")).unwrap().name(), "new");
         assert!(store.find(&digest("c")).is_none());
         assert_eq!(store.apply(KeySet::new()), difference(0, 0, 3));
         assert!(store.is_empty());
@@ -445,8 +462,8 @@ mod tests {
         store.apply(set([("1", "a", "x"), ("2", "b", "x")]));
         store.find(&digest("a")).unwrap().used(Moment { unix_ns: 5_000_000_000, monotonic_ns: 0 });
         assert_eq!(store.apply(set([("1", "b", "x"), ("2", "a", "x")])), difference(0, 2, 0));
-        assert_eq!(&*store.find(&digest("a")).unwrap().id, "2");
-        assert_eq!(&*store.find(&digest("b")).unwrap().id, "1");
+        assert_eq!(store.find(&digest("a")).unwrap().id(), "2");
+        assert_eq!(store.find(&digest("b")).unwrap().id(), "1");
         assert_eq!(store.find(&digest("b")).unwrap().usage.last_used_s(), 5, "last use goes with the id");
         assert_eq!(store.apply(KeySet::new()), difference(0, 0, 2));
         assert!(store.is_empty());
@@ -459,7 +476,7 @@ mod tests {
         store.apply(set([("1", "c", "new")]));
         let found = store.find_by_id("1").unwrap();
         assert!(Arc::ptr_eq(&found, &store.find(&digest("c")).unwrap()));
-        assert_eq!(found.name, "new");
+        assert_eq!(found.name(), "new");
         assert!(store.find_by_id("2").is_none() && store.find_by_id("").is_none());
         store.remove(&digest("c"));
         assert!(store.find_by_id("1").is_none());
@@ -470,7 +487,7 @@ mod tests {
         let store = KeyStore::new();
         store.apply(set([("1", "a", "x")]));
         assert_eq!(store.apply(set([("2", "a", "x")])), difference(1, 0, 1));
-        assert_eq!(&*store.find(&digest("a")).unwrap().id, "2");
+        assert_eq!(store.find(&digest("a")).unwrap().id(), "2");
     }
 
     #[test]
@@ -494,7 +511,7 @@ mod tests {
             let mut set = set([("stays", "stays", "x"), ("changes", "changes", &format!("round {round}"))]);
             for index in 0..300 {
                 let entry = Entry::new(&format!("{round}-{index}"), digest(&format!("{round}-{index}")));
-                set.insert(entry.digest, Key::new(entry).unwrap()).unwrap();
+                set.insert(Key::new(entry).unwrap()).unwrap();
             }
             set
         };
@@ -538,7 +555,7 @@ mod tests {
                         let ids: Vec<String> = (0..20).map(|index| format!("{writer}-{round}-{index}")).collect();
                         let mut set = KeySet::new();
                         for id in &ids {
-                            set.insert(digest(id), Key::new(Entry::new(id, digest(id))).unwrap()).unwrap();
+                            set.insert(Key::new(Entry::new(id, digest(id))).unwrap()).unwrap();
                         }
                         store.apply(set);
                     }
@@ -547,7 +564,7 @@ mod tests {
         });
         assert_eq!(store.len(), 20);
         let writers: HashSet<String> =
-            store.by_digest.iter().map(|key| key.id.rsplit_once('-').unwrap().0.to_owned()).collect();
+            store.by_digest.iter().map(|each| each.key().0.id().rsplit_once('-').unwrap().0.to_owned()).collect();
         assert_eq!(writers.len(), 1, "the store holds one set, not parts of several: {writers:?}");
         assert_eq!(store.apply(KeySet::new()), difference(0, 0, 20));
         assert!(store.is_empty());
@@ -581,7 +598,7 @@ mod tests {
                 ..Entry::new(id, digest(id))
             };
             let retires = expires.filter(|_| id == "rotated");
-            set.insert(entry.digest, Key { retires, ..Key::new(entry).unwrap() }).unwrap();
+            set.insert(Key::new(entry).unwrap().retiring(retires)).unwrap();
         }
         let store = KeyStore::new();
         store.apply(set);
@@ -600,15 +617,25 @@ mod tests {
     }
 
     /// Keys of the database, as (id, secret, name).
-    fn of_database<const N: usize>(keys: [(&str, &str, &str); N]) -> Vec<(Digest, Key)> {
-        let keys = set(keys).keys.into_iter();
-        keys.map(|(digest, key)| (digest, Key { origin: Origin::Database, ..key })).collect()
+    fn of_database<const N: usize>(keys: [(&str, &str, &str); N]) -> Vec<Key> {
+        let of_database = |key: &Key| {
+            let mut key = key.clone();
+            key.origin = Origin::Database;
+            key
+        };
+        set(keys).iter().map(of_database).collect()
+    }
+
+    fn set_of_database<const N: usize>(keys: [(&str, &str, &str); N]) -> KeySet {
+        let mut set = KeySet::new();
+        of_database(keys).into_iter().for_each(|key| set.insert(key).unwrap());
+        set
     }
 
     fn changes<const N: usize, const M: usize>(
         upserts: [(&str, &str, &str); N],
         removals: [&str; M],
-    ) -> Delta<(Digest, Key), Digest> {
+    ) -> Delta<Key, Digest> {
         Delta { upserts: of_database(upserts), removals: removals.map(digest).to_vec() }
     }
 
@@ -617,14 +644,14 @@ mod tests {
         let store = KeyStore::new();
         assert_eq!(store.apply_from(Origin::File, set([("1", "a", "x"), ("2", "b", "x")])), Ok(difference(2, 0, 0)));
         assert_eq!(
-            store.apply_from(Origin::Database, set([("3", "c", "x"), ("4", "d", "x")])),
+            store.apply_from(Origin::Database, set_of_database([("3", "c", "x"), ("4", "d", "x")])),
             Ok(difference(2, 0, 0))
         );
         store
     }
 
     fn id_of(store: &KeyStore, secret: &str) -> Option<String> {
-        store.find(&digest(secret)).map(|key| key.id.to_string())
+        store.find(&digest(secret)).map(|key| key.id().to_owned())
     }
 
     #[test]
@@ -653,10 +680,7 @@ mod tests {
         );
 
         let mut files = set([("1", "a", "x"), ("2", "b", "x")]);
-        let mut others = KeySet::new();
-        for (digest, key) in of_database([("1", "e", "x"), ("5", "b", "x"), ("6", "f", "x")]) {
-            others.insert(digest, key).unwrap();
-        }
+        let others = set_of_database([("1", "e", "x"), ("5", "b", "x"), ("6", "f", "x")]);
         let clash = |what, id: &str, holder: &str| Clash {
             what,
             id: id.into(),
@@ -669,10 +693,7 @@ mod tests {
     #[test]
     fn a_single_key_is_put_in_and_taken_out() {
         let store = two_sources();
-        let put = |id: &str, secret: &str, name: &str| {
-            let (digest, key) = of_database([(id, secret, name)]).pop().unwrap();
-            store.put(digest, key)
-        };
+        let put = |id: &str, secret: &str, name: &str| store.put(of_database([(id, secret, name)]).remove(0));
         assert_eq!(put("5", "e", "x"), Ok(difference(1, 0, 0)));
         assert_eq!(put("5", "e", "x"), Ok(difference(0, 0, 0)));
         assert_eq!(put("5", "f", "x"), Ok(difference(0, 1, 0)));
@@ -693,7 +714,7 @@ mod tests {
             store.change(changes([("3", "c", "new"), ("5", "e", "x"), ("2", "f", "x")], ["d", "a", "none"]), false);
         assert_eq!(done, difference(1, 1, 1));
         assert_eq!(clashes.len(), 1, "the id of a key in a file: left out, and everything else is done");
-        assert_eq!(store.find(&digest("c")).unwrap().name, "new");
+        assert_eq!(store.find(&digest("c")).unwrap().name(), "new");
         assert_eq!((id_of(&store, "a"), id_of(&store, "d"), id_of(&store, "f")), (Some("1".into()), None, None));
 
         let all = changes([("5", "e", "x"), ("7", "g", "x")], []);

@@ -301,7 +301,7 @@ fn deleted_since(problem: Problem) -> Problem {
 /// A key file with the id that was chosen may have been loaded in the meantime, and its key stays in force then: the new
 /// key is taken back.
 async fn in_force_or_undone(management: &Management, record: &KeyRecord, digest: &Digest) -> Result<(), Problem> {
-    if management.keys.find(digest).is_some_and(|key| *key.id == *record.id) {
+    if management.keys.find(digest).is_some_and(|key| key.id() == record.id) {
         return Ok(());
     }
     let id = record.id.clone();

@@ -199,16 +199,16 @@ mod tests {
 
         let set = Sources::new(vec![path], vec![]).read().unwrap();
         let key = set.iter().next().unwrap();
-        assert_eq!((&*key.id, key.name.as_str()), ("key_1", "Orders: \"live\""));
-        assert_eq!(key.environment.as_deref(), Some("live"));
-        assert_eq!(key.tenant.as_deref(), Some("acme"));
-        assert_eq!(key.user.as_deref(), Some("alice"));
-        assert_eq!(key.permissions, ["orders:read".into()]);
-        assert_eq!(key.roles, ["auditor".into()]);
-        assert_eq!(key.created, Some("2026-11-22T00:00:00Z".parse().unwrap()));
-        assert_eq!(key.expires, Some("2027-01-31T00:00:00Z".parse().unwrap()));
-        assert_eq!(key.rate_limit, Some(600));
-        assert_eq!(key.prefix.as_deref(), Some(&secret_in(&output)[..16]));
+        assert_eq!((key.id(), key.name()), ("key_1", "Orders: \"live\""));
+        assert_eq!(key.environment().map(|name| &**name), Some("live"));
+        assert_eq!(key.tenant(), Some("acme"));
+        assert_eq!(key.user(), Some("alice"));
+        assert_eq!(key.permissions(), ["orders:read".into()]);
+        assert_eq!(key.roles(), ["auditor".into()]);
+        assert_eq!(key.created(), Some("2026-11-22T00:00:00Z".parse().unwrap()));
+        assert_eq!(key.expires(), Some("2027-01-31T00:00:00Z".parse().unwrap()));
+        assert_eq!(key.rate_limit(), Some(600));
+        assert_eq!(key.prefix(), Some(&secret_in(&output)[..16]));
     }
 
     #[test]

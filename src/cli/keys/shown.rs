@@ -1,6 +1,7 @@
 //! How keys are shown: a secret once, and everything else as often as anybody likes.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -40,34 +41,38 @@ impl Secrets<'_> {
 /// What is shown of a key from a file; `state` is what the operator decided, `standing` what comes of it at `now`.
 pub(super) fn key_as_json(key: &Key, now: Moment) -> Value {
     json!({
-        "id": &*key.id,
-        "name": key.name,
-        "prefix": key.prefix,
+        "id": key.id(),
+        "name": key.name(),
+        "prefix": key.prefix(),
         "state": key.state.name(),
         "standing": key.standing(now).name(),
-        "environment": key.environment.as_deref(),
-        "tenant": key.tenant.as_deref(),
-        "user": key.user.as_deref(),
-        "permissions": key.permissions.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
-        "roles": key.roles.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
-        "created": key.created,
-        "expires": key.expires,
-        "not_before": key.not_before,
-        "lineage": &*key.lineage,
-        "rate_limit": key.rate_limit,
+        "environment": key.environment().map(AsRef::as_ref),
+        "tenant": key.tenant(),
+        "user": key.user(),
+        "permissions": words(key.permissions()),
+        "roles": words(key.roles()),
+        "created": key.created(),
+        "expires": key.expires(),
+        "not_before": key.not_before(),
+        "lineage": key.lineage(),
+        "rate_limit": key.rate_limit(),
     })
+}
+
+fn words(words: &[Arc<str>]) -> Vec<&str> {
+    words.iter().map(AsRef::as_ref).collect()
 }
 
 /// A line of a list, for a key from a file.
 pub(super) fn key_as_row(key: &Key, now: Moment) -> [String; 7] {
     [
-        key.id.to_string(),
-        key.name.clone(),
-        or_dash(key.prefix.as_deref()),
+        key.id().to_owned(),
+        key.name().to_owned(),
+        or_dash(key.prefix()),
         key.standing(now).name().to_owned(),
-        or_dash(key.environment.as_deref()),
-        or_dash(key.tenant.as_deref()),
-        key.expires.map_or_else(|| "-".to_owned(), |expires| expires.to_string()),
+        or_dash(key.environment().map(AsRef::as_ref)),
+        or_dash(key.tenant()),
+        key.expires().map_or_else(|| "-".to_owned(), |expires| expires.to_string()),
     ]
 }
 

@@ -160,7 +160,7 @@ impl CreateKey {
             return Err(OperationError::Invalid("the key would have expired already".to_owned()).into());
         }
         let creator = caller.principal.key();
-        let of_creator = creator.and_then(|key| key.expires);
+        let of_creator = creator.and_then(|key| key.expires());
         let environment = self.environment.clone().or_else(|| caller.environment.clone());
         let secret = call.policy.secret_format.generate(environment.as_deref()).map_err(OperationError::from)?;
         let id = call.policy.secret_format.random_id().map_err(OperationError::from)?;
@@ -178,9 +178,9 @@ impl CreateKey {
             expires: expires.into_iter().chain(of_creator).min(),
             // Less than others have is handed on; more was granted to that one key.
             rate_limit: creator
-                .and_then(|key| key.rate_limit)
+                .and_then(|key| key.rate_limit())
                 .filter(|own| granted(call).is_none_or(|usual| *own < usual)),
-            allowed_networks: creator.map(|key| key.allowed_networks.clone()).unwrap_or_default(),
+            allowed_networks: creator.map(|key| key.allowed_networks().to_vec()).unwrap_or_default(),
             metadata,
             ..Entry::new(&id, secret.digest())
         };

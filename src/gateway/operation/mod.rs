@@ -174,7 +174,7 @@ impl Call<'_> {
         what: impl FnOnce(&Writer<'_>) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, OperationError> {
         let actor = match (self.principal().key(), self.principal().user()) {
-            (Some(key), _) => By::gateway(&key.id),
+            (Some(key), _) => By::gateway(key.id()),
             (None, Some(user)) => By::gateway(&user.id),
             (None, None) => By::gateway("anonymous"),
         };

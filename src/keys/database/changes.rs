@@ -4,6 +4,7 @@
 //! carries the number of its last change. A reader that has everything up to a revision asks for what is later.
 
 use super::super::key::Key;
+use super::super::sharing::Sharing;
 use super::error::DatabaseError;
 use super::logins::LoginRecord;
 use super::record::{Revision, UserRecord};
@@ -21,7 +22,7 @@ pub struct Snapshot {
     /// Everything up to this write is in it.
     pub revision: Revision,
     /// The keys, whatever their state.
-    pub keys: Vec<(Digest, Key)>,
+    pub keys: Vec<Key>,
     /// The ids of keys that cannot be understood or are not allowed, because somebody has written to the file by other
     /// means. They are left out: what cannot be understood opens nothing.
     pub unusable: Vec<String>,
@@ -36,7 +37,7 @@ pub struct Changes {
     /// else of this store is gone.
     pub whole: bool,
     /// Keys, and the digests that open nothing any more.
-    pub keys: Delta<(Digest, Key), Digest>,
+    pub keys: Delta<Key, Digest>,
     /// Users, and the ids of those who are gone.
     pub users: Delta<UserRecord, String>,
     /// Logins, and the ids of those that have ended. One that is over is not among them.
@@ -156,16 +157,18 @@ impl Reader {
     }
 
     /// The keys that were changed after `since`, and those of them that cannot be used.
-    #[expect(clippy::type_complexity, reason = "two lists, each of pairs")]
-    fn keys_after(&self, since: Revision) -> Result<(Vec<(Digest, Key)>, Vec<(Digest, String)>), DatabaseError> {
-        let (mut keys, mut unusable) = (Vec::new(), Vec::new());
-        let readings = self.all(&format!("{SELECT} WHERE k.revision > ?1"), [signed(since.0)], row::read)?;
-        for reading in readings {
-            match reading.and_then(row::Stored::into_key) {
+    #[expect(clippy::type_complexity, reason = "two lists, one of pairs")]
+    fn keys_after(&self, since: Revision) -> Result<(Vec<Key>, Vec<(Digest, String)>), DatabaseError> {
+        let (mut keys, mut unusable, mut sharing) = (Vec::new(), Vec::new(), Sharing::default());
+        // Where all is asked for, the table itself is gone through; by its index, each row would be looked up.
+        let revision = if since == Revision(0) { "+k.revision" } else { "k.revision" };
+        self.all(&format!("{SELECT} WHERE {revision} > ?1"), [signed(since.0)], |row| {
+            match row::read(row)?.and_then(|stored| stored.into_key(&mut sharing)) {
                 Ok(key) => keys.push(key),
                 Err(key) => unusable.push(key),
             }
-        }
+            Ok(())
+        })?;
         Ok((keys, unusable))
     }
 }

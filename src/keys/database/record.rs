@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::entry::State;
-use super::super::key::Standing;
+use super::super::standing::Standing;
 use super::error::DatabaseError;
 use crate::moment::Moment;
 

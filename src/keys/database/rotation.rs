@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::super::entry::{Entry, Fault};
-use super::super::key::Standing;
+use super::super::standing::Standing;
 use super::error::DatabaseError;
 use super::record::KeyRecord;
 use super::transaction::{Writer, signed, whole_us};

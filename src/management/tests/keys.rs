@@ -19,7 +19,7 @@ async fn a_key_is_made_shown_changed_and_deleted() {
         assert_eq!(&made[member], value, "{member}");
     }
     let key = api.in_force(&secret).expect("in force");
-    assert_eq!((&*key.id, key.rate_limit), (made["id"].as_str().expect("an id"), Some(500)));
+    assert_eq!((key.id(), key.rate_limit()), (made["id"].as_str().expect("an id"), Some(500)));
 
     made.as_object_mut().expect("members").remove("secret");
     assert_eq!(api.ask("GET", &path).await.expect(200), made, "the same, without the secret");
@@ -30,7 +30,7 @@ async fn a_key_is_made_shown_changed_and_deleted() {
         (&Value::Null, &json!(1000), &Value::Null)
     );
     assert_eq!((&changed["permissions"], &changed["roles"]), (&json!([]), &told["roles"]), "what is left out stays");
-    assert_eq!(api.in_force(&secret).expect("in force").rate_limit, Some(1000));
+    assert_eq!(api.in_force(&secret).expect("in force").rate_limit(), Some(1000));
 
     api.ask("DELETE", &path).await.expect(204);
     assert!(api.in_force(&secret).is_none());
@@ -149,7 +149,7 @@ async fn a_revoked_key_stays_revoked() {
 fn in_a_file(api: &Api, id: &str) -> Digest {
     let mut file = KeySet::new();
     let digest = Digest::of(format!("{id} of the file").as_bytes());
-    file.insert(digest, Key::new(Entry::new(id, digest)).expect("a key")).expect("the first");
+    file.insert(Key::new(Entry::new(id, digest)).expect("a key")).expect("the first");
     api.keys.apply_from(Origin::File, file).expect("no clash");
     digest
 }
@@ -166,7 +166,7 @@ async fn an_id_belongs_to_one_key() {
     }
     assert_eq!(api.changes().await, before, "nothing was written");
     assert_eq!(ids(&api.ask("GET", "/keys").await.expect(200)), ["k1"]);
-    assert_eq!(&*api.keys.find(&digest).expect("in force").id, "k2");
+    assert_eq!(api.keys.find(&digest).expect("in force").id(), "k2");
 }
 
 /// The file may come while the key is being made.
@@ -187,7 +187,7 @@ async fn an_id_that_a_file_takes_in_the_meantime_belongs_to_the_file() {
     let (answer, digest) = tokio::join!(api.json("POST", "/keys", &told), meanwhile);
     answer.refused(409, "id_taken");
     assert!(ids(&api.ask("GET", "/keys").await.expect(200)).is_empty());
-    assert_eq!(&*api.keys.find(&digest).expect("in force").id, "k1");
+    assert_eq!(api.keys.find(&digest).expect("in force").id(), "k1");
 }
 
 /// The store is written to once a minute; what is answered is what the road knows.

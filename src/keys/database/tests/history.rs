@@ -76,7 +76,7 @@ fn usage_adds_up_by_day_and_last_use_never_goes_back() {
     assert_eq!(all, [("key_1".to_owned(), NOW_S + day), ("of_a_file".to_owned(), NOW_S + 20)]);
     let after = store.database.read_blocking(|store| Ok((store.revision()?, store.snapshot()?))).unwrap();
     assert_eq!(after.0, Revision(1), "usage is no change of a key");
-    assert_eq!(after.1.keys[0].1.usage.last_used_s(), NOW_S + day, "and is known after a restart");
+    assert_eq!(after.1.keys[0].usage.last_used_s(), NOW_S + day, "and is known after a restart");
 
     store.write(401 * day, |store| store.record_usage(&[]));
     assert_eq!(store.database.read_blocking(move |store| store.usage("key_1", time(0))).unwrap().len(), 1);
@@ -91,7 +91,7 @@ fn a_reader_takes_only_what_has_changed() {
     let start = store.database.read_blocking(Reader::snapshot).unwrap();
     assert_eq!((start.revision, start.keys.len()), (Revision(3), 3));
     let since = |revision| store.database.read_blocking(move |store| store.changes_since(revision)).unwrap();
-    let ids = |changes: &Changes| changes.keys.upserts.iter().map(|(_, key)| key.id.to_string()).collect::<Vec<_>>();
+    let ids = |changes: &Changes| changes.keys.upserts.iter().map(|key| key.id().to_owned()).collect::<Vec<_>>();
     let none = since(start.revision);
     assert!(none.keys.upserts.is_empty() && none.keys.removals.is_empty() && !none.whole);
 
@@ -307,8 +307,8 @@ proptest! {
             let all = KeyStore::new();
             let snapshot = store.database.read_blocking(Reader::snapshot).unwrap();
             let mut set = KeySet::new();
-            for (digest, key) in snapshot.keys {
-                set.insert(digest, key).unwrap();
+            for key in snapshot.keys {
+                set.insert(key).unwrap();
             }
             all.apply_from(Origin::Database, set).unwrap();
             prop_assert_eq!((road.len(), all.len()), (model.keys.len(), model.keys.len()));
@@ -318,11 +318,11 @@ proptest! {
                 let found: Option<Arc<Key>> = road.find(&digest);
                 prop_assert_eq!(&found, &all.find(&digest));
                 let key = found.unwrap();
-                prop_assert_eq!(&*key.id, id.as_str());
+                prop_assert_eq!(key.id(), id.as_str());
                 prop_assert_eq!(key.state, model.effective(modelled));
-                prop_assert_eq!(key.retires.is_some(), modelled.rotated);
+                prop_assert_eq!(key.retires().is_some(), modelled.rotated);
                 let expected = modelled.name.map_or(id, |name| format!("n{name}"));
-                prop_assert_eq!(&key.name, &expected);
+                prop_assert_eq!(key.name(), expected);
             }
         }
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::keys::Standing;
 use crate::keys::database::{AuditFilter, Created, Cursor, KeyFilter, KeyPatch, KeyUsage, NewUser, Page, Rotation};
 use crate::keys::entry::State;
-use crate::keys::key::Standing;
 
 fn full(id: &str) -> Entry {
     Entry {
@@ -63,14 +63,13 @@ fn what_the_road_gets_is_what_a_key_file_would_give() {
     let store = Fixture::new();
     store.create(full("key_1"));
     let mut snapshot = store.database.read_blocking(Reader::snapshot).unwrap();
-    let (found, mut key) = snapshot.keys.pop().unwrap();
-    assert!(found == digest("key_1"));
+    let key = snapshot.keys.pop().unwrap();
+    assert!(*key.digest() == digest("key_1"));
     let mut of_file = crate::keys::Key::new(Entry { created: Some(time(0)), ..full("key_1") }).unwrap();
     assert_ne!(key, of_file, "they come from elsewhere");
     of_file.origin = crate::keys::Origin::Database;
     assert_eq!(key, of_file);
-    key.retires = Some(time(0));
-    assert_ne!(key, of_file);
+    assert_ne!(key.retiring(Some(time(0))), of_file);
 }
 
 #[test]

@@ -52,9 +52,9 @@ fn both_keys_are_good_until_the_predecessor_retires() {
         assert_eq!(successor.standing(at(seconds)), Standing::Good);
     }
     let snapshot = store.database.read_blocking(Reader::snapshot).unwrap();
-    let (old, new) = (&snapshot.keys[0].1, &snapshot.keys[1].1);
-    assert_eq!(old.lineage_hash, new.lineage_hash, "limits count both as one");
-    assert_eq!((old.retires, new.retires), (Some(time(100 + DAY)), None));
+    let (old, new) = (&snapshot.keys[0], &snapshot.keys[1]);
+    assert_eq!(old.lineage_hash(), new.lineage_hash(), "limits count both as one");
+    assert_eq!((old.retires(), new.retires()), (Some(time(100 + DAY)), None));
 }
 
 #[test]
@@ -151,9 +151,9 @@ fn without_an_overlap_the_predecessor_is_revoked_in_the_same_step() {
     assert_eq!(predecessor.revision, successor.revision);
     assert_eq!(store.refused(100, |store| store.activate_key("key_1")), "the key is revoked, which is final");
     let road = store.database.read_blocking(Reader::snapshot).unwrap().keys;
-    let standings: Vec<_> = road.iter().map(|(_, key)| key.standing(at(100))).collect();
+    let standings: Vec<_> = road.iter().map(|key| key.standing(at(100))).collect();
     assert_eq!(standings, [Standing::Revoked, Standing::Good]);
-    assert_eq!(road[0].1.lineage_hash, road[1].1.lineage_hash, "what was spent stays spent");
+    assert_eq!(road[0].lineage_hash(), road[1].lineage_hash(), "what was spent stays spent");
     let trail = store.database.read_blocking(|store| store.audit(&AuditFilter::default(), Page::default())).unwrap().0;
     let trail: Vec<_> = trail.iter().map(|line| format!("{} {}", line.action, line.subject)).collect();
     assert_eq!(trail, ["create key_1", "rotate key_1", "revoke key_1"]);

@@ -11,7 +11,7 @@ fn user(id: &str, login: &str) -> NewUser {
 
 fn standing_on_the_road(store: &Fixture, id: &str) -> Standing {
     let snapshot = store.database.read_blocking(Reader::snapshot).unwrap();
-    snapshot.keys.iter().find(|(_, key)| &*key.id == id).unwrap().1.standing(at(0))
+    snapshot.keys.iter().find(|key| key.id() == id).unwrap().standing(at(0))
 }
 
 #[test]
