@@ -10,12 +10,15 @@
 //!
 //! Never in this file: when to read. That is the business of whoever watches.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +36,10 @@ pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes all key files may have together.
 pub const ALL_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of all key files together from which they are parsed at the same time: some 10,000 keys. For fewer, threads would
+/// take longer than they save.
+const SIDE_BY_SIDE_BYTES_MIN: u64 = 1 << 20;
 
 /// Key files there may be.
 pub const FILES_MAX: usize = 4096;
@@ -223,13 +230,10 @@ impl Contents {
         let (mut set, mut sharing) = (KeySet::new(), Sharing::default());
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
-        for (file, text) in self.texts.iter().enumerate() {
-            let entries = match text.entries() {
+        side_by_side(&self.texts, |file, text, entries| {
+            let entries = match entries {
                 Ok(entries) => entries,
-                Err(more) => {
-                    problems.extend(more);
-                    continue;
-                }
+                Err(more) => return problems.extend(more),
             };
             set.reserve(entries.len());
             for (index, entry) in entries.into_iter().enumerate() {
@@ -250,7 +254,7 @@ impl Contents {
                     Err(duplicate) => problems.push(self.duplicate((file, index), duplicate, &origins)),
                 }
             }
-        }
+        });
         problems.into_result()?;
         for entry in self.development.keys.iter().filter(|_| self.development.admit) {
             // An operator who names the same secret in a file has said more about it.
@@ -315,6 +319,33 @@ impl fmt::Debug for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Contents").field("files", &self.texts.len()).finish_non_exhaustive()
     }
+}
+
+/// Parses texts, several at the same time where that is worth it, and hands on what comes of each in their order. Those that
+/// are parsed at the same time have [`FILE_BYTES_MAX`] together, so that no more memory is needed than for the largest file
+/// there may be. The threads have the priority of the caller's.
+fn side_by_side(texts: &[Text], mut hand_on: impl FnMut(usize, &Text, Result<Vec<Entry>, Problems>)) {
+    let bytes = |text: &Text| text.text.len() as u64;
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(texts.len());
+    if threads < 2 || texts.iter().map(bytes).sum::<u64>() < SIDE_BY_SIDE_BYTES_MIN {
+        return texts.iter().enumerate().for_each(|(number, text)| hand_on(number, text, text.entries()));
+    }
+    thread::scope(|scope| {
+        let (mut next, mut parsing, mut parsing_bytes) = (0, VecDeque::new(), 0);
+        for (number, text) in texts.iter().enumerate() {
+            while let Some(text) = texts.get(next)
+                && (parsing.is_empty() || parsing.len() < threads && parsing_bytes + bytes(text) <= FILE_BYTES_MAX)
+            {
+                parsing.push_back(scope.spawn(|| text.entries()));
+                parsing_bytes += bytes(text);
+                next += 1;
+            }
+            let parsed = parsing.pop_front().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            parsing_bytes -= bytes(text);
+            // One was begun above if there was none.
+            hand_on(number, text, parsed.unwrap_or_else(|| text.entries()));
+        }
+    });
 }
 
 /// The key files directly in `directory`, in the order of their names.
@@ -429,6 +460,36 @@ mod tests {
             .iter()
             .map(|problem| problem.to_string().replace(&format!("{base}/"), "").replace(&base, "."))
             .collect()
+    }
+
+    /// More than is parsed on one thread.
+    #[test]
+    fn large_files_are_parsed_at_the_same_time_and_their_keys_and_problems_come_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, keys: std::ops::Range<u32>| {
+            let digest = |number: u32| crate::secret::Digest::of(number.to_string().as_bytes());
+            let lines = keys.map(|number| format!("  - {{ id: key-{number}, sha256: {} }}\n", digest(number).to_hex()));
+            fs::write(folder.path().join(name), format!("keys:\n{}", lines.collect::<String>())).unwrap();
+        };
+        for (file, name) in ["a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml"].into_iter().enumerate() {
+            write(name, file as u32 * 3000..(file as u32 + 1) * 3000);
+        }
+        let sources = Sources::new(Vec::new(), vec![folder.path().to_owned()]);
+        let bytes: usize = sources.load().unwrap().texts.iter().map(|text| text.text.len()).sum();
+        assert!(bytes as u64 > SIDE_BY_SIDE_BYTES_MIN);
+        let set = sources.read().unwrap();
+        let expected = (0..15_000).map(|number| format!("key-{number}"));
+        assert!(set.iter().map(|key| key.id().to_owned()).eq(expected));
+
+        write("c.yaml", 100..101);
+        fs::write(folder.path().join("d.yaml"), "keys: 7\n").unwrap();
+        write("e.yaml", 12_000..16_000);
+        write("f.yaml", 20_000..24_000);
+        write("g.yaml", 3000..3001);
+        let problems = sources.read().unwrap_err().to_string();
+        let lines: Vec<&str> = problems.lines().filter(|line| line.contains(".yaml")).collect();
+        let at = |name: &str| lines.iter().position(|line| line.contains(&format!("{name}:"))).expect(&problems);
+        assert!(at("c.yaml") < at("d.yaml") && at("d.yaml") < at("g.yaml"), "{problems}");
     }
 
     #[test]
