@@ -130,23 +130,22 @@ fn is_request_id(id: &[u8]) -> bool {
     fits && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte))
 }
 
-/// Version 00 of the field, with ids that are not all zero (W3C Trace Context, section 3.2.2).
+/// Whether a field is good and its ids are not all zero. A version that is not known yet begins as version 00 does, and may
+/// go on after a dash (W3C Trace Context, section 3.2.2).
 fn is_traceparent(value: &[u8]) -> bool {
     let hex = |part: &[u8]| part.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
     let some = |part: &[u8]| part.iter().any(|byte| *byte != b'0');
-    match value {
-        [b'0', b'0', b'-', rest @ ..] if value.len() == TRACEPARENT_BYTES => {
-            let (trace, parent, flags) = (&rest[..32], &rest[33..49], &rest[50..]);
-            rest[32] == b'-'
-                && rest[49] == b'-'
-                && hex(trace)
-                && hex(parent)
-                && hex(flags)
-                && some(trace)
-                && some(parent)
-        }
-        _ => false,
-    }
+    let Some((known, more)) = value.split_at_checked(TRACEPARENT_BYTES) else { return false };
+    let (version, trace, parent, flags) = (&known[..2], &known[TRACE_ID], &known[36..52], &known[53..]);
+    let ends = match version {
+        b"00" => more.is_empty(),
+        b"ff" => false,
+        _ => more.is_empty() || more[0] == b'-',
+    };
+    ends && [2, 35, 52].iter().all(|dash| known[*dash] == b'-')
+        && [version, trace, parent, flags].into_iter().all(hex)
+        && some(trace)
+        && some(parent)
 }
 
 #[cfg(test)]
@@ -177,6 +176,19 @@ mod tests {
             false,
             false,
         );
+        let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        check("a version to come", &[(TRACEPARENT, later)], false, true);
+        let longer = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-will-be-like";
+        check("a version to come that says more", &[(TRACEPARENT, longer)], false, true);
+        for (row, wrong) in [
+            ("version 00 that says more", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what"),
+            ("more without a dash", "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01what"),
+            ("the version that is none", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("no dash", "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01"),
+            ("too short", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0"),
+        ] {
+            check(row, &[(TRACEPARENT, wrong)], false, false);
+        }
         check(
             "upper case is not allowed",
             &[(TRACEPARENT, "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01")],
