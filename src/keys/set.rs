@@ -62,13 +62,14 @@ impl KeySet {
     }
 
     fn insert_shared(&mut self, key: Arc<Key>) -> Result<(), Duplicate> {
-        if self.ids.contains(key.id_bytes()) {
+        // What is there already is not replaced by this.
+        if !self.ids.insert(ById(Arc::clone(&key))) {
             return Err(Duplicate::Id(self.index_of(|other| other.id_bytes() == key.id_bytes())));
         }
         if !self.digests.insert(*key.digest()) {
+            self.ids.remove(key.id_bytes());
             return Err(Duplicate::Digest(self.index_of(|other| other.digest() == key.digest())));
         }
-        self.ids.insert(ById(Arc::clone(&key)));
         self.keys.push(key);
         Ok(())
     }
