@@ -135,6 +135,15 @@ pub fn schema() -> Value {
 ///
 /// Everything that is wrong with the file, at once.
 pub fn entries(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
+    read(name, text, differ)
+}
+
+/// Like [`entries`], for whoever finds out by other means whether an id or a secret occurs twice.
+pub(super) fn entries_perhaps_twice(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
+    read(name, text, |_| true)
+}
+
+fn read(name: &str, text: &str, good: impl FnOnce(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
     if says_nothing(text) {
         let message = "holds no keys at all, as if it was cut off; if that is what you want, write `keys: []`";
         return Err(Problem::of_file(name, message).into());
@@ -144,6 +153,7 @@ pub fn entries(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
     if plain.is_empty()
         && let Ok(file) = document.decode::<KeyFile>()
         && let Ok(entries) = checked(file)
+        && good(&entries)
     {
         return Ok(entries);
     }
@@ -173,7 +183,7 @@ pub(super) fn entry_as_json(entry: &Entry) -> Result<Value, serde_json::Error> {
     serde_json::to_value(WrittenKey::from(entry))
 }
 
-/// All entries, or nothing if any of them has any fault, or an id or a secret occurs twice.
+/// All entries, or nothing if any of them has any fault.
 fn checked(file: KeyFile) -> Result<Vec<Entry>, ()> {
     let mut entries = Vec::with_capacity(file.keys.len());
     for key in file.keys {
@@ -183,9 +193,14 @@ fn checked(file: KeyFile) -> Result<Vec<Entry>, ()> {
         }
         entries.push(entry);
     }
+    Ok(entries)
+}
+
+/// Whether no id and no secret occurs twice.
+fn differ(entries: &[Entry]) -> bool {
     let ids: HashSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
     let digests: HashSet<Digest, DigestState> = entries.iter().map(|entry| entry.digest).collect();
-    if ids.len() == entries.len() && digests.len() == entries.len() { Ok(entries) } else { Err(()) }
+    ids.len() == entries.len() && digests.len() == entries.len()
 }
 
 impl WrittenKey {

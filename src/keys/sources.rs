@@ -97,6 +97,14 @@ impl Text {
         }
     }
 
+    /// Like [`Text::entries`], but ids and secrets of a list may occur twice.
+    fn entries_perhaps_twice(&self) -> Result<Vec<Entry>, Problems> {
+        match self.shape {
+            Shape::List => file::entries_perhaps_twice(&self.name, &self.text),
+            Shape::Map => self.entries(),
+        }
+    }
+
     fn problem(&self, index: usize, field: &str, message: &str) -> Problem {
         match self.shape {
             Shape::List => file::problem_at(&self.name, &self.text, index, field, message),
@@ -224,7 +232,9 @@ impl Contents {
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
         for (file, text) in self.texts.iter().enumerate() {
-            let entries = match text.entries() {
+            // The set finds out what occurs twice; a file that repeats itself is read once more, to say where.
+            let mut repeats = false;
+            let entries = match text.entries_perhaps_twice() {
                 Ok(entries) => entries,
                 Err(more) => {
                     problems.extend(more);
@@ -247,8 +257,16 @@ impl Contents {
                 };
                 match set.insert(key) {
                     Ok(()) => origins.push((file, index)),
+                    Err(duplicate) if origins[duplicate.earlier()].0 == file => {
+                        repeats = true;
+                        break;
+                    }
                     Err(duplicate) => problems.push(self.duplicate((file, index), duplicate, &origins)),
                 }
+            }
+            if repeats {
+                let unexplained = || Problem::of_file(&text.name, "has an id or a secret twice").into();
+                problems.extend(text.entries().err().unwrap_or_else(unexplained));
             }
         }
         problems.into_result()?;
