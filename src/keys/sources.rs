@@ -90,18 +90,10 @@ enum Shape {
 }
 
 impl Text {
-    fn entries(&self) -> Result<Vec<Entry>, Problems> {
+    fn entries(&self, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
         match self.shape {
-            Shape::List => file::entries(&self.name, &self.text),
+            Shape::List => file::read(&self.name, &self.text, good),
             Shape::Map => map::entries(&self.name, &self.text),
-        }
-    }
-
-    /// Like [`Text::entries`], but ids and secrets of a list may occur twice.
-    fn entries_perhaps_twice(&self) -> Result<Vec<Entry>, Problems> {
-        match self.shape {
-            Shape::List => file::entries_perhaps_twice(&self.name, &self.text),
-            Shape::Map => self.entries(),
         }
     }
 
@@ -227,14 +219,13 @@ impl Contents {
     /// Everything that is wrong in all files, each problem with its line: what is no key file, what looks like a plain
     /// key, and every id and secret that occurs twice, also across files, with both places.
     pub fn parse(&self) -> Result<KeySet, Problems> {
-        let mut problems = Problems::new();
-        let (mut set, mut sharing) = (KeySet::new(), Sharing::default());
+        let (mut problems, mut set, mut sharing) = (Problems::new(), KeySet::new(), Sharing::default());
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
         for (file, text) in self.texts.iter().enumerate() {
             // The set finds out what occurs twice; a file that repeats itself is read once more, to say where.
             let mut repeats = false;
-            let entries = match text.entries_perhaps_twice() {
+            let entries = match text.entries(|_| true) {
                 Ok(entries) => entries,
                 Err(more) => {
                     problems.extend(more);
@@ -266,7 +257,7 @@ impl Contents {
             }
             if repeats {
                 let unexplained = || Problem::of_file(&text.name, "has an id or a secret twice").into();
-                problems.extend(text.entries().err().unwrap_or_else(unexplained));
+                problems.extend(text.entries(file::differ).err().unwrap_or_else(unexplained));
             }
         }
         problems.into_result()?;
@@ -284,7 +275,7 @@ impl Contents {
     #[must_use]
     pub fn problems_of(&self, clashes: &[Clash], database: &Path) -> Problems {
         let places = self.texts.iter().enumerate().flat_map(|(file, text)| {
-            let entries = text.entries().unwrap_or_default();
+            let entries = text.entries(file::differ).unwrap_or_default();
             entries.into_iter().enumerate().map(move |(index, entry)| (entry.id, (file, index)))
         });
         let places: HashMap<String, (usize, usize)> = places.collect();
@@ -552,6 +543,20 @@ mod tests {
              3.yaml:5:13: keys[1].sha256: another key has the same secret, at 1.yaml:3"
         );
         assert!(!shown.contains(&Digest::of(b"a").to_hex()[..8]));
+    }
+
+    /// The places within one file are said as they are where it is read alone, and other files are still looked at.
+    #[test]
+    fn a_file_that_repeats_itself_is_refused_with_both_places() {
+        let directory = directory(&[("1.yaml", &keys(&["a", "b", "a"])), ("2.yaml", &keys(&["b"]))]);
+        assert_eq!(
+            problems(&directory, &of_directory(&directory)),
+            [
+                "1.yaml:6:9: keys[2].id: another key has the same id, at line 2",
+                "1.yaml:7:13: keys[2].sha256: another key has the same secret, at line 3",
+                "2.yaml:2:9: keys[0].id: another key has the same id, at 1.yaml:4",
+            ]
+        );
     }
 
     #[test]
