@@ -135,15 +135,21 @@ pub fn schema() -> Value {
 ///
 /// Everything that is wrong with the file, at once.
 pub fn entries(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
+    read(name, text, differ)
+}
+
+/// Like [`entries`], if they are `good` together, too: [`differ`], or whatever the caller finds out by other means.
+pub(super) fn read(name: &str, text: &str, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
     if says_nothing(text) {
         let message = "holds no keys at all, as if it was cut off; if that is what you want, write `keys: []`";
         return Err(Problem::of_file(name, message).into());
     }
     let plain = plain_key_problems(name, text);
-    let mut document = Document::parse(name, text.to_owned()).map_err(|problems| merged(problems, plain.clone()))?;
+    let mut document = Document::parse(name, text.to_owned()).map_err(|found| merged(found, plain.clone()))?;
     if plain.is_empty()
         && let Ok(file) = document.decode::<KeyFile>()
-        && let Ok(entries) = checked(file)
+        && let Some(entries) = checked(file)
+        && good(&entries)
     {
         return Ok(entries);
     }
@@ -173,19 +179,17 @@ pub(super) fn entry_as_json(entry: &Entry) -> Result<Value, serde_json::Error> {
     serde_json::to_value(WrittenKey::from(entry))
 }
 
-/// All entries, or nothing if any of them has any fault, or an id or a secret occurs twice.
-fn checked(file: KeyFile) -> Result<Vec<Entry>, ()> {
-    let mut entries = Vec::with_capacity(file.keys.len());
-    for key in file.keys {
-        let entry = key.into_entry().map_err(drop)?;
-        if !entry.faults().is_empty() {
-            return Err(());
-        }
-        entries.push(entry);
-    }
-    let ids: HashSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+/// All entries, or nothing if any of them has any fault.
+fn checked(file: KeyFile) -> Option<Vec<Entry>> {
+    let without_fault = |key: WrittenKey| key.into_entry().ok().filter(|entry| entry.faults().is_empty());
+    file.keys.into_iter().map(without_fault).collect()
+}
+
+/// Whether no id and no secret occurs twice.
+pub(super) fn differ(entries: &[Entry]) -> bool {
+    let ids: HashSet<&str> = entries.iter().map(|entry| &*entry.id).collect();
     let digests: HashSet<Digest, DigestState> = entries.iter().map(|entry| entry.digest).collect();
-    if ids.len() == entries.len() && digests.len() == entries.len() { Ok(entries) } else { Err(()) }
+    ids.len() == entries.len() && digests.len() == entries.len()
 }
 
 impl WrittenKey {

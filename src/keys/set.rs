@@ -1,7 +1,8 @@
 //! The keys that sources hold, before they are put in force; and what is said of two that cannot be told apart.
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ pub struct KeySet {
     pub(super) keys: Vec<Arc<Key>>,
     /// The same keys, to find them.
     pub(super) ids: HashSet<ById>,
-    digests: HashSet<Digest, DigestState>,
+    /// At which index each digest is.
+    digests: HashMap<Digest, usize, DigestState>,
 }
 
 /// A key that cannot be told from one that is already there.
@@ -35,6 +37,15 @@ pub enum Duplicate {
     /// Another key has this secret: the one at this index, in order of insertion.
     #[error("another key has the same secret")]
     Digest(usize),
+}
+
+impl Duplicate {
+    /// The index of the key that was there.
+    pub(super) const fn earlier(self) -> usize {
+        match self {
+            Self::Id(earlier) | Self::Digest(earlier) => earlier,
+        }
+    }
 }
 
 impl KeySet {
@@ -62,20 +73,22 @@ impl KeySet {
     }
 
     fn insert_shared(&mut self, key: Arc<Key>) -> Result<(), Duplicate> {
-        if self.ids.contains(key.id_bytes()) {
-            return Err(Duplicate::Id(self.index_of(|other| other.id_bytes() == key.id_bytes())));
+        // What is there already is not replaced by this.
+        if !self.ids.insert(ById(Arc::clone(&key))) {
+            let earlier = self.ids.get(key.id_bytes()).and_then(|ById(earlier)| self.digests.get(earlier.digest()));
+            return Err(Duplicate::Id(earlier.copied().unwrap_or_default()));
         }
-        if !self.digests.insert(*key.digest()) {
-            return Err(Duplicate::Digest(self.index_of(|other| other.digest() == key.digest())));
+        match self.digests.entry(*key.digest()) {
+            Entry::Occupied(earlier) => {
+                self.ids.remove(key.id_bytes());
+                Err(Duplicate::Digest(*earlier.get()))
+            }
+            Entry::Vacant(place) => {
+                place.insert(self.keys.len());
+                self.keys.push(key);
+                Ok(())
+            }
         }
-        self.ids.insert(ById(Arc::clone(&key)));
-        self.keys.push(key);
-        Ok(())
-    }
-
-    /// Which key it is. Asked for what has gone wrong only.
-    fn index_of(&self, is: impl Fn(&Key) -> bool) -> usize {
-        self.iter().position(is).unwrap_or_default()
     }
 
     /// Adds the keys of another kind of source.
@@ -217,5 +230,6 @@ mod tests {
         assert_eq!(set.insert(key("3", "a")), Err(Duplicate::Digest(0)));
         assert_eq!(set.len(), 2);
         set.insert(key("3", "c")).unwrap();
+        assert_eq!(set.insert(key("3", "a")), Err(Duplicate::Id(2)), "what was refused has left nothing behind");
     }
 }

@@ -129,7 +129,9 @@ impl KeyStore {
     /// Every key of `next` whose id or secret a key from elsewhere has. Nothing is changed then.
     pub fn apply_from(&self, origin: Origin, next: KeySet) -> Result<Difference, Vec<Clash>> {
         let mut by_id = self.by_id();
-        let clashes: Vec<Clash> = next.iter().filter_map(|key| self.clash(&by_id, key)).collect();
+        let others = by_id.iter().any(|ById(key)| key.origin != origin);
+        let clash = |key: &Key| clash(&by_id, key, self.find(key.digest()).as_deref());
+        let clashes: Vec<Clash> = next.iter().filter(|_| others).filter_map(clash).collect();
         if clashes.is_empty() { Ok(self.exchange(&mut by_id, next, |key| key.origin == origin)) } else { Err(clashes) }
     }
 
@@ -282,18 +284,23 @@ impl KeyStore {
         let mut stale = Vec::new();
         // Keys whose secret went to another one; they may get one themselves further on.
         let mut displaced = Ids::new();
-        let mut named = if whole { Ids::with_capacity(upserts.len()) } else { Ids::new() };
+        // At the first time nothing can be left that nobody names.
+        let whole = whole && by_id.iter().any(|ById(key)| key.origin == Origin::Database);
+        let mut named = Ids::with_capacity(if whole { upserts.len() } else { 0 });
+        if by_id.is_empty() {
+            by_id.reserve(upserts.len());
+        }
         for key in upserts {
             let key = Arc::new(key);
             if whole {
                 named.insert(ById(Arc::clone(&key)));
             }
-            if let Some(clash) = self.clash(&by_id, &key) {
+            let holder = self.find(key.digest());
+            if let Some(clash) = clash(&by_id, &key, holder.as_deref()) {
                 clashes.push(clash);
                 continue;
             }
-            let holder = self.find(key.digest()).filter(|holder| holder.id_bytes() != key.id_bytes());
-            if let Some(holder) = holder
+            if let Some(holder) = holder.filter(|holder| holder.id_bytes() != key.id_bytes())
                 && by_id.get(holder.id_bytes()).is_some_and(|ById(loser)| loser.digest() == key.digest())
             {
                 displaced.extend(by_id.take(holder.id_bytes()));
@@ -335,18 +342,6 @@ impl KeyStore {
         current
     }
 
-    /// The key from elsewhere that has the id or the secret of `key`.
-    fn clash(&self, by_id: &Ids, key: &Key) -> Option<Clash> {
-        let elsewhere = |holder: &&Arc<Key>| holder.origin != key.origin;
-        let same_id = by_id.get(key.id_bytes()).map(|ById(holder)| holder).filter(elsewhere);
-        let same_id = same_id.map(|holder| Clash::of(key, holder, Same::Id));
-        let same_secret = || {
-            let holder = self.find(key.digest());
-            holder.as_ref().filter(elsewhere).map(|holder| Clash::of(key, holder, Same::Secret))
-        };
-        same_id.or_else(same_secret)
-    }
-
     /// Puts in a key in the place of what was there `before` under its id. One that has not changed stays the same `Arc`;
     /// one that has goes on with the usage of the old one, so that no request is lost that still holds that.
     fn place(&self, difference: &mut Difference, before: Option<&ById>, mut key: Arc<Key>) -> Arc<Key> {
@@ -370,6 +365,14 @@ impl KeyStore {
         }
         key
     }
+}
+
+/// What `key` has in common with a key from elsewhere: with the one that has its id, or with the `holder` of its secret.
+fn clash(by_id: &Ids, key: &Key, holder: Option<&Key>) -> Option<Clash> {
+    let elsewhere = |other: &&Key| other.origin != key.origin;
+    let same_id = by_id.get(key.id_bytes()).map(|ById(other)| &**other).filter(elsewhere);
+    let same_id = same_id.map(|other| Clash::of(key, other, Same::Id));
+    same_id.or_else(|| holder.filter(elsewhere).map(|holder| Clash::of(key, holder, Same::Secret)))
 }
 
 impl Default for KeyStore {
