@@ -15,6 +15,7 @@ pub mod key;
 pub mod standing;
 pub mod set;
 mod sharing;
+mod text;
 pub mod store;
 
 pub mod append;
