@@ -69,8 +69,9 @@ impl Worker {
                     continue;
                 }
             };
-            let observer = Counting { gateway: Arc::clone(&gateway), tls: door.tls.is_some() };
-            let (gateway, asking) = (Arc::clone(&gateway), door.asking.clone());
+            let asking = door.asking.clone();
+            let observer = Counting { gateway: Arc::clone(&gateway), tls: door.tls.is_some(), asking: asking.clone() };
+            let gateway = Arc::clone(&gateway);
             let service = move |request, connection: &Arc<ConnectionInfo>| {
                 let asking = asking.as_ref().map(|asking| asking.load_full());
                 Arc::clone(&gateway).answer(request, Arc::clone(connection), asking)
@@ -88,6 +89,7 @@ impl Worker {
 struct Counting {
     gateway: Arc<Gateway>,
     tls: bool,
+    asking: Option<Arc<ArcSwap<Asking>>>,
 }
 
 impl Counting {
@@ -120,6 +122,7 @@ impl Observer for Counting {
     fn head_refused(&self, status: StatusCode, reason: &'static str, connection: &ConnectionInfo) -> Bytes {
         let (client, policy) = (connection.client.ip(), self.gateway.policy.load());
         tracing::debug!(%client, status = status.as_u16(), reason, "a request head was refused");
-        unread::refuse(&self.gateway.desk, &policy, client, UnreadHead::of_status(status))
+        let asking = self.asking.as_ref().map(|asking| asking.load_full());
+        unread::refuse(&self.gateway.desk, &policy, client, UnreadHead::of_status(status), asking.as_deref())
     }
 }

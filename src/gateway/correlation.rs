@@ -3,11 +3,12 @@
 //! What the client sent is passed on if it is well formed; otherwise both are made from one random number, so that the
 //! log line of a request and its trace carry the same name.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::scrap::{Finished, Scrap};
 use super::seen::{Rare, Seen};
 use crate::telemetry::traces::SpanId;
 
@@ -21,6 +22,9 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// `00-` + trace id + `-` + parent id + `-` + flags (W3C Trace Context, section 3.2).
 const TRACEPARENT_BYTES: usize = 55;
+
+/// Where the trace id stands in it.
+const TRACE_ID: Range<usize> = 3..35;
 
 /// Makes names that do not repeat. They are no secret and need not be unguessable.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ impl Names {
 
     /// A new request id, for a request that has no fields.
     pub fn request_id(&self) -> HeaderValue {
-        shared(self.traceparent().slice(3..35))
+        self.traceparent().part(TRACE_ID)
     }
 
     /// A new span.
@@ -52,16 +56,16 @@ impl Names {
         SpanId(self.next().max(1))
     }
 
-    /// A new `traceparent`, not sampled. Its trace id is the request id: bytes 3 to 35.
-    fn traceparent(&self) -> Bytes {
-        let mut text = Vec::with_capacity(TRACEPARENT_BYTES);
-        text.extend_from_slice(b"00-");
+    /// A new `traceparent`, not sampled. Its trace id is the request id.
+    fn traceparent(&self) -> Finished {
+        let mut text = Scrap::<TRACEPARENT_BYTES>::begin();
+        text.push(b"00-");
         push_hex(&mut text, self.next());
         push_hex(&mut text, self.next());
-        text.push(b'-');
+        text.push(b"-");
         push_hex(&mut text, self.next());
-        text.extend_from_slice(b"-00");
-        text.into()
+        text.push(b"-00");
+        text.finish()
     }
 }
 
@@ -72,9 +76,9 @@ impl Default for Names {
 }
 
 /// Appends 16 lower-case hexadecimal digits.
-fn push_hex(text: &mut Vec<u8>, number: u64) {
-    text.extend_from_slice(&hex_digits((number >> 32) as u32));
-    text.extend_from_slice(&hex_digits(number as u32));
+fn push_hex<const N: usize>(text: &mut Scrap<N>, number: u64) {
+    text.push(&hex_digits((number >> 32) as u32));
+    text.push(&hex_digits(number as u32));
 }
 
 /// The eight digits of a number, all at once: one to a byte, first as 0 to 15, then as characters.
@@ -103,20 +107,15 @@ pub fn name(fields: &mut HeaderMap, seen: Seen, request_id_field: &HeaderName, n
         seen.has(Rare::Trace) && single(fields, &TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
     let given_id = single(fields, request_id_field).filter(|value| is_request_id(value.as_bytes())).cloned();
     let made = names.traceparent();
-    let request_id = given_id.unwrap_or_else(|| shared(made.slice(3..35)));
+    let request_id = given_id.unwrap_or_else(|| made.part(TRACE_ID));
     fields.insert(request_id_field, request_id.clone());
     if !has_parent {
         if seen.has(Rare::Trace) {
             fields.remove(TRACESTATE);
         }
-        fields.insert(TRACEPARENT, shared(made));
+        fields.insert(TRACEPARENT, made.whole());
     }
     Named { request_id, has_parent }
-}
-
-/// A value made of hexadecimal digits and dashes is always a good field value.
-fn shared(text: Bytes) -> HeaderValue {
-    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// The value of a field that stands exactly once.
@@ -131,23 +130,22 @@ fn is_request_id(id: &[u8]) -> bool {
     fits && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte))
 }
 
-/// Version 00 of the field, with ids that are not all zero (W3C Trace Context, section 3.2.2).
+/// Whether a field is good and its ids are not all zero. A version that is not known yet begins as version 00 does, and may
+/// go on after a dash (W3C Trace Context, section 3.2.2).
 fn is_traceparent(value: &[u8]) -> bool {
     let hex = |part: &[u8]| part.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
     let some = |part: &[u8]| part.iter().any(|byte| *byte != b'0');
-    match value {
-        [b'0', b'0', b'-', rest @ ..] if value.len() == TRACEPARENT_BYTES => {
-            let (trace, parent, flags) = (&rest[..32], &rest[33..49], &rest[50..]);
-            rest[32] == b'-'
-                && rest[49] == b'-'
-                && hex(trace)
-                && hex(parent)
-                && hex(flags)
-                && some(trace)
-                && some(parent)
-        }
-        _ => false,
-    }
+    let Some((known, more)) = value.split_at_checked(TRACEPARENT_BYTES) else { return false };
+    let (version, trace, parent, flags) = (&known[..2], &known[TRACE_ID], &known[36..52], &known[53..]);
+    let ends = match version {
+        b"00" => more.is_empty(),
+        b"ff" => false,
+        _ => more.is_empty() || more[0] == b'-',
+    };
+    ends && [2, 35, 52].iter().all(|dash| known[*dash] == b'-')
+        && [version, trace, parent, flags].into_iter().all(hex)
+        && some(trace)
+        && some(parent)
 }
 
 #[cfg(test)]
@@ -157,9 +155,9 @@ mod tests {
     #[test]
     fn hexadecimal_digits_are_those_of_the_standard_library() {
         for number in [0, 1, 0x9ABC_DEF0_1234_5678, 0x0A0B_0C0D_9F9F_F9F9, u64::MAX] {
-            let mut text = Vec::new();
+            let mut text = Scrap::<16>::begin();
             push_hex(&mut text, number);
-            assert_eq!(String::from_utf8(text).unwrap(), format!("{number:016x}"));
+            assert_eq!(text.finish().whole(), format!("{number:016x}"));
         }
     }
 
@@ -178,6 +176,19 @@ mod tests {
             false,
             false,
         );
+        let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        check("a version to come", &[(TRACEPARENT, later)], false, true);
+        let longer = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-will-be-like";
+        check("a version to come that says more", &[(TRACEPARENT, longer)], false, true);
+        for (row, wrong) in [
+            ("version 00 that says more", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what"),
+            ("more without a dash", "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01what"),
+            ("the version that is none", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("no dash", "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01"),
+            ("too short", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0"),
+        ] {
+            check(row, &[(TRACEPARENT, wrong)], false, false);
+        }
         check(
             "upper case is not allowed",
             &[(TRACEPARENT, "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01")],

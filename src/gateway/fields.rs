@@ -100,7 +100,7 @@ impl FieldRules {
     ///
     /// Identity and forwarding fields are written after this, so no `Connection: x-keygate-key-id` can take them away.
     pub fn strip_request(&self, fields: &mut HeaderMap) {
-        let mut ending = ending_here(fields);
+        let mut ending = take_ending_here(fields);
         ending.retain(|name| *name != self.request_id && *name != TRACEPARENT && *name != TRACESTATE);
         for name in fields.keys() {
             if *name == EXPECT || (*name != self.request_id && self.is_reserved(name)) {
@@ -303,31 +303,36 @@ pub fn flaw(fields: &HeaderMap) -> Option<&'static str> {
 
 /// Removes from a response, or from its trailers, what ended at the upstream's connection.
 pub fn strip_response(fields: &mut HeaderMap) {
-    for name in &ending_here(fields) {
+    for name in &take_ending_here(fields) {
         fields.remove(name);
     }
 }
 
-/// The names in a message that are about one connection only, and those that it says are.
-fn ending_here(fields: &HeaderMap) -> Vec<HeaderName> {
-    let mut ending = Vec::new();
-    for (name, value) in fields {
-        if is_connection_specific(name) {
+/// Removes `Connection` from a message. Returns the other names in it that are about one connection only, and those that it
+/// says are: most often none.
+fn take_ending_here(fields: &mut HeaderMap) -> Vec<HeaderName> {
+    let (mut ending, mut has_connection) = (Vec::new(), false);
+    for (name, value) in &*fields {
+        if *name == CONNECTION {
+            has_connection = true;
+            add_connection_tokens(value, &mut ending);
+        } else if is_connection_specific(name) {
             ending.push(name.clone());
-            if *name == CONNECTION {
-                add_connection_tokens(value, &mut ending);
-            }
         }
+    }
+    if has_connection {
+        fields.remove(CONNECTION);
     }
     ending
 }
 
-/// The fields that are about one connection only (RFC 9110, section 7.6.1), and those addressed to us as a proxy.
+/// The fields beside `Connection` that are about one connection only (RFC 9110, section 7.6.1), and those addressed to us as
+/// a proxy.
 fn is_connection_specific(name: &HeaderName) -> bool {
     match name.as_str().len() {
         2 => *name == TE,
         7 => *name == UPGRADE,
-        10 => *name == CONNECTION || *name == KEEP_ALIVE,
+        10 => *name == KEEP_ALIVE,
         14 => *name == HTTP2_SETTINGS,
         16 => *name == PROXY_CONNECTION,
         17 => *name == TRANSFER_ENCODING,

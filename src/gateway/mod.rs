@@ -48,6 +48,7 @@ pub mod progress;
 pub mod question;
 pub mod record;
 pub mod room;
+pub mod scrap;
 pub mod seen;
 pub mod spans;
 pub mod trailers;

@@ -131,7 +131,12 @@ impl Asking {
             }
         }
         let client = self.dialect.client();
-        if !request.headers().contains_key(&client) {
+        let said = match self.dialect {
+            // nginx writes the one address that it sees itself. A list would be from somebody else.
+            Dialect::Nginx => !once(request.headers(), &client)?.as_bytes().contains(&b','),
+            Dialect::Forwarded | Dialect::Envoy => request.headers().contains_key(&client),
+        };
+        if !said {
             return Err(QuestionError::Unsaid(client).into());
         }
         Ok(proxies.client_named(request.headers(), &client)?)
@@ -255,6 +260,18 @@ mod tests {
             let expected = expected.map(|client| format!("GET /a api.example {client}"));
             assert_eq!(read(&asking, "10.1.2.3", request), expected, "{list}");
         }
+    }
+
+    #[test]
+    fn nginx_names_one_client() {
+        let asking = asking(Dialect::Nginx, "/check");
+        for (value, good) in [("203.0.113.9", true), ("6.6.6.6, 203.0.113.9", false), ("", false), (",", false)] {
+            let mut request = question("/check", &SAID);
+            request.headers_mut().insert(X_REAL_IP, HeaderValue::from_static(value));
+            assert_eq!(read(&asking, "10.1.2.3", request).is_some(), good, "{value}");
+        }
+        let twice = question("/check", &[&SAID[..], &[("x-real-ip", "6.6.6.6")]].concat());
+        assert_eq!(read(&asking, "10.1.2.3", twice), None);
     }
 
     #[test]

@@ -8,13 +8,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::authentication::Principal;
 use super::authorization::Permit;
 use super::client_address::ClientAddress;
 use super::route::{Counts, RouteLimit};
+use super::scrap::Scrap;
 use crate::address::AddressBlock;
 use crate::limits::{Allowance, Exceeded, Quota, Subject};
 use crate::moment::Moment;
@@ -234,22 +234,19 @@ impl RateLimitFields {
     }
 }
 
-/// Numbers as values of fields, which share one piece of memory.
-fn decimal<const N: usize>(numbers: [u64; N]) -> [HeaderValue; N] {
-    let mut text = Vec::with_capacity(20 * N);
+/// Three numbers as values of fields.
+fn decimal(numbers: [u64; 3]) -> [HeaderValue; 3] {
+    /// Digits of the largest number.
+    const DIGITS_MAX: usize = 20;
+    let mut text = Scrap::<{ 3 * DIGITS_MAX }>::begin();
     let mut digits = itoa::Buffer::new();
-    let ends = numbers.map(|number| {
-        text.extend_from_slice(digits.format(number).as_bytes());
-        text.len()
+    let parts = numbers.map(|number| {
+        let start = text.length();
+        text.push(digits.format(number).as_bytes());
+        start..text.length()
     });
-    let text = Bytes::from(text);
-    let mut start = 0;
-    ends.map(|end| {
-        let value = text.slice(start..end);
-        start = end;
-        // Digits are always a good value.
-        HeaderValue::from_maybe_shared(value).unwrap_or_else(|_| HeaderValue::from_static("0"))
-    })
+    let text = text.finish();
+    parts.map(|part| text.part(part))
 }
 
 /// Seconds, rounded up: a client that comes back when we say must not come too early.

@@ -12,6 +12,7 @@ use http::{HeaderValue, Response, StatusCode};
 use super::body::ResponseBody;
 use super::desk::Desk;
 use super::policy::Policy;
+use super::question::Asking;
 use super::refusal::Manner;
 use super::rejection::Rejection;
 use crate::moment::Moment;
@@ -48,18 +49,16 @@ impl UnreadHead {
     }
 }
 
-/// Counts and logs such a request. Returns what the client is to be told: a whole HTTP/1.1 response, after which the
-/// connection ends.
+/// Counts and logs such a request, or question at a door where others ask. Returns what the client is to be told: a whole
+/// HTTP/1.1 response, after which the connection ends.
 #[must_use]
-pub fn refuse(desk: &Desk, policy: &Policy, client: IpAddr, head: UnreadHead) -> Bytes {
+pub fn refuse(desk: &Desk, policy: &Policy, client: IpAddr, head: UnreadHead, asking: Option<&Asking>) -> Bytes {
     let (now, rejection) = (Moment::now(), Rejection::Unread(head));
+    let source = if asking.is_some() { Source::Check } else { Source::Keygate };
     let request_id = desk.names.request_id();
-    let manner = Manner { request_id: Some(&request_id), ..Manner::default() };
+    let manner = Manner { request_id: Some(&request_id), asking, ..Manner::default() };
     let mut response = policy.refusals.write(&rejection, manner);
-    let content = match response.body() {
-        ResponseBody::Fixed(fixed) => fixed.content.clone(),
-        ResponseBody::Forwarded(_) | ResponseBody::Tunnel(_) => Bytes::new(),
-    };
+    let content = response.body().content();
 
     let (reason, status) = (rejection.row().reason, response.status().as_u16());
     desk.shard.rejected(reason as usize);
@@ -67,7 +66,7 @@ pub fn refuse(desk: &Desk, policy: &Policy, client: IpAddr, head: UnreadHead) ->
         route: RouteLabel::NONE,
         method: MethodLabel::Other,
         status,
-        source: Source::Keygate,
+        source,
         request_ns: 0,
         upstream_ns: None,
         overhead_ns: 0,
@@ -85,7 +84,7 @@ pub fn refuse(desk: &Desk, policy: &Policy, client: IpAddr, head: UnreadHead) ->
             protocol: "HTTP/1.1",
             route: super::record::NO_ROUTE,
             status,
-            source: Source::Keygate.as_str(),
+            source: source.as_str(),
             reason: Some(reason.word()),
             user: None,
             key_id: None,

@@ -10,12 +10,15 @@
 //!
 //! Never in this file: when to read. That is the business of whoever watches.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +36,10 @@ pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes all key files may have together.
 pub const ALL_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of all key files together from which they are parsed at the same time: some 10,000 keys. For fewer, threads would
+/// take longer than they save.
+const SIDE_BY_SIDE_BYTES_MIN: u64 = 1 << 20;
 
 /// Key files there may be.
 pub const FILES_MAX: usize = 4096;
@@ -90,9 +97,9 @@ enum Shape {
 }
 
 impl Text {
-    fn entries(&self, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
+    fn entries(&self) -> Result<Vec<Entry>, Problems> {
         match self.shape {
-            Shape::List => file::read(&self.name, &self.text, good),
+            Shape::List => file::entries(&self.name, &self.text),
             Shape::Map => map::entries(&self.name, &self.text),
         }
     }
@@ -219,18 +226,14 @@ impl Contents {
     /// Everything that is wrong in all files, each problem with its line: what is no key file, what looks like a plain
     /// key, and every id and secret that occurs twice, also across files, with both places.
     pub fn parse(&self) -> Result<KeySet, Problems> {
-        let (mut problems, mut set, mut sharing) = (Problems::new(), KeySet::new(), Sharing::default());
+        let mut problems = Problems::new();
+        let (mut set, mut sharing) = (KeySet::new(), Sharing::default());
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
-        for (file, text) in self.texts.iter().enumerate() {
-            // The set finds out what occurs twice; a file that repeats itself is read once more, to say where.
-            let mut repeats = false;
-            let entries = match text.entries(|_| true) {
+        side_by_side(&self.texts, |file, text, entries| {
+            let entries = match entries {
                 Ok(entries) => entries,
-                Err(more) => {
-                    problems.extend(more);
-                    continue;
-                }
+                Err(more) => return problems.extend(more),
             };
             set.reserve(entries.len());
             for (index, entry) in entries.into_iter().enumerate() {
@@ -248,18 +251,10 @@ impl Contents {
                 };
                 match set.insert(key) {
                     Ok(()) => origins.push((file, index)),
-                    Err(duplicate) if origins[duplicate.earlier()].0 == file => {
-                        repeats = true;
-                        break;
-                    }
                     Err(duplicate) => problems.push(self.duplicate((file, index), duplicate, &origins)),
                 }
             }
-            if repeats {
-                let unexplained = || Problem::of_file(&text.name, "has an id or a secret twice").into();
-                problems.extend(text.entries(file::differ).err().unwrap_or_else(unexplained));
-            }
-        }
+        });
         problems.into_result()?;
         for entry in self.development.keys.iter().filter(|_| self.development.admit) {
             // An operator who names the same secret in a file has said more about it.
@@ -275,7 +270,7 @@ impl Contents {
     #[must_use]
     pub fn problems_of(&self, clashes: &[Clash], database: &Path) -> Problems {
         let places = self.texts.iter().enumerate().flat_map(|(file, text)| {
-            let entries = text.entries(file::differ).unwrap_or_default();
+            let entries = text.entries().unwrap_or_default();
             entries.into_iter().enumerate().map(move |(index, entry)| (entry.id, (file, index)))
         });
         let places: HashMap<String, (usize, usize)> = places.collect();
@@ -324,6 +319,33 @@ impl fmt::Debug for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Contents").field("files", &self.texts.len()).finish_non_exhaustive()
     }
+}
+
+/// Parses texts, several at the same time where that is worth it, and hands on what comes of each in their order. Those that
+/// are parsed at the same time have [`FILE_BYTES_MAX`] together, so that no more memory is needed than for the largest file
+/// there may be. The threads have the priority of the caller's.
+fn side_by_side(texts: &[Text], mut hand_on: impl FnMut(usize, &Text, Result<Vec<Entry>, Problems>)) {
+    let bytes = |text: &Text| text.text.len() as u64;
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(texts.len());
+    if threads < 2 || texts.iter().map(bytes).sum::<u64>() < SIDE_BY_SIDE_BYTES_MIN {
+        return texts.iter().enumerate().for_each(|(number, text)| hand_on(number, text, text.entries()));
+    }
+    thread::scope(|scope| {
+        let (mut next, mut parsing, mut parsing_bytes) = (0, VecDeque::new(), 0);
+        for (number, text) in texts.iter().enumerate() {
+            while let Some(text) = texts.get(next)
+                && (parsing.is_empty() || parsing.len() < threads && parsing_bytes + bytes(text) <= FILE_BYTES_MAX)
+            {
+                parsing.push_back(scope.spawn(|| text.entries()));
+                parsing_bytes += bytes(text);
+                next += 1;
+            }
+            let parsed = parsing.pop_front().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            parsing_bytes -= bytes(text);
+            // One was begun above if there was none.
+            hand_on(number, text, parsed.unwrap_or_else(|| text.entries()));
+        }
+    });
 }
 
 /// The key files directly in `directory`, in the order of their names.
@@ -440,6 +462,36 @@ mod tests {
             .collect()
     }
 
+    /// More than is parsed on one thread.
+    #[test]
+    fn large_files_are_parsed_at_the_same_time_and_their_keys_and_problems_come_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, keys: std::ops::Range<u32>| {
+            let digest = |number: u32| crate::secret::Digest::of(number.to_string().as_bytes());
+            let lines = keys.map(|number| format!("  - {{ id: key-{number}, sha256: {} }}\n", digest(number).to_hex()));
+            fs::write(folder.path().join(name), format!("keys:\n{}", lines.collect::<String>())).unwrap();
+        };
+        for (file, name) in ["a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml"].into_iter().enumerate() {
+            write(name, file as u32 * 3000..(file as u32 + 1) * 3000);
+        }
+        let sources = Sources::new(Vec::new(), vec![folder.path().to_owned()]);
+        let bytes: usize = sources.load().unwrap().texts.iter().map(|text| text.text.len()).sum();
+        assert!(bytes as u64 > SIDE_BY_SIDE_BYTES_MIN);
+        let set = sources.read().unwrap();
+        let expected = (0..15_000).map(|number| format!("key-{number}"));
+        assert!(set.iter().map(|key| key.id().to_owned()).eq(expected));
+
+        write("c.yaml", 100..101);
+        fs::write(folder.path().join("d.yaml"), "keys: 7\n").unwrap();
+        write("e.yaml", 12_000..16_000);
+        write("f.yaml", 20_000..24_000);
+        write("g.yaml", 3000..3001);
+        let problems = sources.read().unwrap_err().to_string();
+        let lines: Vec<&str> = problems.lines().filter(|line| line.contains(".yaml")).collect();
+        let at = |name: &str| lines.iter().position(|line| line.contains(&format!("{name}:"))).expect(&problems);
+        assert!(at("c.yaml") < at("d.yaml") && at("d.yaml") < at("g.yaml"), "{problems}");
+    }
+
     #[test]
     fn files_and_directories_are_one_set() {
         let directory =
@@ -543,20 +595,6 @@ mod tests {
              3.yaml:5:13: keys[1].sha256: another key has the same secret, at 1.yaml:3"
         );
         assert!(!shown.contains(&Digest::of(b"a").to_hex()[..8]));
-    }
-
-    /// The places within one file are said as they are where it is read alone, and other files are still looked at.
-    #[test]
-    fn a_file_that_repeats_itself_is_refused_with_both_places() {
-        let directory = directory(&[("1.yaml", &keys(&["a", "b", "a"])), ("2.yaml", &keys(&["b"]))]);
-        assert_eq!(
-            problems(&directory, &of_directory(&directory)),
-            [
-                "1.yaml:6:9: keys[2].id: another key has the same id, at line 2",
-                "1.yaml:7:13: keys[2].sha256: another key has the same secret, at line 3",
-                "2.yaml:2:9: keys[0].id: another key has the same id, at 1.yaml:4",
-            ]
-        );
     }
 
     #[test]

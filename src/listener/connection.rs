@@ -125,9 +125,10 @@ async fn converse_over_tls<S: Respond, O: Observer>(
     mut info: ConnectionInfo,
     protocols: Arc<Protocols>,
 ) {
-    let handshake = store.acceptor(protocols.settings.http2).accept(socket);
+    // Boxed, because both are large, and have a place in this future for each step that they go on to.
+    let handshake = Box::pin(store.acceptor(protocols.settings.http2).accept(socket));
     let wire = match door.drain.in_time(deadline, handshake).await {
-        Some(Ok(wire)) => wire,
+        Some(Ok(wire)) => Box::new(wire),
         Some(Err(error)) => return door.observer.handshake_failed(failure(&error)),
         None => return door.observer.handshake_failed(HandshakeFailure::Timeout),
     };
@@ -164,6 +165,8 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
         if !matches!(ending, Ending::Rests) || !early.iter().all(|byte| b"\r\n".contains(byte)) {
             break (ending, early);
         }
+        // It is empty, and holds all of hyper's buffer.
+        drop(early);
         rest(wire.stream(), &activity, &protocols.settings, &door.drain).await;
     };
     if let (Ending::Finished { result: Ok(()), .. }, Some(takeover)) = (&ending, activity.takeover()) {

@@ -92,7 +92,7 @@ impl Wire for Socket {
     }
 }
 
-impl Wire for TlsStream<Socket> {
+impl Wire for Box<TlsStream<Socket>> {
     fn stream(&mut self) -> &mut CoalescedStream {
         self.get_mut().0.stream()
     }

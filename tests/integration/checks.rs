@@ -135,6 +135,27 @@ limits: [{ name: once, per: key, requests: 1, window: 1h }, { name: per-key, per
     }
 }
 
+/// nginx would make 500 of the status that a head is refused with before anybody has read it.
+#[test]
+fn a_question_that_cannot_be_read_is_refused_in_its_dialect_too() {
+    let upstream = Upstream::hello();
+    let gate = asked(gate(&upstream).with(ROUTES), "127.0.0.0/8");
+    let long = format!("X-Long: {}\r\n", "x".repeat(80 * 1024));
+    for (fields, status, code) in [("Bad Name: x\r\n", 400, "head_malformed"), (&long, 431, "head_too_large")] {
+        for dialect in [NGINX, FORWARDED, ENVOY] {
+            let mut client = Client::connect(gate.check_address(dialect));
+            client.write(format!("GET /check/a HTTP/1.1\r\nHost: api.example\r\n{fields}\r\n").as_bytes());
+            let told = client.response("GET");
+            let expected = if dialect == NGINX { 403 } else { status };
+            assert_eq!((told.status, reason(&told).as_str()), (expected, code), "{dialect}: {told:?}");
+            assert_eq!(told.field("x-keygate-status").is_some(), dialect == NGINX, "{told:?}");
+        }
+    }
+    gate.eventually("they are counted as questions", |gate| {
+        gate.metric("keygate_requests_total", &["source=\"check\"", "status=\"403\""]) == 2.0
+    });
+}
+
 #[test]
 fn what_stands_in_the_fields_of_another_dialect_is_not_read() {
     let (upstream, alice) = (Upstream::hello(), key("alice").with("allowed_networks: [203.0.113.0/24]"));

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::client::Client;
 use crate::gate::{gate, make_certificate};
 use crate::key::key;
 use crate::programs::run;
@@ -152,4 +153,20 @@ fn a_port_that_is_taken_is_told_with_what_to_do() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&taken.local_addr().unwrap().to_string()) && said.contains("in use"), "{said}");
+}
+
+/// hyper keeps two buffers for each connection that it has, some 20 KiB.
+#[test]
+fn a_connection_that_rests_holds_little() {
+    const CONNECTIONS: u64 = 600;
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate = gate(&upstream).key(&alice).with("maxima: { connections_per_address: 1000 }").start();
+    let ask = |client: &mut Client| assert_eq!(client.request("GET", "/", &[alice.field()], b"").status, 200);
+    let mut first = gate.client();
+    (0..100).for_each(|_| ask(&mut first));
+    let before = gate.memory_bytes();
+    let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| gate.client()).collect();
+    clients.iter_mut().for_each(ask);
+    gate.eventually("they rest", |gate| gate.memory_bytes() < before + CONNECTIONS * 12 * 1024);
+    clients.iter_mut().for_each(ask);
 }

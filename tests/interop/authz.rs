@@ -280,6 +280,14 @@ fn refusals_reach_the_client(stand: &Stand, slow: &TestKey) {
     assert!(limited.number("retry-after") >= 1, "{limited:?}");
 }
 
+/// What nginx still reads, and keygate does not, with what nginx writes to it besides.
+fn a_head_that_is_too_large_is_the_clients_fault(stand: &Stand) {
+    let (path, long) = (format!("/echo?{}", "q".repeat(600)), "x".repeat(8100));
+    let fields = ["X-Long-1", "X-Long-2", "X-Long-3", "X-Long-4"].map(|name| (name, long.as_str()));
+    let response = stand.refused("GET", &path, &[&fields[..], &[stand.alice.field()]].concat(), 431, "head_too_large");
+    assert_eq!(response.field("cache-control"), Some("no-store"));
+}
+
 /// To a client of gRPC a refusal has the status 200, which a proxy that asks would take for a yes.
 fn a_grpc_client_is_refused_too(stand: &Stand) {
     let before = stand.api.received().len();
@@ -377,6 +385,9 @@ fn check(program: Program) {
     a_request_passes_and_bears_identity(&stand);
     no_client_takes_away_who_it_is(&stand);
     refusals_reach_the_client(&stand, &slow);
+    if program == Program::Nginx {
+        a_head_that_is_too_large_is_the_clients_fault(&stand);
+    }
     a_grpc_client_is_refused_too(&stand);
     the_request_that_is_judged_is_the_one_that_is_forwarded(&stand);
     no_client_chooses_its_address(&stand, &elsewhere);

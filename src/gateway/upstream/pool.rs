@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
@@ -58,10 +59,19 @@ pub(super) struct Pool {
     reaping: AtomicBool,
 }
 
+/// An HTTP/1.1 connection.
+#[derive(Debug)]
+pub struct Alone {
+    /// The handle.
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    /// Room for a copy of the fields that are sent. Empty but for the time in which they may have to be sent again.
+    pub(super) room: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// An HTTP/1.1 connection that nobody uses.
 #[derive(Debug)]
 struct Waiting {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Alone,
     since_ns: u64,
 }
 
@@ -78,8 +88,8 @@ struct Shared {
 pub enum Lease {
     /// An HTTP/1.1 connection, ours alone.
     Alone {
-        /// The handle, to be put back.
-        sender: http1::SendRequest<RequestBody>,
+        /// The connection, to be put back.
+        connection: Alone,
         /// Whose pool it goes back to.
         upstream: Arc<Upstream>,
         /// Which of its pools.
@@ -106,14 +116,22 @@ impl Drop for StreamLease {
 }
 
 impl Lease {
+    /// Room for a copy of the fields that are sent; an HTTP/2 connection has none.
+    pub(super) const fn room(&mut self) -> Option<&mut Vec<(HeaderName, HeaderValue)>> {
+        match self {
+            Self::Alone { connection, .. } => Some(&mut connection.room),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// Gives the connection back after the response was read to its end.
     pub fn give_back(self) {
         match self {
-            Self::Alone { sender, upstream, worker } => {
-                if sender.is_ready() {
-                    keep(&upstream, worker, sender);
-                } else if !sender.is_closed() {
-                    tokio::spawn(settle(sender, upstream, worker));
+            Self::Alone { connection, upstream, worker } => {
+                if connection.sender.is_ready() {
+                    keep(&upstream, worker, connection);
+                } else if !connection.sender.is_closed() {
+                    tokio::spawn(settle(connection, upstream, worker));
                 }
             }
             Self::Stream(stream) => drop(stream),
@@ -122,16 +140,16 @@ impl Lease {
 }
 
 /// Waits until a connection has finished (the upload that goes on behind an early answer, say), then keeps it.
-async fn settle(mut sender: http1::SendRequest<RequestBody>, upstream: Arc<Upstream>, worker: usize) {
-    if let Ok(Ok(())) = tokio::time::timeout(SETTLE_TIMEOUT, sender.ready()).await {
-        keep(&upstream, worker, sender);
+async fn settle(mut connection: Alone, upstream: Arc<Upstream>, worker: usize) {
+    if let Ok(Ok(())) = tokio::time::timeout(SETTLE_TIMEOUT, connection.sender.ready()).await {
+        keep(&upstream, worker, connection);
     }
 }
 
 /// Puts a ready connection on the stack, and sees to it that it does not wait for ever.
-fn keep(upstream: &Arc<Upstream>, worker: usize, sender: http1::SendRequest<RequestBody>) {
+fn keep(upstream: &Arc<Upstream>, worker: usize, connection: Alone) {
     let pool = upstream.pool(worker);
-    pool.waiting().push_back(Waiting { sender, since_ns: monotonic_ns() });
+    pool.waiting().push_back(Waiting { connection, since_ns: monotonic_ns() });
     ensure_reaper(upstream, worker);
 }
 
@@ -178,11 +196,11 @@ impl Pool {
     }
 
     /// Takes the connection that was used last; closed ones on the way are dropped.
-    fn take_waiting(&self) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_waiting(&self) -> Option<Alone> {
         let mut waiting = self.waiting();
-        while let Some(Waiting { sender, .. }) = waiting.pop_back() {
-            if sender.is_ready() {
-                return Some(sender);
+        while let Some(Waiting { connection, .. }) = waiting.pop_back() {
+            if connection.sender.is_ready() {
+                return Some(connection);
             }
         }
         None
@@ -201,7 +219,7 @@ impl Pool {
         let limit_ns = u64::try_from(idle_timeout.as_nanos()).unwrap_or(u64::MAX);
         let now_ns = monotonic_ns();
         let mut waiting = self.waiting();
-        waiting.retain(|w| !w.sender.is_closed() && now_ns.saturating_sub(w.since_ns) < limit_ns);
+        waiting.retain(|w| !w.connection.sender.is_closed() && now_ns.saturating_sub(w.since_ns) < limit_ns);
         let mut shared = self.shared();
         shared.retain(|connection| {
             let unused = connection.streams.load(Ordering::Relaxed) == 0;
@@ -240,18 +258,18 @@ impl Upstream {
     pub(super) async fn checkout(self: &Arc<Self>, worker: usize, fresh: bool) -> Result<Checkout, UpstreamError> {
         match self.settings.protocol {
             Protocol::Http1 => {
-                if !fresh && let Some(sender) = self.pool(worker).take_waiting() {
-                    return Ok(Checkout { lease: self.alone(sender, worker), reused: true });
+                if !fresh && let Some(connection) = self.pool(worker).take_waiting() {
+                    return Ok(Checkout { lease: self.alone(connection, worker), reused: true });
                 }
-                let sender = self.open_http1(worker).await?;
-                Ok(Checkout { lease: self.alone(sender, worker), reused: false })
+                let connection = Alone { sender: self.open_http1(worker).await?, room: Vec::new() };
+                Ok(Checkout { lease: self.alone(connection, worker), reused: false })
             }
             Protocol::Http2 => self.checkout_stream(worker).await,
         }
     }
 
-    fn alone(self: &Arc<Self>, sender: http1::SendRequest<RequestBody>, worker: usize) -> Lease {
-        Lease::Alone { sender, upstream: Arc::clone(self), worker }
+    fn alone(self: &Arc<Self>, connection: Alone, worker: usize) -> Lease {
+        Lease::Alone { connection, upstream: Arc::clone(self), worker }
     }
 
     async fn checkout_stream(self: &Arc<Self>, worker: usize) -> Result<Checkout, UpstreamError> {

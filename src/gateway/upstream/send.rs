@@ -89,19 +89,26 @@ struct Again {
     method: Method,
     uri: Uri,
     version: Version,
-    /// As a list, which costs half of what a copy of the map does, and nearly every request throws it away.
+    /// As a list, which costs half of what a copy of the map does, and which the next request of a connection can use.
     fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Again {
     /// Keeps a copy if sending twice cannot do harm (RFC 9110, section 9.2.2) and nothing of the content is lost.
-    fn keep(request: &Request<RequestBody>) -> Option<Self> {
-        (request.method().is_idempotent() && request.body().is_end_stream()).then(|| Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            fields: request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    fn keep(request: &Request<RequestBody>, lease: &mut Lease) -> Option<Self> {
+        (request.method().is_idempotent() && request.body().is_end_stream()).then(|| {
+            let mut fields = lease.room().map(std::mem::take).unwrap_or_default();
+            fields.extend(request.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
+            Self { method: request.method().clone(), uri: request.uri().clone(), version: request.version(), fields }
         })
+    }
+
+    /// The copy is not needed: what is left of it is room for the next one.
+    fn give_up(mut self, lease: &mut Lease) {
+        if let Some(room) = lease.room() {
+            self.fields.clear();
+            *room = self.fields;
+        }
     }
 
     fn into_request(self) -> Request<RequestBody> {
@@ -152,9 +159,14 @@ impl Upstream {
         let mut stale = 0;
         loop {
             let Checkout { mut lease, reused } = self.checkout(worker, stale >= STALE_MAX).await?;
-            let again = if reused { Again::keep(&request) } else { None };
+            let again = if reused { Again::keep(&request, &mut lease) } else { None };
             let Failed { error, unsent } = match try_send(&mut lease, request).await {
-                Ok(response) => return Ok(UpstreamResponse { response, lease }),
+                Ok(response) => {
+                    if let Some(again) = again {
+                        again.give_up(&mut lease);
+                    }
+                    return Ok(UpstreamResponse { response, lease });
+                }
                 Err(failed) => failed,
             };
             stale += 1;
@@ -175,7 +187,7 @@ struct Failed {
 
 async fn try_send(lease: &mut Lease, request: Request<RequestBody>) -> Result<Response<Incoming>, Failed> {
     let result = match lease {
-        Lease::Alone { sender, .. } => sender.try_send_request(request).await,
+        Lease::Alone { connection, .. } => connection.sender.try_send_request(request).await,
         Lease::Stream(stream) => stream.sender.try_send_request(request).await,
     };
     result.map_err(|mut failed| {

@@ -33,10 +33,10 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads a `traceparent` of version 00 that is well formed.
+    /// Reads a `traceparent` that is well formed. Of later versions what they have in common with version 00.
     #[must_use]
     pub fn read(field: &[u8]) -> Option<Self> {
-        let field = str::from_utf8(field).ok().filter(|field| field.len() == TRACEPARENT_BYTES)?;
+        let field = str::from_utf8(field.get(..TRACEPARENT_BYTES)?).ok()?;
         let (trace, span, flags) = (field.get(3..35)?, field.get(36..52)?, field.get(53..55)?);
         Some(Self {
             trace: TraceId(u128::from_str_radix(trace, 16).ok()?),
@@ -71,6 +71,8 @@ mod tests {
         let told = context.sampled_from(SpanId(0x0abc));
         assert_eq!(told, "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000abc-03", "other flags stay");
         assert!(TraceContext::read(told.as_bytes()).is_some_and(|told| told.is_sampled()));
+        let later = b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-02-what-the-future-will-be-like";
+        assert_eq!(TraceContext::read(later), Some(context));
         assert_eq!(TraceContext::read(b"00-4bf92f3577b34da6a3ce929d0e0e4736"), None);
     }
 }
