@@ -135,6 +135,11 @@ pub fn schema() -> Value {
 ///
 /// Everything that is wrong with the file, at once.
 pub fn entries(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
+    read(name, text, differ)
+}
+
+/// Like [`entries`], if they are `good` together, too: [`differ`], or whatever the caller finds out by other means.
+pub(super) fn read(name: &str, text: &str, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
     if says_nothing(text) {
         let message = "holds no keys at all, as if it was cut off; if that is what you want, write `keys: []`";
         return Err(Problem::of_file(name, message).into());
@@ -144,7 +149,7 @@ pub fn entries(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
     if plain.is_empty()
         && let Ok(file) = document.decode::<KeyFile>()
         && let Some(entries) = checked(file)
-        && differ(&entries)
+        && good(&entries)
     {
         return Ok(entries);
     }
@@ -181,7 +186,7 @@ fn checked(file: KeyFile) -> Option<Vec<Entry>> {
 }
 
 /// Whether no id and no secret occurs twice.
-fn differ(entries: &[Entry]) -> bool {
+pub(super) fn differ(entries: &[Entry]) -> bool {
     let ids: HashSet<&str> = entries.iter().map(|entry| &*entry.id).collect();
     let digests: HashSet<Digest, DigestState> = entries.iter().map(|entry| entry.digest).collect();
     ids.len() == entries.len() && digests.len() == entries.len()

@@ -39,6 +39,15 @@ pub enum Duplicate {
     Digest(usize),
 }
 
+impl Duplicate {
+    /// The index of the key that was there.
+    pub(super) const fn earlier(self) -> usize {
+        match self {
+            Self::Id(earlier) | Self::Digest(earlier) => earlier,
+        }
+    }
+}
+
 impl KeySet {
     /// No keys.
     #[must_use]

@@ -97,9 +97,9 @@ enum Shape {
 }
 
 impl Text {
-    fn entries(&self) -> Result<Vec<Entry>, Problems> {
+    fn entries(&self, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
         match self.shape {
-            Shape::List => file::entries(&self.name, &self.text),
+            Shape::List => file::read(&self.name, &self.text, good),
             Shape::Map => map::entries(&self.name, &self.text),
         }
     }
@@ -226,11 +226,12 @@ impl Contents {
     /// Everything that is wrong in all files, each problem with its line: what is no key file, what looks like a plain
     /// key, and every id and secret that occurs twice, also across files, with both places.
     pub fn parse(&self) -> Result<KeySet, Problems> {
-        let mut problems = Problems::new();
-        let (mut set, mut sharing) = (KeySet::new(), Sharing::default());
+        let (mut problems, mut set, mut sharing) = (Problems::new(), KeySet::new(), Sharing::default());
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
         side_by_side(&self.texts, |file, text, entries| {
+            // The set finds out what occurs twice; a file that repeats itself is read once more, to say where.
+            let mut repeats = false;
             let entries = match entries {
                 Ok(entries) => entries,
                 Err(more) => return problems.extend(more),
@@ -251,8 +252,16 @@ impl Contents {
                 };
                 match set.insert(key) {
                     Ok(()) => origins.push((file, index)),
+                    Err(duplicate) if origins[duplicate.earlier()].0 == file => {
+                        repeats = true;
+                        break;
+                    }
                     Err(duplicate) => problems.push(self.duplicate((file, index), duplicate, &origins)),
                 }
+            }
+            if repeats {
+                let unexplained = || Problem::of_file(&text.name, "has an id or a secret twice").into();
+                problems.extend(text.entries(file::differ).err().unwrap_or_else(unexplained));
             }
         });
         problems.into_result()?;
@@ -270,7 +279,7 @@ impl Contents {
     #[must_use]
     pub fn problems_of(&self, clashes: &[Clash], database: &Path) -> Problems {
         let places = self.texts.iter().enumerate().flat_map(|(file, text)| {
-            let entries = text.entries().unwrap_or_default();
+            let entries = text.entries(file::differ).unwrap_or_default();
             entries.into_iter().enumerate().map(move |(index, entry)| (entry.id, (file, index)))
         });
         let places: HashMap<String, (usize, usize)> = places.collect();
@@ -328,7 +337,7 @@ fn side_by_side(texts: &[Text], mut hand_on: impl FnMut(usize, &Text, Result<Vec
     let bytes = |text: &Text| text.text.len() as u64;
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(texts.len());
     if threads < 2 || texts.iter().map(bytes).sum::<u64>() < SIDE_BY_SIDE_BYTES_MIN {
-        return texts.iter().enumerate().for_each(|(number, text)| hand_on(number, text, text.entries()));
+        return texts.iter().enumerate().for_each(|(number, text)| hand_on(number, text, text.entries(|_| true)));
     }
     thread::scope(|scope| {
         let (mut next, mut parsing, mut parsing_bytes) = (0, VecDeque::new(), 0);
@@ -336,14 +345,14 @@ fn side_by_side(texts: &[Text], mut hand_on: impl FnMut(usize, &Text, Result<Vec
             while let Some(text) = texts.get(next)
                 && (parsing.is_empty() || parsing.len() < threads && parsing_bytes + bytes(text) <= FILE_BYTES_MAX)
             {
-                parsing.push_back(scope.spawn(|| text.entries()));
+                parsing.push_back(scope.spawn(|| text.entries(|_| true)));
                 parsing_bytes += bytes(text);
                 next += 1;
             }
             let parsed = parsing.pop_front().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
             parsing_bytes -= bytes(text);
             // One was begun above if there was none.
-            hand_on(number, text, parsed.unwrap_or_else(|| text.entries()));
+            hand_on(number, text, parsed.unwrap_or_else(|| text.entries(|_| true)));
         }
     });
 }
@@ -595,6 +604,20 @@ mod tests {
              3.yaml:5:13: keys[1].sha256: another key has the same secret, at 1.yaml:3"
         );
         assert!(!shown.contains(&Digest::of(b"a").to_hex()[..8]));
+    }
+
+    /// The places within one file are said as they are where it is read alone, and other files are still looked at.
+    #[test]
+    fn a_file_that_repeats_itself_is_refused_with_both_places() {
+        let directory = directory(&[("1.yaml", &keys(&["a", "b", "a"])), ("2.yaml", &keys(&["b"]))]);
+        assert_eq!(
+            problems(&directory, &of_directory(&directory)),
+            [
+                "1.yaml:6:9: keys[2].id: another key has the same id, at line 2",
+                "1.yaml:7:13: keys[2].sha256: another key has the same secret, at line 3",
+                "2.yaml:2:9: keys[0].id: another key has the same id, at 1.yaml:4",
+            ]
+        );
     }
 
     #[test]
