@@ -10,23 +10,21 @@
 //!
 //! Never in this file: when to read. That is the business of whoever watches.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
-use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
 use super::entry::Entry;
+use super::file;
 use super::key::{Key, Origin};
 use super::set::{Clash, Duplicate, KeySet, Same};
 use super::sharing::Sharing;
-use super::{file, map};
+use super::text::{Shape, Text, side_by_side};
 use crate::document::{Problem, Problems, size};
 use crate::mount;
 use crate::secret::Digest;
@@ -36,10 +34,6 @@ pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes all key files may have together.
 pub const ALL_BYTES_MAX: u64 = 256 << 20;
-
-/// Bytes of all key files together from which they are parsed at the same time: some 10,000 keys. For fewer, threads would
-/// take longer than they save.
-const SIDE_BY_SIDE_BYTES_MIN: u64 = 1 << 20;
 
 /// Key files there may be.
 pub const FILES_MAX: usize = 4096;
@@ -78,38 +72,6 @@ pub struct Contents {
     texts: Vec<Text>,
     development: Development,
     fingerprint: Fingerprint,
-}
-
-/// A key file that was fetched.
-struct Text {
-    name: String,
-    text: String,
-    shape: Shape,
-}
-
-/// How a file says whose a secret is.
-#[derive(Clone, Copy)]
-enum Shape {
-    /// A list of keys ([`mod@file`]).
-    List,
-    /// A mapping from digest to key ([`map`]).
-    Map,
-}
-
-impl Text {
-    fn entries(&self, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
-        match self.shape {
-            Shape::List => file::read(&self.name, &self.text, good),
-            Shape::Map => map::entries(&self.name, &self.text),
-        }
-    }
-
-    fn problem(&self, index: usize, field: &str, message: &str) -> Problem {
-        match self.shape {
-            Shape::List => file::problem_at(&self.name, &self.text, index, field, message),
-            Shape::Map => map::problem_at(&self.name, &self.text, index, field, message),
-        }
-    }
 }
 
 impl Sources {
@@ -330,33 +292,6 @@ impl fmt::Debug for Contents {
     }
 }
 
-/// Parses texts, several at the same time where that is worth it, and hands on what comes of each in their order. Those that
-/// are parsed at the same time have [`FILE_BYTES_MAX`] together, so that no more memory is needed than for the largest file
-/// there may be. The threads have the priority of the caller's.
-fn side_by_side(texts: &[Text], mut hand_on: impl FnMut(usize, &Text, Result<Vec<Entry>, Problems>)) {
-    let bytes = |text: &Text| text.text.len() as u64;
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(texts.len());
-    if threads < 2 || texts.iter().map(bytes).sum::<u64>() < SIDE_BY_SIDE_BYTES_MIN {
-        return texts.iter().enumerate().for_each(|(number, text)| hand_on(number, text, text.entries(|_| true)));
-    }
-    thread::scope(|scope| {
-        let (mut next, mut parsing, mut parsing_bytes) = (0, VecDeque::new(), 0);
-        for (number, text) in texts.iter().enumerate() {
-            while let Some(text) = texts.get(next)
-                && (parsing.is_empty() || parsing.len() < threads && parsing_bytes + bytes(text) <= FILE_BYTES_MAX)
-            {
-                parsing.push_back(scope.spawn(|| text.entries(|_| true)));
-                parsing_bytes += bytes(text);
-                next += 1;
-            }
-            let parsed = parsing.pop_front().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            parsing_bytes -= bytes(text);
-            // One was begun above if there was none.
-            hand_on(number, text, parsed.unwrap_or_else(|| text.entries(|_| true)));
-        }
-    });
-}
-
 /// The key files directly in `directory`, in the order of their names.
 fn key_files_in(directory: &Path) -> Result<Vec<PathBuf>, Problem> {
     let problem = |message: String| Problem::of_file(&directory.display().to_string(), message);
@@ -435,6 +370,7 @@ mod tests {
 
     use tempfile::TempDir;
 
+    use super::super::text::SIDE_BY_SIDE_BYTES_MIN;
     use super::*;
     use crate::secret::Digest;
 
