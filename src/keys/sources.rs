@@ -370,6 +370,7 @@ mod tests {
 
     use tempfile::TempDir;
 
+    use super::super::text::SIDE_BY_SIDE_BYTES_MIN;
     use super::*;
     use crate::secret::Digest;
 

@@ -1,4 +1,4 @@
-//! The text of a key file, and what it says; several are parsed at the same time.
+//! The texts of key files once they were fetched, and how several are parsed at the same time.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
