@@ -15,14 +15,12 @@ pub mod key;
 pub mod standing;
 pub mod set;
 mod sharing;
-mod text;
 pub mod store;
 
 pub mod append;
 pub mod file;
 mod map;
 pub mod sources;
-mod text;
 
 pub mod database;
 

@@ -20,11 +20,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::entry::Entry;
-use super::file;
 use super::key::{Key, Origin};
 use super::set::{Clash, Duplicate, KeySet, Same};
 use super::sharing::Sharing;
-use super::text::{Shape, Text, side_by_side};
+use super::{file, map};
 use crate::document::{Problem, Problems, size};
 use crate::mount;
 use crate::secret::Digest;
@@ -72,6 +71,38 @@ pub struct Contents {
     texts: Vec<Text>,
     development: Development,
     fingerprint: Fingerprint,
+}
+
+/// A key file that was fetched.
+struct Text {
+    name: String,
+    text: String,
+    shape: Shape,
+}
+
+/// How a file says whose a secret is.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// A list of keys ([`mod@file`]).
+    List,
+    /// A mapping from digest to key ([`map`]).
+    Map,
+}
+
+impl Text {
+    fn entries(&self, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
+        match self.shape {
+            Shape::List => file::read(&self.name, &self.text, good),
+            Shape::Map => map::entries(&self.name, &self.text),
+        }
+    }
+
+    fn problem(&self, index: usize, field: &str, message: &str) -> Problem {
+        match self.shape {
+            Shape::List => file::problem_at(&self.name, &self.text, index, field, message),
+            Shape::Map => map::problem_at(&self.name, &self.text, index, field, message),
+        }
+    }
 }
 
 impl Sources {
@@ -191,12 +222,15 @@ impl Contents {
         let (mut problems, mut set, mut sharing) = (Problems::new(), KeySet::new(), Sharing::default());
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
-        side_by_side(&self.texts, |file, text, entries| {
+        for (file, text) in self.texts.iter().enumerate() {
             // The set finds out what occurs twice; a file that repeats itself is read once more, to say where.
             let mut repeats = false;
-            let entries = match entries {
+            let entries = match text.entries(|_| true) {
                 Ok(entries) => entries,
-                Err(more) => return problems.extend(more),
+                Err(more) => {
+                    problems.extend(more);
+                    continue;
+                }
             };
             set.reserve(entries.len());
             for (index, entry) in entries.into_iter().enumerate() {
@@ -225,7 +259,7 @@ impl Contents {
                 let unexplained = || Problem::of_file(&text.name, "has an id or a secret twice").into();
                 problems.extend(text.entries(file::differ).err().unwrap_or_else(unexplained));
             }
-        });
+        }
         problems.into_result()?;
         for entry in self.development.keys.iter().filter(|_| self.development.admit) {
             // An operator who names the same secret in a file has said more about it.
@@ -370,7 +404,6 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::text::SIDE_BY_SIDE_BYTES_MIN;
     use super::*;
     use crate::secret::Digest;
 
@@ -405,36 +438,6 @@ mod tests {
             .iter()
             .map(|problem| problem.to_string().replace(&format!("{base}/"), "").replace(&base, "."))
             .collect()
-    }
-
-    /// More than is parsed on one thread.
-    #[test]
-    fn large_files_are_parsed_at_the_same_time_and_their_keys_and_problems_come_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, keys: std::ops::Range<u32>| {
-            let digest = |number: u32| crate::secret::Digest::of(number.to_string().as_bytes());
-            let lines = keys.map(|number| format!("  - {{ id: key-{number}, sha256: {} }}\n", digest(number).to_hex()));
-            fs::write(folder.path().join(name), format!("keys:\n{}", lines.collect::<String>())).unwrap();
-        };
-        for (file, name) in ["a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml"].into_iter().enumerate() {
-            write(name, file as u32 * 3000..(file as u32 + 1) * 3000);
-        }
-        let sources = Sources::new(Vec::new(), vec![folder.path().to_owned()]);
-        let bytes: usize = sources.load().unwrap().texts.iter().map(|text| text.text.len()).sum();
-        assert!(bytes as u64 > super::super::text::SIDE_BY_SIDE_BYTES_MIN);
-        let set = sources.read().unwrap();
-        let expected = (0..15_000).map(|number| format!("key-{number}"));
-        assert!(set.iter().map(|key| key.id().to_owned()).eq(expected));
-
-        write("c.yaml", 100..101);
-        fs::write(folder.path().join("d.yaml"), "keys: 7\n").unwrap();
-        write("e.yaml", 12_000..16_000);
-        write("f.yaml", 20_000..24_000);
-        write("g.yaml", 3000..3001);
-        let problems = sources.read().unwrap_err().to_string();
-        let lines: Vec<&str> = problems.lines().filter(|line| line.contains(".yaml")).collect();
-        let at = |name: &str| lines.iter().position(|line| line.contains(&format!("{name}:"))).expect(&problems);
-        assert!(at("c.yaml") < at("d.yaml") && at("d.yaml") < at("g.yaml"), "{problems}");
     }
 
     #[test]
