@@ -140,7 +140,7 @@ impl<'c> Watchdog<'c> {
             opened,
             head_since: 0,
             stuck: None,
-            pace: (Pace::new(settings.response_rate_min, timeouts.write), 0),
+            pace: (Pace::new(settings.response_rate_min, timeouts.write), activity.written()),
             is_too_slow: false,
             is_parting: false,
             draining_since: 0,
