@@ -97,6 +97,16 @@ impl Text {
         }
     }
 
+    const fn is_list(&self) -> bool {
+        matches!(self.shape, Shape::List)
+    }
+
+    /// The problems of a list in which an id or a secret occurs twice. It is read once more, to say where.
+    fn repetitions(&self) -> Problems {
+        let unexplained = || Problem::of_file(&self.name, "has an id or a secret twice").into();
+        self.entries(file::differ).err().unwrap_or_else(unexplained)
+    }
+
     fn problem(&self, index: usize, field: &str, message: &str) -> Problem {
         match self.shape {
             Shape::List => file::problem_at(&self.name, &self.text, index, field, message),
@@ -223,8 +233,6 @@ impl Contents {
         // Of each key in the set: its file, and its index there.
         let mut origins: Vec<(usize, usize)> = Vec::new();
         for (file, text) in self.texts.iter().enumerate() {
-            // The set finds out what occurs twice; a file that repeats itself is read once more, to say where.
-            let mut repeats = false;
             let entries = match text.entries(|_| true) {
                 Ok(entries) => entries,
                 Err(more) => {
@@ -233,6 +241,12 @@ impl Contents {
                 }
             };
             set.reserve(entries.len());
+            // The set finds out what occurs twice, if it gets all of it.
+            let gets_all = !entries.iter().any(|entry| self.development.keeps_out(&entry.digest));
+            if text.is_list() && !gets_all && !file::differ(&entries) {
+                problems.extend(text.repetitions());
+                continue;
+            }
             for (index, entry) in entries.into_iter().enumerate() {
                 if self.development.keeps_out(&entry.digest) {
                     tracing::warn!(file = text.name, key = entry.id, "a key for development is not admitted here");
@@ -248,16 +262,12 @@ impl Contents {
                 };
                 match set.insert(key) {
                     Ok(()) => origins.push((file, index)),
-                    Err(duplicate) if origins[duplicate.earlier()].0 == file => {
-                        repeats = true;
+                    Err(duplicate) if text.is_list() && origins[duplicate.earlier()].0 == file => {
+                        problems.extend(text.repetitions());
                         break;
                     }
                     Err(duplicate) => problems.push(self.duplicate((file, index), duplicate, &origins)),
                 }
-            }
-            if repeats {
-                let unexplained = || Problem::of_file(&text.name, "has an id or a secret twice").into();
-                problems.extend(text.entries(file::differ).err().unwrap_or_else(unexplained));
             }
         }
         problems.into_result()?;
@@ -448,6 +458,34 @@ mod tests {
         let sources = Sources::new(vec![other.path().join("x.conf")], vec![directory.path().to_owned()]);
         assert_eq!(ids(&sources), ["x", "a", "b1", "b2"], "files first, then directories in the order of names");
         assert_eq!(ids(&Sources::new(Vec::new(), Vec::new())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_occurs_twice_in_a_file_is_refused_also_beside_a_key_for_development() {
+        let development = Development { admit: false, keys: vec![Entry::new("known", Digest::of(b"known"))] };
+        let key =
+            |id: &str, secret: &str| format!("  - id: {id}\n    sha256: {}\n", Digest::of(secret.as_bytes()).to_hex());
+        for (first, second) in [(key("a", "known"), key("a", "other")), (key("a", "known"), key("b", "known"))] {
+            let directory = directory(&[("keys.yaml", &format!("keys:\n{first}{second}"))]);
+            let sources = of_directory(&directory).with_development(development.clone());
+            let problems = problems(&directory, &sources);
+            assert!(problems.len() == 1 && problems[0].starts_with("keys.yaml:"), "{problems:?}");
+        }
+        let directory = directory(&[("keys.yaml", &format!("keys:\n{}{}", key("a", "known"), key("b", "other")))]);
+        assert_eq!(ids(&of_directory(&directory).with_development(development)), ["b"]);
+    }
+
+    #[test]
+    fn a_digest_in_two_spellings_in_a_map_is_refused_with_both_places() {
+        let digest = Digest::of(b"a").to_hex();
+        let text = format!(
+            "\"{digest}\": {{ tenant_id: t, is_active: true }}\n\"{}\": {{ tenant_id: t, is_active: true }}\n",
+            digest.to_uppercase()
+        );
+        let directory = directory(&[("keys.map", &text)]);
+        let sources = Sources::default().with_maps(vec![directory.path().join("keys.map")]);
+        let problems = problems(&directory, &sources);
+        assert!(problems.len() == 1 && problems[0].contains("keys.map:1"), "{problems:?}");
     }
 
     #[test]

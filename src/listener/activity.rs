@@ -39,8 +39,8 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// Bytes were read while no request was in flight.
     head_bytes: AtomicBool,
-    /// The last request that was begun is complete, and nothing of another was read.
-    pub(super) between_requests: AtomicBool,
+    /// hyper has asked for more than a whole request, and nothing of another was there.
+    pub(super) waits_for_head: AtomicBool,
     /// The last request announced a body.
     last_had_body: AtomicBool,
     /// The last request was of a version that knows no framing but the end of the connection.
@@ -83,7 +83,7 @@ impl Activity {
             frames: AtomicU64::new(0),
             idle_since: AtomicU64::new(opened),
             head_bytes: AtomicBool::new(false),
-            between_requests: AtomicBool::new(false),
+            waits_for_head: AtomicBool::new(false),
             last_had_body: AtomicBool::new(false),
             last_was_http10: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -123,9 +123,10 @@ impl Activity {
         self.head_bytes.load(Relaxed)
     }
 
-    /// Whether an HTTP/1.1 connection that is not busy has had requests, and nothing of a further one.
+    /// Whether an HTTP/1.1 connection that is not busy has had requests, and hyper has all of them behind it: none of their
+    /// content waits for somebody to take it.
     pub(super) fn is_between_requests(&self) -> bool {
-        self.requests() > 0 && self.between_requests.load(Relaxed) && !self.has_head_bytes()
+        self.requests() > 0 && self.waits_for_head.load(Relaxed) && !self.has_head_bytes()
     }
 
     /// Whether bytes read since the last request can only belong to a new head. After a request with a body they may

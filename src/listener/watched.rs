@@ -35,9 +35,7 @@ impl<T> Watched<T> {
 
     /// Looks at what was read. Behind a doubt there is nothing for hyper.
     fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let doubt = self.framing.look(&buffer.filled()[before..]);
-        self.activity.between_requests.store(self.framing.is_between_requests(), Relaxed);
-        let Some((doubt, good)) = doubt else { return Ok(()) };
+        let Some((doubt, good)) = self.framing.look(&buffer.filled()[before..]) else { return Ok(()) };
         let _ = self.activity.doubt.set((self.framing.request(), doubt));
         buffer.set_filled(before + good);
         // Nothing read would say that the client has ended.
@@ -105,6 +103,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                 0 => {}
                 bytes => {
                     self.activity.add_read(bytes);
+                    self.activity.waits_for_head.store(false, Relaxed);
                     let this = &mut *self;
                     let lasts = |meter: &mut Meter| meter.read(&buffer.filled()[before..], &this.activity.allowance);
                     if !this.meter.as_mut().is_none_or(lasts) {
@@ -114,7 +113,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                 }
             },
             Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),
-            Poll::Pending => {}
+            // hyper asks for more only when it has handed on what it had: behind a whole request it wants another one.
+            Poll::Pending => self.activity.waits_for_head.store(self.framing.is_between_requests(), Relaxed),
         }
         result
     }

@@ -34,6 +34,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::takeover::{Takeover, TakesOver};
+use super::watchdog::REST_AFTER;
 use super::{
     ConnectionInfo, Drain, HandshakeFailure, Listener, Maxima, Observer, Refusal, Settings, Timeouts, TlsStore, bind,
     serve,
@@ -154,6 +155,15 @@ async fn answer(request: Request<Incoming>, info: Arc<ConnectionInfo>, gate: Arc
         "/upload" => {
             let body = request.into_body().collect().await;
             text(body.map_or_else(|error| format!("failed: {error}"), |body| body.to_bytes().len().to_string()))
+        }
+        "/hold" => {
+            tokio::spawn(async move {
+                tokio::time::sleep(REST_AFTER + 2 * SHORT).await;
+                if request.into_body().collect().await.is_ok_and(|body| body.to_bytes() == "one, two, three") {
+                    gate.notify_one();
+                }
+            });
+            text("held".to_owned())
         }
         "/early" => {
             response = response.status(StatusCode::UNAUTHORIZED);

@@ -3,7 +3,6 @@
 use super::certificates::Folder;
 use super::encryption::Client;
 use super::*;
-use crate::listener::watchdog::REST_AFTER;
 
 /// Time enough for a connection to rest.
 const A_WHILE: Duration = REST_AFTER.saturating_add(SHORT);
@@ -104,5 +103,21 @@ async fn a_client_that_hangs_up_while_it_rests_is_counted_out() {
     while server.heard.closed.load(Ordering::Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    server.ends().await;
+}
+
+/// The answer is there, and somebody will still want the rest of what was asked: it waits in hyper.
+#[tokio::test]
+async fn content_that_nobody_has_taken_yet_is_not_given_up_for_a_rest() {
+    let server = Server::start(settings());
+    let mut client = server.connect().await;
+    let chunks = "5\r\none, \r\n5\r\ntwo, \r\n5\r\nthree\r\n0\r\n\r\n";
+    let head = "POST /hold HTTP/1.1\r\nhost: a.example\r\ntransfer-encoding: chunked\r\n\r\n";
+    client.write_all(format!("{head}{chunks}").as_bytes()).await.unwrap();
+    assert!(receive(&mut client).await.ends_with("held"));
+    let mut other = server.connect().await;
+    send(&mut other, "/wait").await;
+    assert!(receive(&mut other).await.ends_with("waited"));
+    goes_on(&mut client).await;
     server.ends().await;
 }

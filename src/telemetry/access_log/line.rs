@@ -167,8 +167,8 @@ impl<'a> Fields<'a> {
 
     /// Writes one of our own words, or a token as HTTP has it (RFC 9110, section 5.6.2): neither needs escaping.
     fn word(&mut self, name: &Name, word: &str) {
-        if word.is_empty() {
-            return self.text(name, b"");
+        if word.is_empty() || word.len() > VALUE_BYTES_MAX {
+            return self.text(name, word.as_bytes());
         }
         let quote = self.quote();
         self.field(name, |buffer| {
@@ -457,6 +457,11 @@ pub(super) mod tests {
         let bare = "a".repeat(VALUE_BYTES_MAX + 1);
         let line = written(&AccessLine { path: &bare, ..example() }, Format::Text);
         assert!(line.contains("aaa...\"") && line.len() < VALUE_BYTES_MAX + 600);
+        // A method can be as long as a head.
+        for format in [Format::Json, Format::Text] {
+            let line = written(&AccessLine { method: &bare, ..example() }, format);
+            assert!(line.contains("aaa...\"") && line.len() < VALUE_BYTES_MAX + 600);
+        }
     }
 
     proptest! {
