@@ -21,6 +21,7 @@ pub mod append;
 pub mod file;
 mod map;
 pub mod sources;
+mod text;
 
 pub mod database;
 

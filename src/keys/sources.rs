@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::entry::Entry;
+use super::file;
 use super::key::{Key, Origin};
 use super::set::{Clash, Duplicate, KeySet, Same};
 use super::sharing::Sharing;
-use super::{file, map};
+use super::text::{Shape, Text};
 use crate::document::{Problem, Problems, size};
 use crate::mount;
 use crate::secret::Digest;
@@ -71,48 +72,6 @@ pub struct Contents {
     texts: Vec<Text>,
     development: Development,
     fingerprint: Fingerprint,
-}
-
-/// A key file that was fetched.
-struct Text {
-    name: String,
-    text: String,
-    shape: Shape,
-}
-
-/// How a file says whose a secret is.
-#[derive(Clone, Copy)]
-enum Shape {
-    /// A list of keys ([`mod@file`]).
-    List,
-    /// A mapping from digest to key ([`map`]).
-    Map,
-}
-
-impl Text {
-    fn entries(&self, good: fn(&[Entry]) -> bool) -> Result<Vec<Entry>, Problems> {
-        match self.shape {
-            Shape::List => file::read(&self.name, &self.text, good),
-            Shape::Map => map::entries(&self.name, &self.text),
-        }
-    }
-
-    const fn is_list(&self) -> bool {
-        matches!(self.shape, Shape::List)
-    }
-
-    /// The problems of a list in which an id or a secret occurs twice. It is read once more, to say where.
-    fn repetitions(&self) -> Problems {
-        let unexplained = || Problem::of_file(&self.name, "has an id or a secret twice").into();
-        self.entries(file::differ).err().unwrap_or_else(unexplained)
-    }
-
-    fn problem(&self, index: usize, field: &str, message: &str) -> Problem {
-        match self.shape {
-            Shape::List => file::problem_at(&self.name, &self.text, index, field, message),
-            Shape::Map => map::problem_at(&self.name, &self.text, index, field, message),
-        }
-    }
 }
 
 impl Sources {
