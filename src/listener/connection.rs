@@ -233,7 +233,8 @@ async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     match Watchdog::new(&activity, &door.drain, &protocols.settings, opened).watch(&mut conversation).await {
         // It may look like an orderly end: the client hangs up when it reads the reason.
         Ending::Finished { .. } if activity.is_flooded() => door.observer.refused(Refusal::Http2Flood),
-        Ending::Finished { result: Ok(()), .. } | Ending::Overdue => {}
+        // Only HTTP/1.1 rests.
+        Ending::Finished { result: Ok(()), .. } | Ending::Overdue | Ending::Rests => {}
         Ending::Finished { result: Err(error), .. } => match ended_by_us(&error, &activity) {
             Some(refusal) => door.observer.refused(refusal),
             None => tracing::debug!(%error, "HTTP/2 connection failed"),
@@ -241,8 +242,6 @@ async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
         Ending::HeadTimeout => door.observer.refused(Refusal::HeadTimeout),
         Ending::Silent => door.observer.refused(Refusal::Silent),
         Ending::WriteTimeout => door.observer.refused(Refusal::WriteTimeout),
-        // Of HTTP/1.1 only.
-        Ending::Rests => {}
     }
 }
 

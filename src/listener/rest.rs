@@ -1,6 +1,6 @@
 //! A connection that rests: nobody has asked for anything for a while, and hyper has let go of it.
 //!
-//! hyper's two buffers, the room for a response and what it knows of a connection are some 20 KiB. Most connections of most
+//! With hyper's buffers and all that it knows of a connection, one holds some 20 KiB; without, 8. Most connections of most
 //! gateways are idle, kept open by pools; so after a while one is taken back from hyper between two requests, and holds
 //! little more than its socket and, over TLS, its session. When something happens hyper gets it again, as if it were new.
 

@@ -39,8 +39,8 @@ use crate::moment::monotonic_ns;
 /// How long a connection that was asked to end politely may take for it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long a connection is idle before it rests. To go on costs some 5,000 instructions, so that a client that asks once a
-/// second should not pay for it each time.
+/// How long a connection is idle before it rests. To go on costs what hyper asks for a connection that is new: a client that
+/// asks once a second should not pay for it each time.
 pub(super) const REST_AFTER: Duration = Duration::from_millis(1500);
 
 /// The least time between two looks at a connection with a request in flight, in nanoseconds.

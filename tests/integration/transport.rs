@@ -155,7 +155,7 @@ fn a_port_that_is_taken_is_told_with_what_to_do() {
     assert!(said.contains(&taken.local_addr().unwrap().to_string()) && said.contains("in use"), "{said}");
 }
 
-/// hyper keeps two buffers for each connection that it has, some 20 KiB.
+/// One that does not rest holds some 20 KiB, most of them buffers of hyper.
 #[test]
 fn a_connection_that_rests_holds_little() {
     const CONNECTIONS: u64 = 600;

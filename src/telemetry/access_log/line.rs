@@ -252,21 +252,10 @@ fn append_quoted(buffer: &mut Vec<u8>, value: &[u8]) {
 
 /// Whether a value stands in a string of JSON as it is.
 fn is_plain(value: &[u8]) -> bool {
-    const PLAIN: [bool; 256] = {
-        let mut plain = [false; 256];
-        let mut byte = b' ';
-        while byte <= b'~' {
-            plain[byte as usize] = !matches!(byte, b'"' | b'\\');
-            byte += 1;
-        }
-        plain
-    };
-    // Looks at every byte instead of stopping at the first, since that is what a processor does sixteen bytes at a time.
-    let all = |chunk: &[u8; 16]| {
-        chunk.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\'))
-    };
-    let (chunks, rest) = value.as_chunks();
-    chunks.iter().all(all) && rest.iter().all(|byte| PLAIN[usize::from(*byte)])
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
+    // Looks at every byte of a chunk instead of stopping at the first, since that is what a processor does at once.
+    let (chunks, rest) = value.as_chunks::<16>();
+    chunks.iter().all(|chunk| chunk.iter().fold(true, |all, byte| all & plain(byte))) && rest.iter().all(plain)
 }
 
 /// Appends a letter, or `\uXXXX` if it could end the string, the line, or the order of what is read.
