@@ -47,6 +47,11 @@ const PENDING_RESETS_MAX: usize = 20;
 /// Streams that we had to reset for the client's mistakes (CVE-2025-8671), at most.
 const OWN_RESETS_MAX: usize = 256;
 
+/// How many times the bytes of a head h2 reads, so that a head that is too large comes as far as the service, which
+/// answers, counts and logs it. h2 itself answers a larger one with 431 and nothing else. Its fields are pieces of what
+/// was read, so repeating one by HPACK takes no memory.
+const READ_BEYOND_HEAD: u32 = 4;
+
 /// The number of fields for which hyper needs no allocation.
 const FIELDS_WITHOUT_ALLOCATION: usize = 100;
 
@@ -86,7 +91,7 @@ impl Protocols {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(settings.maxima.streams)
-            .max_header_list_size(settings.maxima.head_bytes)
+            .max_header_list_size(settings.maxima.head_bytes.saturating_mul(READ_BEYOND_HEAD))
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(OWN_RESETS_MAX);

@@ -70,8 +70,8 @@ pub struct Timeouts {
 /// How much a peer may send and have open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maxima {
-    /// Bytes of a request head, request line included; of the field list in HTTP/2 (RFC 9113, section 6.5.2). The same
-    /// bound holds for trailers. HTTP/1.1 answers 431 above it.
+    /// Bytes of a request head, request line included. HTTP/1.1 answers 431 above it, and holds trailers to it. HTTP/2
+    /// lets field lists (RFC 9113, section 6.5.2) of four times that through, and the service is asked to answer 431.
     pub head_bytes: u32,
     /// Field lines of an HTTP/1.1 request head. Above it the answer is 431. Any other figure than 100 costs one
     /// allocation for each request.
