@@ -27,6 +27,7 @@ mod settings;
 pub use settings::{Maxima, ProxyProtocol, Settings, Timeouts};
 
 mod bind;
+mod chunk_line;
 pub use bind::bind;
 
 mod accept;
