@@ -83,10 +83,9 @@ impl ChunkLine {
             (Last::Quoted, b'"') => Last::ClosingQuote,
             (Last::Quoted | Last::Backslash, _) if is_of_text(byte) => Last::Quoted,
             (Last::Token | Last::ClosingQuote | Last::SpaceBehindValue, _) if space => Last::SpaceBehindValue,
-            (
-                Last::Name | Last::SpaceBehindName | Last::Token | Last::ClosingQuote | Last::SpaceBehindValue,
-                b';',
-            ) => Last::Semicolon,
+            (Last::Name | Last::SpaceBehindName | Last::Token | Last::ClosingQuote | Last::SpaceBehindValue, b';') => {
+                Last::Semicolon
+            }
             _ => return Err(EXTENSION),
         })
     }
