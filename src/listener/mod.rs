@@ -43,7 +43,6 @@ mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
 
 mod activity;
-mod frames;
 mod framing;
 pub use framing::Doubt;
 mod goodbye;
