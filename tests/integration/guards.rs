@@ -14,7 +14,7 @@ use crate::raw_http2::{END_HEADERS, END_STREAM, HEADERS, Http2, block, frame};
 use crate::upstream::{Then, Upstream};
 
 /// A connection from another address of this machine.
-fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
+pub(crate) fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&format!("{address}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.connect_timeout(&to.into(), PATIENCE).unwrap();
@@ -107,7 +107,7 @@ fn beyond_the_maximum_in_flight_requests_are_refused_at_once_and_in_the_shape_of
     let ((upstream, go), alice) = (waiting(), key("alice"));
     let gate = gate(&upstream)
         .key(&alice)
-        .with("maxima: { in_flight: 3 }\nworkers: 4")
+        .with("maxima: { in_flight: 3, in_flight_per_address: 4 }\nworkers: 4")
         .with("refusals: { body: { error: \"{{code}}\", again: \"{{retry_after}}\" } }")
         .start();
     let mut waiting: Vec<Client> = (0..3).map(|_| gate.client()).collect();

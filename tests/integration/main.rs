@@ -24,6 +24,7 @@ mod admin;
 mod attacks;
 mod checks;
 mod command_line;
+mod crowds;
 mod drain;
 mod failures;
 mod fields;
