@@ -109,7 +109,7 @@ impl Bound {
 /// Whether a connection was broken off here.
 pub(super) fn is_too_many(error: &(dyn std::error::Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>();
-    io.and_then(io::Error::get_ref).is_some_and(|cause| cause.is::<TooMany>())
+    io.and_then(io::Error::get_ref).is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooMany>)
 }
 
 #[cfg(test)]
