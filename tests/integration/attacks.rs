@@ -15,7 +15,7 @@ use crate::gate::{Gate, PATIENCE, gate};
 use crate::key::{TestKey, key};
 use crate::raw_http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    block, frame, literal,
+    block, frame,
 };
 use crate::upstream::{Then, Upstream, respond};
 
@@ -230,7 +230,7 @@ fn a_head_without_end_ends_the_connection() {
     let (_upstream, alice, gate) = attacked("");
     let begin = frame(HEADERS, 0, 1, &block(&[], "/", "GET"));
     for (name, bytes) in [
-        ("CONTINUATION", frame(CONTINUATION, 0, 1, &literal("x-more", &"a".repeat(1000)))),
+        ("CONTINUATION", frame(CONTINUATION, 0, 1, &crate::frame::block(&[("x-more", "a".repeat(1000))]))),
         ("CONTINUATION without content", frame(CONTINUATION, 0, 1, &[])),
     ] {
         let code = withstands(name, &gate, &alice, || flood(&gate, &begin, &bytes, 200_000));

@@ -13,6 +13,9 @@
 )]
 
 mod client;
+#[allow(dead_code, reason = "shared with the tests of conformance, which need more of it")]
+#[path = "../conformance/frames/frame.rs"]
+mod frame;
 mod gate;
 mod key;
 mod raw_http2;

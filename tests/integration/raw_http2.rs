@@ -1,62 +1,20 @@
-//! HTTP/2 by hand: frames as they are written, also those that no library would send.
+//! A client of HTTP/2 by hand, which sends frames that no library would send, as many as it likes.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::frame::{self, PREFACE};
+pub(crate) use crate::frame::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    frame,
+};
 use crate::gate::PATIENCE;
 
-/// Types of frames (RFC 9113, section 6).
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const PRIORITY: u8 = 2;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
-
-/// Flags of HEADERS, and of DATA.
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
-
-/// A frame (RFC 9113, section 4.1).
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
-    let mut frame = u32::try_from(content.len()).unwrap().to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(content);
-    frame
-}
-
-/// A field that is written out and not remembered (RFC 7541, section 6.2.2).
-pub(crate) fn literal(name: &str, value: &str) -> Vec<u8> {
-    [&[0][..], &text(name), &text(value)].concat()
-}
-
-/// A text without the code of Huffman (RFC 7541, section 5.2).
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match text.len().checked_sub(127) {
-        None => bytes.push(text.len() as u8),
-        Some(mut rest) => {
-            bytes.push(127);
-            while rest >= 128 {
-                bytes.push((rest % 128) as u8 | 128);
-                rest /= 128;
-            }
-            bytes.push(rest as u8);
-        }
-    }
-    bytes.extend(text.as_bytes());
-    bytes
-}
-
-/// The head of a request.
+/// The head of a request, as a block of field lines.
 pub(crate) fn block(fields: &[(&str, &str)], path: &str, method: &str) -> Vec<u8> {
     let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "api.example")];
-    pseudo.iter().chain(fields).flat_map(|(name, value)| literal(name, value)).collect()
+    frame::block(&[&pseudo, fields].concat())
 }
 
 /// A connection that has said its preface and SETTINGS.
@@ -78,7 +36,7 @@ impl Http2 {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut http2 = Self { stream, read: Vec::new() };
-        let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, settings)[..]].concat();
+        let begin = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
         http2.write(&begin).unwrap();
         http2
     }

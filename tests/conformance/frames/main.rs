@@ -20,6 +20,7 @@ mod gate;
 #[path = "../../integration/key.rs"]
 mod key;
 
+mod frame;
 mod hpack;
 mod plain;
 mod tap;

@@ -1,7 +1,7 @@
 //! The rows: RFC 9113, sections 4 to 6 and 8, as an upstream may break them.
 
 use crate::answers::{MARK, Then};
-use crate::wire::{
+use crate::frame::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, block, frame,
 };

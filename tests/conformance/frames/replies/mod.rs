@@ -4,9 +4,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use crate::answers::{Asked, Counts, judge};
+use crate::frame::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame};
 use crate::gate::gate;
 use crate::key::key;
-use crate::wire::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, Wire, block, frame};
+use crate::wire::Wire;
 
 mod corpus;
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::frame::{DATA, END_HEADERS, END_STREAM, HEADERS, PADDED, RST_STREAM, block, frame};
 use crate::gate::{Gate, gate};
 use crate::key::{TestKey, key};
 use crate::stands_in_the_table;
 use crate::tap::{Seen, Tap};
-use crate::wire::{Answer, DATA, END_HEADERS, END_STREAM, End, HEADERS, PADDED, RST_STREAM, Wire, block, frame};
+use crate::wire::{Answer, End, Wire};
 
 mod corpus;
 
