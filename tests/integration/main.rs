@@ -13,6 +13,7 @@
 )]
 
 mod client;
+mod encrypted;
 #[allow(dead_code, reason = "shared with the tests of conformance, which need more of it")]
 #[path = "../conformance/frames/frame.rs"]
 mod frame;
@@ -20,11 +21,13 @@ mod gate;
 mod key;
 mod raw_http2;
 mod shipped;
+mod siege;
 mod upstream;
 
 mod access;
 mod admin;
 mod attacks;
+mod attacks_over_tls;
 mod checks;
 mod command_line;
 mod drain;

@@ -1,9 +1,10 @@
 //! A client of HTTP/2 by hand, which sends frames that no library would send, as many as it likes.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::encrypted::Duplex;
 use crate::frame::{self, PREFACE};
 pub(crate) use crate::frame::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
@@ -19,7 +20,7 @@ pub(crate) fn block(fields: &[(&str, &str)], path: &str, method: &str) -> Vec<u8
 
 /// A connection that has said its preface and SETTINGS.
 pub(crate) struct Http2 {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     read: Vec<u8>,
 }
 
@@ -35,6 +36,12 @@ impl Http2 {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::over(Box::new(stream), settings)
+    }
+
+    /// Speaks over a stream that is there, with these settings.
+    #[track_caller]
+    pub(crate) fn over(stream: Box<dyn Duplex>, settings: &[u8]) -> Self {
         let mut http2 = Self { stream, read: Vec::new() };
         let begin = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
         http2.write(&begin).unwrap();
@@ -53,7 +60,7 @@ impl Http2 {
 
     /// Takes what has come, and says whether that was the end.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.stream.set_nonblocking(true).unwrap();
+        self.stream.socket().set_nonblocking(true).unwrap();
         let mut buffer = [0; 16 * 1024];
         let ended = loop {
             match self.stream.read(&mut buffer) {
@@ -62,14 +69,14 @@ impl Http2 {
                 Err(error) => break error.kind() != io::ErrorKind::WouldBlock,
             }
         };
-        self.stream.set_nonblocking(false).unwrap();
+        self.stream.socket().set_nonblocking(false).unwrap();
         ended
     }
 
     /// Waits for the end, and says which code stood in the last GOAWAY, if one came.
     #[track_caller]
     pub(crate) fn goaway(&mut self) -> Option<u32> {
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut buffer) {
@@ -88,6 +95,44 @@ impl Http2 {
             }
         }
         code
+    }
+
+    /// Sends bytes with a PING behind them, and waits until that is answered: then all of them have been read. So no more is ever
+    /// on its way than these, and their answers. Says whether it was, or the end came before it.
+    #[track_caller]
+    pub(crate) fn is_heard(&mut self, bytes: &[u8]) -> bool {
+        const SIGN: &[u8] = b"are you?";
+        let begun = Instant::now();
+        let mut ended = self.write(&[bytes, &frame(PING, 0, 0, SIGN)].concat()).is_err();
+        loop {
+            let mut whole = 0;
+            let is_answer = |(kind, flags, content): (u8, u8, &[u8])| {
+                whole += 9 + content.len();
+                kind == PING && flags & 1 != 0 && content == SIGN
+            };
+            if frames(&self.read).any(is_answer) {
+                self.read.drain(..whole);
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            assert!(begun.elapsed() < PATIENCE, "a PING was not answered");
+            std::thread::yield_now();
+            ended = self.has_ended();
+        }
+    }
+
+    /// Sends the same frames until the connection ends, at most so often. The answers to them are read.
+    pub(crate) fn flood(mut self, frames: &[u8], times_max: usize) -> Self {
+        const AT_ONCE: usize = 128;
+        let batch = frames.repeat(AT_ONCE);
+        for _ in 0..times_max.div_ceil(AT_ONCE) {
+            if !self.is_heard(&batch) {
+                break;
+            }
+        }
+        self
     }
 
     /// Waits for a PING, and answers it: a gateway that takes its leave asks by one whether its GOAWAY has arrived.
