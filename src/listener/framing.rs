@@ -10,11 +10,10 @@
 
 use std::io::BufRead as _;
 
+use super::chunk_line::{ChunkLine, LINE_END};
+
 /// Bytes that are kept of a line that comes in pieces: a name, its colon, and a number with some white space.
 const KEPT_BYTES: usize = 64;
-
-/// Digits of a chunk's size. More could only be zeros at the front.
-const SIZE_DIGITS_MAX: usize = 16;
 
 /// Why the framing of a request is doubtful. Goes with the request, for whoever refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ enum Place {
     Field,
     /// Content of a known length.
     Content(u64),
-    ChunkSize,
+    ChunkLine(ChunkLine),
     ChunkData(u64),
     /// The line end behind a chunk's data.
     ChunkEnd,
@@ -58,8 +57,10 @@ pub(super) struct Framing {
     lengths: u32,
     length: Option<u64>,
     codings: u32,
+    /// Of a line that comes in pieces: its beginning, and the last byte so far.
     kept: [u8; KEPT_BYTES],
     kept_bytes: usize,
+    last: u8,
 }
 
 impl Framing {
@@ -78,6 +79,7 @@ impl Framing {
             codings: 0,
             kept: [0; KEPT_BYTES],
             kept_bytes: 0,
+            last: 0,
         }
     }
 
@@ -124,7 +126,19 @@ impl Framing {
                     let left = skip(&mut rest, left);
                     self.place = if left == 0 { Place::ChunkEnd } else { Place::ChunkData(left) };
                 }
-                Place::RequestLine | Place::Field | Place::ChunkSize | Place::ChunkEnd | Place::Trailer => {
+                Place::ChunkLine(mut line) => {
+                    let begins_at = bytes.len() - rest.len();
+                    self.place = match line.read(&mut rest) {
+                        Ok(None) => Place::ChunkLine(line),
+                        Ok(Some(0)) => Place::Trailer,
+                        Ok(Some(size)) => Place::ChunkData(size),
+                        Err(doubt) => {
+                            self.place = Place::Closed(Closed::Broken);
+                            return Some((doubt, begins_at));
+                        }
+                    };
+                }
+                Place::RequestLine | Place::Field | Place::ChunkEnd | Place::Trailer => {
                     let begins_at = bytes.len() - rest.len();
                     let in_content = !matches!(self.place, Place::RequestLine | Place::Field);
                     if let Err(doubt) = self.line(&mut rest) {
@@ -144,33 +158,28 @@ impl Framing {
         // Reading from memory does not fail.
         let count = rest.skip_until(b'\n').unwrap_or(bytes.len());
         let part = &bytes[..count];
-        let complete = part.last() == Some(&b'\n');
-        if self.place == Place::ChunkSize
-            && part.iter().any(|byte| byte.is_ascii_control() && !b"\t\r\n".contains(byte))
-        {
-            return Err(Doubt("the extension of a chunk is malformed"));
+        let text = part.strip_suffix(b"\n").unwrap_or(part);
+        let is_complete = text.len() < part.len();
+        if is_complete && self.kept_bytes == 0 {
+            let line = text.strip_suffix(b"\r");
+            return self.complete(line.unwrap_or(text), true, line.is_some());
         }
-        if complete && self.kept_bytes == 0 {
-            return self.complete(part);
-        }
-        let room = (KEPT_BYTES - self.kept_bytes).min(part.len());
-        self.kept[self.kept_bytes..self.kept_bytes + room].copy_from_slice(&part[..room]);
+        let room = (KEPT_BYTES - self.kept_bytes).min(text.len());
+        self.kept[self.kept_bytes..self.kept_bytes + room].copy_from_slice(&text[..room]);
         self.kept_bytes += room;
-        if !complete {
+        self.last = text.last().copied().unwrap_or(self.last);
+        if !is_complete {
             return Ok(());
         }
         let (kept, kept_bytes) = (self.kept, std::mem::take(&mut self.kept_bytes));
-        self.complete(&kept[..kept_bytes])
+        let (line, is_whole, ends_in_cr) = (&kept[..kept_bytes], kept_bytes < KEPT_BYTES, self.last == b'\r');
+        self.complete(line.strip_suffix(b"\r").unwrap_or(line), is_whole, ends_in_cr)
     }
 
     /// A line is complete. One that came in pieces has lost its end if it is longer than what is kept.
-    fn complete(&mut self, line: &[u8]) -> Result<(), Doubt> {
-        let whole = line.strip_suffix(b"\n");
-        let text = whole.unwrap_or(line);
-        let line = text.strip_suffix(b"\r").unwrap_or(text);
-        let in_chunks = matches!(self.place, Place::ChunkSize | Place::ChunkEnd | Place::Trailer);
-        if in_chunks && whole.is_some() && line.len() == text.len() {
-            return Err(Doubt("a line end in chunks is not CR LF"));
+    fn complete(&mut self, line: &[u8], is_whole: bool, ends_in_cr: bool) -> Result<(), Doubt> {
+        if matches!(self.place, Place::ChunkEnd | Place::Trailer) && !ends_in_cr {
+            return Err(LINE_END);
         }
         match self.place {
             Place::RequestLine if line.is_empty() => Ok(()),
@@ -181,16 +190,11 @@ impl Framing {
             }
             Place::Field if line.is_empty() => self.head_is_complete(),
             Place::Field => {
-                self.field(line, whole.is_some());
-                Ok(())
-            }
-            Place::ChunkSize => {
-                let size = chunk_size(line)?;
-                self.place = if size == 0 { Place::Trailer } else { Place::ChunkData(size) };
+                self.field(line, is_whole);
                 Ok(())
             }
             Place::ChunkEnd if line.is_empty() => {
-                self.place = Place::ChunkSize;
+                self.place = Place::ChunkLine(ChunkLine::new());
                 Ok(())
             }
             Place::ChunkEnd => Err(Doubt("a chunk is longer than its size says")),
@@ -200,16 +204,16 @@ impl Framing {
                 }
                 Ok(())
             }
-            Place::Content(_) | Place::ChunkData(_) | Place::Beyond | Place::Closed(_) => Ok(()),
+            Place::Content(_) | Place::ChunkLine(_) | Place::ChunkData(_) | Place::Beyond | Place::Closed(_) => Ok(()),
         }
     }
 
-    fn field(&mut self, line: &[u8], whole: bool) {
+    fn field(&mut self, line: &[u8], is_whole: bool) {
         match line[0] {
             b'c' | b'C' => {
                 if let Some(value) = value_of(line, b"content-length:") {
                     self.lengths += 1;
-                    let digits = std::str::from_utf8(value).ok().filter(|_| whole);
+                    let digits = std::str::from_utf8(value).ok().filter(|_| is_whole);
                     self.length = digits.and_then(|digits| digits.parse().ok());
                 }
             }
@@ -222,7 +226,7 @@ impl Framing {
         self.requests += 1;
         self.place = match (self.lengths, self.codings) {
             (0, 0) => Place::RequestLine,
-            (0, _) => Place::ChunkSize,
+            (0, _) => Place::ChunkLine(ChunkLine::new()),
             (1, 0) => match self.length {
                 Some(0) => Place::RequestLine,
                 Some(length) => Place::Content(length),
@@ -285,22 +289,6 @@ fn skip(rest: &mut &[u8], left: u64) -> u64 {
 fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let (begin, value) = line.split_at_checked(name.len())?;
     begin.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
-}
-
-/// The size at the beginning of a chunk's first line: hexadecimal digits, and then nothing or an extension (RFC 9112,
-/// section 7.1). White space stands before the semicolon of an extension only.
-fn chunk_size(line: &[u8]) -> Result<u64, Doubt> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let (size, extension) = line.split_at(digits);
-    let extension_begins = extension.trim_ascii_start().first();
-    if !matches!((extension.is_empty(), extension_begins), (true, _) | (false, Some(b';'))) {
-        return Err(Doubt("the size of a chunk is malformed"));
-    }
-    if digits > SIZE_DIGITS_MAX {
-        return Err(Doubt("the size of a chunk is malformed"));
-    }
-    let size = std::str::from_utf8(size).ok().and_then(|size| u64::from_str_radix(size, 16).ok());
-    size.ok_or(Doubt("the size of a chunk is malformed"))
 }
 
 #[cfg(test)]
@@ -389,6 +377,17 @@ mod tests {
     }
 
     #[test]
+    fn a_line_behind_the_chunks_ends_with_cr_lf_however_long_it_is() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+        for length in [0, 1, KEPT_BYTES - 6, KEPT_BYTES - 5, KEPT_BYTES - 4, KEPT_BYTES - 3, 2 * KEPT_BYTES] {
+            let trailer = format!("X: {}", "a".repeat(length));
+            check(&format!("{head}{trailer}\r\n\r\nGET / HTTP/1.1\r\n\r\n"), 2, None);
+            check(&format!("{head}{trailer}\n\r\n"), 1, Some("a line end in chunks is not CR LF"));
+            check(&format!("{head}{trailer}\r\n{trailer}\n\r\n"), 1, Some("a line end in chunks is not CR LF"));
+        }
+    }
+
+    #[test]
     fn chunks_whose_sizes_are_not_plain_are_a_doubt() {
         for (line, doubt) in [
             ("5 5", SIZE),
@@ -406,6 +405,24 @@ mod tests {
             ("5\nhello\r\n0\r\n\r\n", "a line end in chunks is not CR LF"),
             ("5;a\0b", EXTENSION),
             ("5;a\x7f", EXTENSION),
+            ("5;", EXTENSION),
+            ("5; ", EXTENSION),
+            ("5;a;", EXTENSION),
+            ("5;a ", EXTENSION),
+            ("5;a=", EXTENSION),
+            ("5;=b", EXTENSION),
+            ("5;a b", EXTENSION),
+            ("5;a=b c", EXTENSION),
+            ("5;a=b=c", EXTENSION),
+            ("5;a=b\"c\"", EXTENSION),
+            ("5;a=\"b", EXTENSION),
+            ("5;a=\"b\\\"", EXTENSION),
+            ("5;a=\"b\"c", EXTENSION),
+            ("5;a=\"b\" ", EXTENSION),
+            ("5;a=\"\x01\"", EXTENSION),
+            ("5;\u{e4}", EXTENSION),
+            ("5;a=\"\\\x7f\"", EXTENSION),
+            ("5\r", "a line end in chunks is not CR LF"),
         ] {
             let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
             check(&format!("{head}{line}\r\nhello\r\n0\r\n\r\n"), 1, Some(doubt));

@@ -3,7 +3,7 @@
 //! ```text
 //! bind          one listening socket for each worker, all at the same address
 //! accept        the loop of one socket; more connections than we want are turned away here
-//! crowd         how many of them one client has
+//! crowd         how many of them one client has, and how many requests
 //! connection    one connection, step by step:
 //!                 proxy_protocol   who is behind the load balancer
 //!                 tls              which certificate, which client
@@ -27,14 +27,17 @@ mod settings;
 pub use settings::{Maxima, ProxyProtocol, Settings, Timeouts};
 
 mod bind;
+mod chunk_line;
 pub use bind::bind;
 
 mod accept;
 pub use accept::{Listener, serve};
 
 mod connection;
-mod crowd;
 mod socket;
+
+mod crowd;
+pub use crowd::Visit;
 
 pub mod proxy_protocol;
 
@@ -49,6 +52,8 @@ mod http;
 mod meter;
 mod pace;
 pub use pace::Pace;
+mod resets;
+pub use resets::ResetReason;
 mod rest;
 mod spoken;
 mod watchdog;

@@ -82,10 +82,15 @@ impl Client {
     /// Opens a connection.
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+    }
+
+    /// Takes a connection that is open.
+    #[track_caller]
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self::over(stream)
+        Self::on(stream)
     }
 
     /// The same connection once more, for another thread. What was read already stays here.
@@ -112,8 +117,8 @@ impl Client {
 }
 
 impl<S: Read + Write> Client<S> {
-    /// Speaks over a stream that is there.
-    pub(crate) fn over(stream: S) -> Self {
+    /// Speaks over any stream, whose times to wait are set.
+    pub(crate) fn on(stream: S) -> Self {
         Self { stream, unread: Vec::new() }
     }
 

@@ -30,6 +30,7 @@ mod attacks;
 mod attacks_over_tls;
 mod checks;
 mod command_line;
+mod crowds;
 mod drain;
 mod failures;
 mod fields;

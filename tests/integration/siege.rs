@@ -1,18 +1,17 @@
 //! A gateway under attack, and a well-behaved client that goes on asking meanwhile: what the attack may cost the gateway, and
 //! how long the client may wait.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
 use crate::client::Client;
 use crate::encrypted::{Duplex, Tls, plain};
-use crate::gate::{Gate, PATIENCE};
+use crate::gate::Gate;
+use crate::guards::connect_from;
 use crate::key::TestKey;
 
 /// What the memory of the gateway may grow by in an attack, if nothing else is said.
@@ -129,8 +128,8 @@ impl<'g> Siege<'g> {
 
     fn connect(&self) -> Client<Box<dyn Duplex>> {
         match &self.tls {
-            Some(tls) => Client::over(Box::new(tls.connect())),
-            None => Client::over(Box::new(plain(self.gate.address))),
+            Some(tls) => Client::on(Box::new(tls.connect())),
+            None => Client::on(Box::new(plain(self.gate.address))),
         }
     }
 
@@ -179,10 +178,7 @@ pub(crate) fn crowd(to: SocketAddr) -> impl Iterator<Item = TcpStream> {
             thread::sleep(Duration::from_millis(10));
         }
         let [high, low] = number.to_be_bytes();
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 2, high, low), 0)).into()).unwrap();
-        socket.connect_timeout(&to.into(), PATIENCE).unwrap();
-        TcpStream::from(socket)
+        connect_from(&format!("127.2.{high}.{low}"), to)
     })
 }
 
