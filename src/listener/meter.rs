@@ -8,10 +8,14 @@
 //! in either direction, puts in more than honest clients need for them. What is left is refilled slowly. When nothing is
 //! left, the connection is ended with ENHANCE_YOUR_CALM.
 //!
+//! Content in crumbs is let through, as some streams are made of it, but not as fast as it may come: h2 holds a hundred times
+//! the memory of one byte for its frame until somebody takes it, and never gives it back while the connection lasts.
+//!
 //! The meter sees the [`Frames`] on their way to h2. It decides about nothing but the end of the connection: whatever it
 //! might misunderstand, h2 still reads every byte.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::connection::PREFACE;
 use crate::frames::{DATA, END_STREAM, Frames, HEADERS, RST_STREAM};
@@ -37,6 +41,15 @@ const EARNED_BY_PART: i64 = 3;
 /// Bytes we send that earn one: some clients open both windows again after each few KiB. Less than these, answers to
 /// PING for example, earn nothing.
 const BYTES_EARNING_ONE: usize = 1024;
+
+/// Content in a frame with less than this costs h2 more memory for the frame than for the content.
+const CRUMB_BYTES: usize = 256;
+
+/// How many of these are read at once without a pause, in which whoever asked for the content can take it.
+const CRUMBS_AT_ONCE: u32 = 64;
+
+/// The pause for each of them: no more than a hundred thousand are read in a second.
+const PAUSE_FOR_CRUMB: Duration = Duration::from_micros(10);
 
 /// What is left of a connection's allowance. Several tasks of one thread use it, so no ordering is asked for.
 #[derive(Debug)]
@@ -97,27 +110,43 @@ impl Allowance {
 #[derive(Debug)]
 pub(super) struct Meter(Frames);
 
+/// What a meter says of the bytes that it has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// More may come.
+    Good,
+    /// There are so many small pieces of content in them that they should be taken before more come, for which there is so
+    /// much time.
+    Crumbs(Duration),
+    /// The allowance is spent.
+    Flood,
+}
+
 impl Meter {
     pub(super) const fn new() -> Self {
         Self(Frames::behind(PREFACE.len()))
     }
 
-    /// Counts the frames that begin in `bytes`, and says whether the allowance has lasted.
-    pub(super) fn read(&mut self, mut bytes: &[u8], allowance: &Allowance) -> bool {
+    /// Counts the frames that begin in `bytes`.
+    pub(super) fn read(&mut self, mut bytes: &[u8], allowance: &Allowance) -> Measure {
+        let mut crumbs = 0;
         while let Some(frame) = self.0.next(&mut bytes) {
             let cost = match frame.kind {
                 // Parts of a request's content pay for themselves, and for a ping with each.
-                DATA if frame.length > 0 => -1,
+                DATA if frame.length > 0 => {
+                    crumbs += u32::from(frame.length < CRUMB_BYTES);
+                    -1
+                }
                 DATA if frame.flags & END_STREAM != 0 => 0,
                 HEADERS => 1,
                 RST_STREAM => COST_OF_RESET,
                 _ => 1,
             };
             if !allowance.spend(cost) {
-                return false;
+                return Measure::Flood;
             }
         }
-        true
+        if crumbs > CRUMBS_AT_ONCE { Measure::Crumbs(PAUSE_FOR_CRUMB * crumbs) } else { Measure::Good }
     }
 }
 
@@ -128,14 +157,14 @@ mod tests {
 
     fn started() -> (Meter, Allowance) {
         let (mut meter, allowance) = (Meter::new(), Allowance::new(monotonic_ns()));
-        assert!(meter.read(PREFACE, &allowance));
+        assert_eq!(meter.read(PREFACE, &allowance), Measure::Good);
         (meter, allowance)
     }
 
     /// How many of these frames are read before it is enough.
     fn read_until_enough(bytes: &[u8]) -> usize {
         let (mut meter, allowance) = started();
-        (0..20 * ALLOWANCE as usize).take_while(|_| meter.read(bytes, &allowance)).count()
+        (0..20 * ALLOWANCE as usize).take_while(|_| meter.read(bytes, &allowance) != Measure::Flood).count()
     }
 
     #[test]
@@ -169,9 +198,21 @@ mod tests {
         let with_part = [frame(8, 0, 4), frame(8, 0, 4), frame(6, 0, 8)].concat();
         for _ in 0..4 * ALLOWANCE {
             allowance.request();
-            assert!(meter.read(&with_request, &allowance));
+            assert_eq!(meter.read(&with_request, &allowance), Measure::Good);
             allowance.part();
-            assert!(meter.read(&with_part, &allowance));
+            assert_eq!(meter.read(&with_part, &allowance), Measure::Good);
+        }
+    }
+
+    #[test]
+    fn many_small_pieces_at_once_are_to_be_taken_first() {
+        let (mut meter, allowance) = started();
+        let pause = Measure::Crumbs(Duration::from_micros(650));
+        for (measure, number, bytes) in
+            [(Measure::Good, 64, 1), (pause, 65, 1), (pause, 65, 255), (Measure::Good, 500, 256)]
+        {
+            let pieces = frame(DATA, 0, bytes).repeat(number);
+            assert_eq!(meter.read(&pieces, &allowance), measure, "{number} of {bytes} bytes");
         }
     }
 
@@ -181,7 +222,7 @@ mod tests {
             [PREFACE.to_vec(), frame(4, 0, 36), frame(DATA, 0, 3), frame(6, 0, 8), frame(8, 0, 4)].concat();
         for size in 1..=bytes.len() {
             let (mut meter, allowance) = (Meter::new(), Allowance::new(0));
-            assert!(bytes.chunks(size).all(|chunk| meter.read(chunk, &allowance)));
+            assert!(bytes.chunks(size).all(|chunk| meter.read(chunk, &allowance) == Measure::Good));
             assert_eq!(allowance.left.load(Relaxed), ALLOWANCE - 2, "{size}");
             assert!(meter.0.is_between_frames(), "{size}");
         }

@@ -102,7 +102,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Earning<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::meter::Meter;
+    use crate::listener::meter::{Measure, Meter};
     use crate::moment::monotonic_ns;
     use tokio::io::AsyncWriteExt as _;
 
@@ -112,12 +112,12 @@ mod tests {
         const WINDOW_UPDATE: &[u8] = b"\0\0\x04\x08\0\0\0\0\x01\0\0\0\x01";
         let activity = Arc::new(Activity::new(monotonic_ns()));
         let mut meter = Meter::new();
-        assert!(meter.read(PREFACE, &activity.allowance));
+        assert_eq!(meter.read(PREFACE, &activity.allowance), Measure::Good);
         let mut stream = Earning::new(tokio::io::sink(), Arc::clone(&activity));
         for _ in 0..100_000 {
             stream.write_all(b"message").await.unwrap();
             // Of the stream, and of the connection.
-            assert!(meter.read(&[WINDOW_UPDATE, WINDOW_UPDATE].concat(), &activity.allowance));
+            assert_eq!(meter.read(&[WINDOW_UPDATE, WINDOW_UPDATE].concat(), &activity.allowance), Measure::Good);
         }
     }
 }

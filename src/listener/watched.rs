@@ -4,13 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::activity::Activity;
 use super::framing::{Closed, Framing};
-use super::meter::Meter;
+use super::meter::{Measure, Meter};
 use super::resets::{Resets, Tell};
 use super::spoken::GOAWAY_ENHANCE_YOUR_CALM;
 
@@ -28,6 +29,8 @@ pub(super) struct Watched<T> {
 struct Followers {
     meter: Meter,
     resets: Resets,
+    /// What was read is to be taken before more is.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Watched<T> {
@@ -38,7 +41,7 @@ impl<T> Watched<T> {
 
     /// HTTP/2, whose frames are counted. `tell` hears of the streams that are reset from here.
     pub(super) const fn of_http2(wire: T, activity: Arc<Activity>, tell: Tell) -> Self {
-        let http2 = Followers { meter: Meter::new(), resets: Resets::new(tell) };
+        let http2 = Followers { meter: Meter::new(), resets: Resets::new(tell), pause: None };
         Self { wire, activity, framing: Framing::of_no_interest(), http2: Some(http2) }
     }
 
@@ -110,6 +113,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
             Some(Closed::Silent) => return Poll::Pending,
             Some(Closed::Broken) => return Poll::Ready(Err(broken())),
         }
+        if let Some(http2) = &mut self.http2
+            && let Some(pause) = &mut http2.pause
+        {
+            ready!(pause.as_mut().poll(context));
+            http2.pause = None;
+        }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.wire).poll_read(context, buffer);
         match &result {
@@ -120,10 +129,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                     self.activity.add_read(bytes);
                     self.activity.waits_for_head.store(false, Relaxed);
                     let this = &mut *self;
-                    let lasts =
-                        |http2: &mut Followers| http2.meter.read(&buffer.filled()[before..], &this.activity.allowance);
-                    if !this.http2.as_mut().is_none_or(lasts) {
-                        return this.calm(context);
+                    if let Some(http2) = &mut this.http2 {
+                        match http2.meter.read(&buffer.filled()[before..], &this.activity.allowance) {
+                            Measure::Good => {}
+                            Measure::Crumbs(pause) => http2.pause = Some(Box::pin(sleep(pause))),
+                            Measure::Flood => return this.calm(context),
+                        }
                     }
                     return Poll::Ready(self.look(buffer, before));
                 }

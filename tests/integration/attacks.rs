@@ -232,6 +232,36 @@ fn frames_without_content_in_a_request_end_the_connection() {
     });
 }
 
+/// While nobody has taken it, a frame of content costs a hundred times the memory of its one byte.
+#[test]
+fn content_in_crumbs_holds_little_memory_and_is_let_through_with_a_key() {
+    let (_upstream, alice, gate) = attacked("");
+    let crumbs = frame(DATA, 0, 1, b"x").repeat(20_000);
+    let key = [("x-api-key", alice.secret.as_str())];
+    let mut kept: Vec<Http2> = Vec::new();
+    for (name, fields, memory) in [("crumbs without a key", &[][..], 12 << 20), ("crumbs", &key, 32 << 20)] {
+        let begin = frame(HEADERS, END_HEADERS, 1, &block(fields, "/", "POST"));
+        kept = (0..20).map(|_| begun(&gate, &begin)).collect();
+        Siege::of(&gate, &alice).growing(memory).withstands(
+            name,
+            |()| Duration::from_secs(15),
+            || {
+                for client in &mut kept {
+                    let _ = client.write(&crumbs);
+                }
+                thread::sleep(Duration::from_secs(1));
+            },
+        );
+    }
+    // Whoever has a key may send like this.
+    for client in &mut kept {
+        client.write(&frame(DATA, END_STREAM, 1, b"x")).unwrap();
+    }
+    let answered = |gate: &Gate| gate.metric("keygate_requests_total", &["POST", "\"200\"", "upstream"]) == 20.0;
+    gate.eventually("they are answered", answered);
+    assert_eq!(refused(&gate, ""), 0.0);
+}
+
 #[test]
 fn a_small_head_that_unpacks_to_a_large_one_takes_no_memory() {
     let (_upstream, alice, gate) = attacked("");
