@@ -9,8 +9,11 @@ use shuttle::thread;
 use crate::limits::{Algorithm, Allowance, Limit, Limits, Subject};
 use crate::moment::Moment;
 
+/// A model of either algorithm.
+type ModelOf = fn(Algorithm);
+
 /// What holds for token buckets and rolling windows alike.
-pub const MODELS_OF_BOTH: &[(&str, fn(Algorithm))] = &[
+pub const MODELS_OF_BOTH: &[(&str, ModelOf)] = &[
     ("takers at once get all that there is, and no more", takers),
     ("a sweep in the middle grants nothing", sweep),
     ("a clock that was read before a sweep refills nothing twice", late),

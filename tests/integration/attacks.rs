@@ -141,7 +141,7 @@ fn request(fields: &[(&str, &str)], stream: u32) -> Vec<u8> {
 fn requests_that_are_taken_back_once_they_are_worked_on_end_the_connection() {
     let (_upstream, alice, gate) = attacked("");
     let secret = [("x-api-key", alice.secret.as_str())];
-    let processor_max = |_: &()| Duration::from_secs(4);
+    let processor_max = |_: &()| Duration::from_secs(2);
     Siege::of(&gate, &alice).withstands("reset behind a ping", processor_max, || {
         let mut http2 = Http2::connect(gate.address);
         let mut resets = Vec::new();

@@ -76,6 +76,9 @@ fn handshakes_that_are_made_for_nothing_take_only_their_own_time() {
     assert!(descriptors < 200, "{descriptors} descriptors");
 }
 
+/// The frames of an attack on the stream of this number.
+type Frames = fn(u32) -> Vec<u8>;
+
 #[test]
 fn floods_over_tls_end_their_connections() {
     const ROUNDS: usize = 10;
@@ -84,9 +87,9 @@ fn floods_over_tls_end_their_connections() {
     let (_upstream, alice, gate) = attacked("");
     let tls = Tls::to(&gate, "h2");
     let refused = |gate: &Gate, reason: &str| gate.metric("keygate_connections_refused_total", &[reason]);
-    let rows: [(&str, &str, &dyn Fn(u32) -> Vec<u8>); 2] = [
-        ("PING over TLS", "\"http2_flood\"", &|_| frame(PING, 0, 0, &[0; 8])),
-        ("rapid reset over TLS", "\"http2_resets\"", &|number| {
+    let rows: [(&str, &str, Frames); 2] = [
+        ("PING over TLS", "\"http2_flood\"", |_| frame(PING, 0, 0, &[0; 8])),
+        ("rapid reset over TLS", "\"http2_resets\"", |number| {
             let stream = number * 2 + 1;
             let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&[], "/", "GET"));
             [head, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
