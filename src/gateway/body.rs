@@ -216,7 +216,18 @@ pub struct Forwarded {
     framing: Framing,
     end: End,
     watch: Watch,
+    stage: Stage,
     record: Option<Box<Record>>,
+}
+
+/// How far a forwarded response has come.
+enum Stage {
+    /// Nothing of its content was asked for: its head may wait to be written.
+    Head,
+    /// Its content is on its way.
+    Content,
+    /// Its content has broken off before anything of it came. hyper would throw the head away if it heard of it at once.
+    Broken(BodyError),
 }
 
 impl ResponseBody {
@@ -231,7 +242,8 @@ impl ResponseBody {
     #[must_use]
     pub fn forwarded(incoming: Incoming, lease: Lease, framing: Framing, end: End, timeout: Duration) -> Self {
         let watch = Watch::new(timeout);
-        let mut forwarded = Forwarded { incoming, lease: Some(lease), framing, end, watch, record: None };
+        let mut forwarded =
+            Forwarded { incoming, lease: Some(lease), framing, end, watch, stage: Stage::Head, record: None };
         if forwarded.incoming.is_end_stream() {
             forwarded.give_back();
             return Self::fixed(Bytes::new());
@@ -305,6 +317,22 @@ impl Body for ResponseBody {
 
 impl Forwarded {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match std::mem::replace(&mut self.stage, Stage::Content) {
+            Stage::Content => self.poll_content(cx).map_err(|error| self.broke_off(error)),
+            Stage::Broken(error) => Poll::Ready(Some(Err(self.broke_off(error)))),
+            Stage::Head => match self.poll_content(cx) {
+                Poll::Ready(Some(Err(error))) => {
+                    self.stage = Stage::Broken(error);
+                    // The head is written meanwhile.
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                polled => polled,
+            },
+        }
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.watch.moved = true;
@@ -320,17 +348,15 @@ impl Forwarded {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) if !self.end.is_reached(&self.incoming) => {
-                Poll::Ready(Some(Err(self.broke_off(BodyError::CutShort))))
-            }
+            Poll::Ready(None) if !self.end.is_reached(&self.incoming) => Poll::Ready(Some(Err(BodyError::CutShort))),
             Poll::Ready(None) => {
                 self.give_back();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke_off(error.into())))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Pending => {
                 ready!(self.watch.poll_stalled(cx));
-                Poll::Ready(Some(Err(self.broke_off(BodyError::Stalled))))
+                Poll::Ready(Some(Err(BodyError::Stalled)))
             }
         }
     }

@@ -67,8 +67,11 @@ pub async fn forward(
     record: &mut Record,
 ) -> Result<Forwarded, Rejection> {
     let bytes_max = forwarding.content_bytes_max;
-    if announced_bytes(&request).is_some_and(|bytes| bytes > bytes_max) {
-        return Err(Rejection::ContentTooLarge { bytes_max });
+    if let Some(bytes) = announced_bytes(&request) {
+        if bytes > bytes_max {
+            return Err(Rejection::ContentTooLarge { bytes_max });
+        }
+        write_plainly(bytes, request.headers_mut());
     }
     let permit = admission.permit();
 
@@ -159,6 +162,13 @@ fn wants_trailers(fields: &HeaderMap) -> bool {
 /// The length that a request announces, in bytes. hyper has made sure that there is only one and that it is a number.
 pub fn announced_bytes<B>(request: &Request<B>) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Writes a length without zeros in front, which some take for a number to the base of eight.
+fn write_plainly(length: u64, fields: &mut HeaderMap) {
+    if fields.get(CONTENT_LENGTH).is_some_and(|value| value.len() > 1 && value.as_bytes()[0] == b'0') {
+        fields.insert(CONTENT_LENGTH, length.into());
+    }
 }
 
 /// Writes target, `Host` and version as the upstream wants them. The path is the one that was decided on: where it cannot

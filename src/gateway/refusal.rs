@@ -286,7 +286,9 @@ fn status_alone(status: StatusCode) -> Response<ResponseBody> {
 #[must_use]
 pub fn is_grpc(fields: &HeaderMap) -> bool {
     fields.get(CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
-        value.starts_with(b"application/grpc") && !value.starts_with(b"application/grpc-web")
+        // RFC 9110, section 8.3.1: in any case.
+        let begins =
+            |kind: &[u8]| value.as_bytes().get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind));
+        begins(b"application/grpc") && !begins(b"application/grpc-web")
     })
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fields::{is_written_here, strip_response};
 use super::identity::RESERVED_PREFIX;
@@ -57,7 +57,7 @@ impl TrailerRules {
     /// Removes from the trailers of a request what must not arrive; says whether anything is left.
     pub fn strip(&self, trailers: &mut HeaderMap) -> bool {
         strip(trailers);
-        remove(trailers, |name| {
+        remove(trailers, |name, _| {
             let dashed = name.as_str().replace('_', "-");
             dashed.starts_with(RESERVED_PREFIX)
                 || self.0.contains(&dashed)
@@ -72,11 +72,16 @@ impl TrailerRules {
 pub fn strip(trailers: &mut HeaderMap) {
     strip_response(trailers);
     // A quote is in no name (RFC 9110, section 5.6.2), but the library that reads them lets it pass.
-    remove(trailers, |name| name.as_str().contains('"') || MEANINGLESS.binary_search(&name.as_str()).is_ok());
+    // Nor does a value begin or end with white space (RFC 9113, section 8.2.1).
+    remove(trailers, |name, value| {
+        let is_padded = value.as_bytes().trim_ascii().len() < value.len();
+        is_padded || name.as_str().contains('"') || MEANINGLESS.binary_search(&name.as_str()).is_ok()
+    });
 }
 
-fn remove(fields: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
-    let ending: Vec<HeaderName> = fields.keys().filter(|name| condition(name)).cloned().collect();
+fn remove(fields: &mut HeaderMap, condition: impl Fn(&HeaderName, &HeaderValue) -> bool) {
+    let ending: Vec<HeaderName> =
+        fields.iter().filter(|(name, value)| condition(name, value)).map(|(name, _)| name.clone()).collect();
     for name in &ending {
         fields.remove(name);
     }
@@ -85,7 +90,6 @@ fn remove(fields: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn left_of(names: &[&'static str], strip: impl Fn(&mut HeaderMap)) -> Vec<String> {
         let mut trailers = HeaderMap::new();
@@ -103,6 +107,15 @@ mod tests {
         assert!(MEANINGLESS.is_sorted());
         for name in MEANINGLESS {
             assert_eq!(left_of(&[name, "x-sum"], strip), ["x-sum"], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_with_white_space_at_its_edges_goes_no_further() {
+        for (value, left) in [("a b", 1), ("", 1), (" a", 0), ("a\t", 0), (" ", 0)] {
+            let mut trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), value.parse().unwrap())]);
+            strip(&mut trailers);
+            assert_eq!(trailers.len(), left, "{value:?}");
         }
     }
 

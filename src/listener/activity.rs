@@ -37,8 +37,10 @@ pub(super) struct Activity {
     frames: AtomicU64,
     /// When the last request ended, or the connection began. Monotonic nanoseconds.
     idle_since: AtomicU64,
-    /// Bytes were read while no request was in flight.
+    /// Bytes of a head were read, and it is not complete.
     head_bytes: AtomicBool,
+    /// The bytes that were read last end in the middle of a head.
+    pub(super) in_head: AtomicBool,
     /// hyper has asked for more than a whole request, and nothing of another was there.
     pub(super) waits_for_head: AtomicBool,
     /// The last request announced a body.
@@ -83,6 +85,7 @@ impl Activity {
             frames: AtomicU64::new(0),
             idle_since: AtomicU64::new(opened),
             head_bytes: AtomicBool::new(false),
+            in_head: AtomicBool::new(false),
             waits_for_head: AtomicBool::new(false),
             last_had_body: AtomicBool::new(false),
             last_was_http10: AtomicBool::new(false),
@@ -226,12 +229,13 @@ impl Activity {
         self.doubt.get().filter(|(request, _)| *request == self.requests()).map(|(_, doubt)| *doubt)
     }
 
-    pub(super) fn add_read(&self, bytes: usize) {
+    /// Bytes were read; `is_empty` says that they are empty lines and nothing else.
+    pub(super) fn add_read(&self, bytes: usize, is_empty: bool) {
         let before = self.first_bytes.load(Relaxed);
         if before < PREFACE_BYTES {
             self.first_bytes.store(before.saturating_add(bytes as u64), Relaxed);
         }
-        if !self.is_busy() {
+        if !self.is_busy() && !is_empty {
             self.head_bytes.store(true, Relaxed);
         }
     }
@@ -330,7 +334,8 @@ impl Drop for InFlight {
             self.activity.tunnels.fetch_sub(1, Relaxed);
         }
         if self.activity.in_flight.fetch_sub(1, Relaxed) == 1 {
-            self.activity.head_bytes.store(false, Relaxed);
+            // A head may have begun while the request was in flight.
+            self.activity.head_bytes.store(self.activity.in_head.load(Relaxed), Relaxed);
             self.activity.idle_since.store(monotonic_ns(), Relaxed);
         }
     }

@@ -100,6 +100,11 @@ impl Framing {
         self.place == Place::RequestLine && self.kept_bytes == 0
     }
 
+    /// Whether a part of a head is there, and its end is not.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.place == Place::Field || (self.place == Place::RequestLine && self.kept_bytes > 0)
+    }
+
     /// What is to be read from now on, if not what comes.
     pub(super) const fn closed(&self) -> Option<Closed> {
         if let Place::Closed(closed) = self.place { Some(closed) } else { None }

@@ -126,7 +126,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                 0 if buffer.remaining() > 0 => self.activity.ended.store(true, Relaxed),
                 0 => {}
                 bytes => {
-                    self.activity.add_read(bytes);
+                    // RFC 9112, section 2.2: empty lines in front of a request are no part of it.
+                    let is_empty = self.framing.is_between_requests()
+                        && buffer.filled()[before..].iter().all(|byte| b"\r\n".contains(byte));
+                    self.activity.add_read(bytes, is_empty);
                     self.activity.waits_for_head.store(false, Relaxed);
                     let this = &mut *self;
                     if let Some(http2) = &mut this.http2 {
@@ -136,7 +139,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                             Measure::Flood => return this.calm(context),
                         }
                     }
-                    return Poll::Ready(self.look(buffer, before));
+                    let looked = self.look(buffer, before);
+                    self.activity.in_head.store(self.framing.is_in_head(), Relaxed);
+                    return Poll::Ready(looked);
                 }
             },
             Poll::Ready(Err(_)) => self.activity.ended.store(true, Relaxed),

@@ -115,6 +115,25 @@ fn a_cut_answer_is_visibly_cut() {
     gate.eventually("it is counted", |gate| gate.metric("keygate_rejections_total", &["upstream_reset"]) >= 1.0);
 }
 
+/// A connection that ends without a byte looks like one on which the request may be sent again, also a POST.
+#[test]
+fn a_head_comes_also_if_the_content_behind_it_is_broken_from_the_beginning() {
+    let upstream = Upstream::answering(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\nhello\r\n0\r\n\r\n");
+        Then::Close
+    });
+    let alice = key("alice");
+    let gate = gate(&upstream).key(&alice).start();
+    for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let mut client = gate.client();
+        client.write(format!("GET / {version}\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", alice.secret).as_bytes());
+        let answer = String::from_utf8_lossy(&client.rest()).into_owned();
+        assert!(answer.starts_with(&format!("{version} 201 Created\r\n")), "{version}: {answer:?}");
+        assert!(!answer.contains("hello") && !answer.contains("\r\n0\r\n"), "{answer:?}");
+    }
+    gate.eventually("they are counted", |gate| gate.metric("keygate_rejections_total", &["upstream_reset"]) == 2.0);
+}
+
 /// RFC 9110, section 9.2.2: only what is idempotent is sent again, and only over a connection that had died unused.
 #[test]
 fn a_connection_that_died_while_it_waited_costs_nobody_a_request() {

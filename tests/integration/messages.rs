@@ -180,6 +180,24 @@ fn responses_without_content_keep_their_fields_and_their_connections() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// Somebody could read `010` as eight.
+#[test]
+fn a_length_arrives_without_zeros_in_front() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate = gate(&upstream).key(&alice).start();
+    for (written, content) in
+        [("010", "helloworld"), ("0000000000000000000000000000005", "hello"), ("00", ""), ("0", "")]
+    {
+        let mut client = gate.client();
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Length: {written}\r\n", alice.secret);
+        client.write(format!("{head}\r\n{content}").as_bytes());
+        assert_eq!(client.response("POST").status, 200, "{written}");
+        assert_eq!(upstream.last().values("content-length"), [content.len().to_string()], "{written}");
+        assert_eq!(upstream.last().content, content.as_bytes(), "{written}");
+    }
+}
+
 #[test]
 fn interim_responses_of_the_upstream_are_no_harm() {
     let alice = key("alice");

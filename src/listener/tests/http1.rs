@@ -103,6 +103,34 @@ async fn an_idle_connection_is_closed_after_its_last_request() {
     assert_eq!(heard.words(), ["idle"]);
 }
 
+/// RFC 9112, section 2.2: they are ignored.
+#[tokio::test]
+async fn empty_lines_behind_a_response_begin_no_head() {
+    let timeouts = Timeouts { request_head: SHORT, idle: MEDIUM, ..settings().timeouts };
+    let server = Server::start(Settings { timeouts, ..settings() });
+    let mut client = server.connect().await;
+    send(&mut client, "/").await;
+    receive(&mut client).await;
+    client.write_all(b"\r\n\r\n").await.unwrap();
+    closes_after(MEDIUM, &mut client).await;
+    let heard = Arc::clone(&server.heard);
+    server.ends().await;
+    assert_eq!(heard.words(), ["idle"]);
+}
+
+#[tokio::test]
+async fn a_head_that_begins_behind_a_request_in_flight_is_due_when_this_has_ended() {
+    let server =
+        Server::start(Settings { timeouts: Timeouts { request_head: SHORT, ..settings().timeouts }, ..settings() });
+    let mut client = server.connect().await;
+    client.write_all(b"GET /slow HTTP/1.1\r\nhost: a.example\r\n\r\nGET /half HT").await.unwrap();
+    assert!(receive(&mut client).await.ends_with("slept"));
+    server.hears("head_timeout").await;
+    let last = until_closed(&mut client).await;
+    assert!(last.starts_with("HTTP/1.1 408 "), "{last}");
+    server.ends().await;
+}
+
 /// None of the limits is about what happens between a head and the end of its response.
 #[tokio::test]
 async fn a_slow_request_is_nobodys_fault() {
