@@ -17,7 +17,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use keygate::app::gateway_of;
 use keygate::gateway::path::normal_form;
-use keygate::listener::{self, ConnectionInfo, Drain, HandshakeFailure, Listener, Observer, Refusal};
+use keygate::listener::{self, ConnectionInfo, Drain, HandshakeFailure, Listener, Observer, Refusal, ResetReason};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -214,6 +214,9 @@ impl Observer for Deaf {
     fn connection_opened(&self) {}
     fn connection_closed(&self) {}
     fn refused(&self, _: Refusal) {}
+    fn closed_when_idle(&self) {}
+    fn accept_failed(&self) {}
+    fn stream_reset(&self, _: ResetReason, _: &ConnectionInfo) {}
     fn handshake_failed(&self, _: HandshakeFailure) {}
     fn head_refused(&self, _: StatusCode, _: &'static str, _: &ConnectionInfo) -> Bytes {
         Bytes::new()

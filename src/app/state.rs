@@ -26,7 +26,7 @@ use crate::gateway::upstream::Upstream;
 use crate::identity::FileProblem;
 use crate::keys::{Clash, Fingerprint, KeyStore, Origin, SecretFormat, Sources};
 use crate::limits::Limits;
-use crate::listener::{HandshakeFailure, Refusal};
+use crate::listener::{HandshakeFailure, Refusal, ResetReason};
 use crate::moment::Moment;
 use crate::secret::Digest;
 use crate::telemetry::access_log::{self, AccessLog};
@@ -112,6 +112,7 @@ impl State {
             Words {
                 rejections: Reason::WORDS,
                 refusals: &Refusal::WORDS,
+                resets: &ResetReason::WORDS,
                 handshake_failures: &HandshakeFailure::WORDS,
             },
         );

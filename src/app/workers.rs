@@ -17,7 +17,7 @@ use crate::gateway::Gateway;
 use crate::gateway::question::Asking;
 use crate::gateway::unread::{self, UnreadHead};
 use crate::listener::{
-    self, ConnectionInfo, DrainWatch, HandshakeFailure, Listener, Observer, Refusal, Settings, TlsStore,
+    self, ConnectionInfo, DrainWatch, HandshakeFailure, Listener, Observer, Refusal, ResetReason, Settings, TlsStore,
 };
 use crate::telemetry::metrics::{ConnectionKind, Shard};
 
@@ -113,6 +113,19 @@ impl Observer for Counting {
 
     fn refused(&self, refusal: Refusal) {
         self.shard().connection_refused(refusal as usize);
+    }
+
+    fn closed_when_idle(&self) {
+        self.shard().connection_closed_when_idle();
+    }
+
+    fn accept_failed(&self) {
+        self.shard().accept_failed();
+    }
+
+    fn stream_reset(&self, reason: ResetReason, connection: &ConnectionInfo) {
+        tracing::debug!(client = %connection.client.ip(), reason = reason.word(), "a stream was reset");
+        self.shard().stream_reset(reason.index());
     }
 
     fn handshake_failed(&self, failure: HandshakeFailure) {

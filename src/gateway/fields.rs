@@ -152,8 +152,8 @@ impl FieldRules {
     }
 }
 
-/// What we write ourselves, or what frames the message: no disguise of these goes on.
-const WRITTEN_HERE: [HeaderName; 12] = [
+/// What we write ourselves, what frames the message, or what ends here: no disguise of these goes on.
+const WRITTEN_HERE: [HeaderName; 16] = [
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
     X_FORWARDED_HOST,
@@ -164,11 +164,15 @@ const WRITTEN_HERE: [HeaderName; 12] = [
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
     CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHORIZATION,
+    HTTP2_SETTINGS,
     TRACEPARENT,
     TRACESTATE,
 ];
 
-/// Whether we write the field of this name ourselves, or it frames the message.
+/// Whether we write the field of this name ourselves, or it frames the message or ends with its connection.
 pub fn is_written_here(name: &str) -> bool {
     WRITTEN_HERE.iter().any(|written| written.as_str() == name)
 }

@@ -119,6 +119,7 @@ mod tests {
             "x_forwarded-for",
             "traceparent",
             "content_length",
+            "proxy_authorization",
             "upgrade",
             "keep-alive",
             "grpc-status",

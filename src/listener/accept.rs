@@ -93,6 +93,7 @@ pub async fn serve<S, F, B, O>(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
+                door.observer.accept_failed();
                 complaints.log(&error, monotonic_ns());
                 tokio::select! {
                     () = tokio::time::sleep(SHORTAGE_PAUSE) => {}

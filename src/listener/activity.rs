@@ -198,7 +198,7 @@ impl Activity {
 
     /// Notes what h2 says in the GOAWAY that these bytes may end with.
     pub(super) fn listen_for_last_words(&self, bytes: &[u8]) {
-        if bytes.last() == Some(&b's')
+        if matches!(bytes.last(), Some(b's' | b'e'))
             && let Some(words) = LastWords::at_the_end_of(bytes)
         {
             self.last_words.store(words as u8, Relaxed);

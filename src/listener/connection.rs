@@ -179,6 +179,9 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     }
     match ending {
         Ending::Finished { result, idle } => {
+            if idle {
+                door.observer.closed_when_idle();
+            }
             let was_cut = result.as_ref().is_err_and(hyper::Error::is_user);
             let words = report(&door.observer, result, &info);
             if let (Some(words), true) = (words, activity.is_speechless()) {
@@ -205,7 +208,8 @@ async fn speak_http1<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
             door.observer.refused(Refusal::WriteTimeout);
             goodbye::reset(&mut wire);
         }
-        Ending::Overdue | Ending::Rests => {}
+        Ending::Overdue => door.observer.closed_when_idle(),
+        Ending::Rests => {}
     }
 }
 
@@ -233,8 +237,9 @@ async fn speak_http2<T: Wire, S: Respond, O: Observer>(door: &Arc<Door<S, O>>, r
     match Watchdog::new(&activity, &door.drain, &protocols.settings, opened).watch(&mut conversation).await {
         // It may look like an orderly end: the client hangs up when it reads the reason.
         Ending::Finished { .. } if activity.is_flooded() => door.observer.refused(Refusal::Http2Flood),
+        Ending::Finished { result: Ok(()), idle: true } | Ending::Overdue => door.observer.closed_when_idle(),
         // Only HTTP/1.1 rests.
-        Ending::Finished { result: Ok(()), .. } | Ending::Overdue | Ending::Rests => {}
+        Ending::Finished { result: Ok(()), idle: false } | Ending::Rests => {}
         Ending::Finished { result: Err(error), .. } => match ended_by_us(&error, &activity) {
             Some(refusal) => door.observer.refused(refusal),
             None => tracing::debug!(%error, "HTTP/2 connection failed"),

@@ -10,11 +10,10 @@
 
 use std::io::BufRead as _;
 
+use super::chunk_line::{ChunkLine, LINE_END};
+
 /// Bytes that are kept of a line that comes in pieces: a name, its colon, and a number with some white space.
 const KEPT_BYTES: usize = 64;
-
-/// Digits of a chunk's size. More could only be zeros at the front.
-const SIZE_DIGITS_MAX: usize = 16;
 
 /// Why the framing of a request is doubtful. Goes with the request, for whoever refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ enum Place {
     Field,
     /// Content of a known length.
     Content(u64),
-    ChunkSize,
+    ChunkLine(ChunkLine),
     ChunkData(u64),
     /// The line end behind a chunk's data.
     ChunkEnd,
@@ -124,7 +123,19 @@ impl Framing {
                     let left = skip(&mut rest, left);
                     self.place = if left == 0 { Place::ChunkEnd } else { Place::ChunkData(left) };
                 }
-                Place::RequestLine | Place::Field | Place::ChunkSize | Place::ChunkEnd | Place::Trailer => {
+                Place::ChunkLine(mut line) => {
+                    let begins_at = bytes.len() - rest.len();
+                    self.place = match line.read(&mut rest) {
+                        Ok(None) => Place::ChunkLine(line),
+                        Ok(Some(0)) => Place::Trailer,
+                        Ok(Some(size)) => Place::ChunkData(size),
+                        Err(doubt) => {
+                            self.place = Place::Closed(Closed::Broken);
+                            return Some((doubt, begins_at));
+                        }
+                    };
+                }
+                Place::RequestLine | Place::Field | Place::ChunkEnd | Place::Trailer => {
                     let begins_at = bytes.len() - rest.len();
                     let in_content = !matches!(self.place, Place::RequestLine | Place::Field);
                     if let Err(doubt) = self.line(&mut rest) {
@@ -145,11 +156,6 @@ impl Framing {
         let count = rest.skip_until(b'\n').unwrap_or(bytes.len());
         let part = &bytes[..count];
         let complete = part.last() == Some(&b'\n');
-        if self.place == Place::ChunkSize
-            && part.iter().any(|byte| byte.is_ascii_control() && !b"\t\r\n".contains(byte))
-        {
-            return Err(Doubt("the extension of a chunk is malformed"));
-        }
         if complete && self.kept_bytes == 0 {
             return self.complete(part);
         }
@@ -168,9 +174,9 @@ impl Framing {
         let whole = line.strip_suffix(b"\n");
         let text = whole.unwrap_or(line);
         let line = text.strip_suffix(b"\r").unwrap_or(text);
-        let in_chunks = matches!(self.place, Place::ChunkSize | Place::ChunkEnd | Place::Trailer);
+        let in_chunks = matches!(self.place, Place::ChunkEnd | Place::Trailer);
         if in_chunks && whole.is_some() && line.len() == text.len() {
-            return Err(Doubt("a line end in chunks is not CR LF"));
+            return Err(LINE_END);
         }
         match self.place {
             Place::RequestLine if line.is_empty() => Ok(()),
@@ -184,13 +190,8 @@ impl Framing {
                 self.field(line, whole.is_some());
                 Ok(())
             }
-            Place::ChunkSize => {
-                let size = chunk_size(line)?;
-                self.place = if size == 0 { Place::Trailer } else { Place::ChunkData(size) };
-                Ok(())
-            }
             Place::ChunkEnd if line.is_empty() => {
-                self.place = Place::ChunkSize;
+                self.place = Place::ChunkLine(ChunkLine::new());
                 Ok(())
             }
             Place::ChunkEnd => Err(Doubt("a chunk is longer than its size says")),
@@ -200,7 +201,7 @@ impl Framing {
                 }
                 Ok(())
             }
-            Place::Content(_) | Place::ChunkData(_) | Place::Beyond | Place::Closed(_) => Ok(()),
+            Place::Content(_) | Place::ChunkLine(_) | Place::ChunkData(_) | Place::Beyond | Place::Closed(_) => Ok(()),
         }
     }
 
@@ -222,7 +223,7 @@ impl Framing {
         self.requests += 1;
         self.place = match (self.lengths, self.codings) {
             (0, 0) => Place::RequestLine,
-            (0, _) => Place::ChunkSize,
+            (0, _) => Place::ChunkLine(ChunkLine::new()),
             (1, 0) => match self.length {
                 Some(0) => Place::RequestLine,
                 Some(length) => Place::Content(length),
@@ -285,22 +286,6 @@ fn skip(rest: &mut &[u8], left: u64) -> u64 {
 fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let (begin, value) = line.split_at_checked(name.len())?;
     begin.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
-}
-
-/// The size at the beginning of a chunk's first line: hexadecimal digits, and then nothing or an extension (RFC 9112,
-/// section 7.1). White space stands before the semicolon of an extension only.
-fn chunk_size(line: &[u8]) -> Result<u64, Doubt> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let (size, extension) = line.split_at(digits);
-    let extension_begins = extension.trim_ascii_start().first();
-    if !matches!((extension.is_empty(), extension_begins), (true, _) | (false, Some(b';'))) {
-        return Err(Doubt("the size of a chunk is malformed"));
-    }
-    if digits > SIZE_DIGITS_MAX {
-        return Err(Doubt("the size of a chunk is malformed"));
-    }
-    let size = std::str::from_utf8(size).ok().and_then(|size| u64::from_str_radix(size, 16).ok());
-    size.ok_or(Doubt("the size of a chunk is malformed"))
 }
 
 #[cfg(test)]
@@ -406,6 +391,24 @@ mod tests {
             ("5\nhello\r\n0\r\n\r\n", "a line end in chunks is not CR LF"),
             ("5;a\0b", EXTENSION),
             ("5;a\x7f", EXTENSION),
+            ("5;", EXTENSION),
+            ("5; ", EXTENSION),
+            ("5;a;", EXTENSION),
+            ("5;a ", EXTENSION),
+            ("5;a=", EXTENSION),
+            ("5;=b", EXTENSION),
+            ("5;a b", EXTENSION),
+            ("5;a=b c", EXTENSION),
+            ("5;a=b=c", EXTENSION),
+            ("5;a=b\"c\"", EXTENSION),
+            ("5;a=\"b", EXTENSION),
+            ("5;a=\"b\\\"", EXTENSION),
+            ("5;a=\"b\"c", EXTENSION),
+            ("5;a=\"b\" ", EXTENSION),
+            ("5;a=\"\x01\"", EXTENSION),
+            ("5;\u{e4}", EXTENSION),
+            ("5;a=\"\\\x7f\"", EXTENSION),
+            ("5\r", "a line end in chunks is not CR LF"),
         ] {
             let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
             check(&format!("{head}{line}\r\nhello\r\n0\r\n\r\n"), 1, Some(doubt));

@@ -111,7 +111,9 @@ impl Protocols {
 
     /// Speaks HTTP/2 on `wire`.
     pub(super) fn http2<T: Wire, S: Respond, O: Observer>(&self, wire: T, requests: Requests<S, O>) -> Http2<T, S, O> {
-        let watched = Watched::metered(wire, Arc::clone(&requests.activity));
+        let (door, info) = (Arc::clone(&requests.door), Arc::clone(&requests.info));
+        let tell = Box::new(move |reason| door.observer.stream_reset(reason, &info));
+        let watched = Watched::of_http2(wire, Arc::clone(&requests.activity), tell);
         self.http2.serve_connection(TokioIo::new(watched), requests)
     }
 }
@@ -319,6 +321,7 @@ pub(super) fn ended_by_us(error: &hyper::Error, activity: &Activity) -> Option<R
         Some(LastWords::Mistakes) => Refusal::Http2Mistakes,
         Some(LastWords::Continuations) => Refusal::Http2Continuations,
         Some(LastWords::SmallFrames) => Refusal::Http2SmallFrames,
+        Some(LastWords::Head) => Refusal::Http2Head,
         None => Refusal::Http2Flood,
     })
 }

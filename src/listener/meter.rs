@@ -8,12 +8,13 @@
 //! in either direction, puts in more than honest clients need for them. What is left is refilled slowly. When nothing is
 //! left, the connection is ended with ENHANCE_YOUR_CALM.
 //!
-//! The meter reads the nine bytes in front of each frame (RFC 9113, section 4.1) on their way to h2 and skips the rest. It
-//! decides about nothing but the end of the connection: whatever it might misunderstand, h2 still reads every byte.
+//! The meter sees the [`Frames`] on their way to h2. It decides about nothing but the end of the connection: whatever it
+//! might misunderstand, h2 still reads every byte.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::connection::PREFACE;
+use super::frames::{DATA, END_STREAM, Frames, HEADERS, RST_STREAM};
 use crate::moment::monotonic_ns;
 
 /// What a connection may spend at once: more than any client sends to begin with.
@@ -36,16 +37,6 @@ const EARNED_BY_PART: i64 = 3;
 /// Bytes we send that earn one: some clients open both windows again after each few KiB. Less than these, answers to
 /// PING for example, earn nothing.
 const BYTES_EARNING_ONE: usize = 1024;
-
-/// Bytes in front of each frame.
-const HEAD_BYTES: usize = 9;
-
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
-
-/// The flag of the last frame of a stream (RFC 9113, section 6.1).
-const END_STREAM: u8 = 0x1;
 
 /// What is left of a connection's allowance. Several tasks of one thread use it, so no ordering is asked for.
 #[derive(Debug)]
@@ -104,42 +95,20 @@ impl Allowance {
 
 /// Reads along what a client sends over HTTP/2.
 #[derive(Debug)]
-pub(super) struct Meter {
-    /// Bytes that are part of no frame's head: the preface, then what follows each head.
-    skip: usize,
-    head: [u8; HEAD_BYTES],
-    /// How much of a head is there.
-    filled: usize,
-}
+pub(super) struct Meter(Frames);
 
 impl Meter {
     pub(super) const fn new() -> Self {
-        Self { skip: PREFACE.len(), head: [0; HEAD_BYTES], filled: 0 }
+        Self(Frames::behind(PREFACE.len()))
     }
 
     /// Counts the frames that begin in `bytes`, and says whether the allowance has lasted.
     pub(super) fn read(&mut self, mut bytes: &[u8], allowance: &Allowance) -> bool {
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return true;
-            }
-            let copied = (HEAD_BYTES - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + copied].copy_from_slice(&bytes[..copied]);
-            self.filled += copied;
-            bytes = &bytes[copied..];
-            if self.filled < HEAD_BYTES {
-                return true;
-            }
-            self.filled = 0;
-            let [high, middle, low, kind, flags, ..] = self.head;
-            self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
-            let cost = match kind {
+        while let Some(frame) = self.0.next(&mut bytes) {
+            let cost = match frame.kind {
                 // Parts of a request's content pay for themselves, and for a ping with each.
-                DATA if self.skip > 0 => -1,
-                DATA if flags & END_STREAM != 0 => 0,
+                DATA if frame.length > 0 => -1,
+                DATA if frame.flags & END_STREAM != 0 => 0,
                 HEADERS => 1,
                 RST_STREAM => COST_OF_RESET,
                 _ => 1,
@@ -148,19 +117,14 @@ impl Meter {
                 return false;
             }
         }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn frame(kind: u8, flags: u8, bytes: usize) -> Vec<u8> {
-        let mut frame = u32::try_from(bytes).unwrap().to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags, 0, 0, 0, 1]);
-        frame.extend(vec![0; bytes]);
-        frame
-    }
+    use crate::listener::frames::frame;
 
     fn started() -> (Meter, Allowance) {
         let (mut meter, allowance) = (Meter::new(), Allowance::new(monotonic_ns()));
@@ -219,7 +183,7 @@ mod tests {
             let (mut meter, allowance) = (Meter::new(), Allowance::new(0));
             assert!(bytes.chunks(size).all(|chunk| meter.read(chunk, &allowance)));
             assert_eq!(allowance.left.load(Relaxed), ALLOWANCE - 2, "{size}");
-            assert_eq!((meter.skip, meter.filled), (0, 0), "{size}");
+            assert!(meter.0.is_between_frames(), "{size}");
         }
     }
 

@@ -27,6 +27,7 @@ mod settings;
 pub use settings::{Maxima, ProxyProtocol, Settings, Timeouts};
 
 mod bind;
+mod chunk_line;
 pub use bind::bind;
 
 mod accept;
@@ -42,6 +43,7 @@ mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
 
 mod activity;
+mod frames;
 mod framing;
 pub use framing::Doubt;
 mod goodbye;
@@ -49,6 +51,8 @@ mod http;
 mod meter;
 mod pace;
 pub use pace::Pace;
+mod resets;
+pub use resets::ResetReason;
 mod rest;
 mod spoken;
 mod watchdog;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::ConnectionInfo;
+use super::{ConnectionInfo, ResetReason};
 
 /// Hears what happens to connections. Called on the worker's thread: it must not wait.
 pub trait Observer: Send + Sync + 'static {
@@ -17,6 +17,15 @@ pub trait Observer: Send + Sync + 'static {
 
     /// The listener turned a connection away, or cut it.
     fn refused(&self, refusal: Refusal);
+
+    /// A connection was closed because it was idle for too long, or for a while in a drain.
+    fn closed_when_idle(&self);
+
+    /// A connection could not be accepted because descriptors or memory are short. It waits in the kernel.
+    fn accept_failed(&self);
+
+    /// A stream of an HTTP/2 connection was reset from here. Most often no service has seen its request.
+    fn stream_reset(&self, reason: ResetReason, connection: &ConnectionInfo);
 
     /// A TLS handshake did not come to its end.
     fn handshake_failed(&self, failure: HandshakeFailure);
@@ -59,13 +68,15 @@ pub enum Refusal {
     Http2Continuations,
     /// HTTP/2: content in frames so small that they are an attack.
     Http2SmallFrames,
+    /// HTTP/2: a head that is many times as large as may be, or unpacks to one.
+    Http2Head,
     /// HTTP/2 that is none.
     Http2Malformed,
 }
 
 impl Refusal {
     /// All of them, for a metric that has every series from the start.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ConnectionsMax,
         Self::ProxyUntrusted,
         Self::ProxyMalformed,
@@ -80,11 +91,12 @@ impl Refusal {
         Self::Http2Mistakes,
         Self::Http2Continuations,
         Self::Http2SmallFrames,
+        Self::Http2Head,
         Self::Http2Malformed,
     ];
 
     /// The words of all of them, in the order of the variants.
-    pub const WORDS: [&'static str; 15] = {
+    pub const WORDS: [&'static str; 16] = {
         let mut words = [""; Self::ALL.len()];
         let mut index = 0;
         while index < words.len() {
@@ -112,6 +124,7 @@ impl Refusal {
             Self::Http2Mistakes => "http2_mistakes",
             Self::Http2Continuations => "http2_continuations",
             Self::Http2SmallFrames => "http2_small_frames",
+            Self::Http2Head => "http2_head",
             Self::Http2Malformed => "http2_malformed",
         }
     }

@@ -16,10 +16,13 @@ pub(super) enum LastWords {
     Continuations,
     /// Small or empty DATA.
     SmallFrames,
+    /// Bytes of one head.
+    Head,
 }
 
 impl LastWords {
-    pub(super) const ALL: [Self; 4] = [Self::Resets, Self::Mistakes, Self::Continuations, Self::SmallFrames];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Resets, Self::Mistakes, Self::Continuations, Self::SmallFrames, Self::Head];
 
     /// The words with which these bytes end, if they do.
     pub(super) fn at_the_end_of(bytes: &[u8]) -> Option<Self> {
@@ -32,6 +35,7 @@ impl LastWords {
             Self::Mistakes => b"too_many_internal_resets",
             Self::Continuations => b"too_many_continuations",
             Self::SmallFrames => b"too_many_data_frames",
+            Self::Head => b"header_list_way_too_large",
         }
     }
 }

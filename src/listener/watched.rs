@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::activity::Activity;
 use super::framing::{Closed, Framing};
 use super::meter::Meter;
+use super::resets::{Resets, Tell};
 use super::spoken::GOAWAY_ENHANCE_YOUR_CALM;
 
 /// A stream whose reads and writes are noted.
@@ -19,18 +20,26 @@ pub(super) struct Watched<T> {
     wire: T,
     activity: Arc<Activity>,
     framing: Framing,
-    meter: Option<Meter>,
+    http2: Option<Followers>,
+}
+
+/// What follows the frames of HTTP/2, in each direction.
+#[derive(Debug)]
+struct Followers {
+    meter: Meter,
+    resets: Resets,
 }
 
 impl<T> Watched<T> {
     /// HTTP/1.1, whose framing is looked at.
     pub(super) const fn new(wire: T, activity: Arc<Activity>, framing: Framing) -> Self {
-        Self { wire, activity, framing, meter: None }
+        Self { wire, activity, framing, http2: None }
     }
 
-    /// HTTP/2, whose frames are counted.
-    pub(super) const fn metered(wire: T, activity: Arc<Activity>) -> Self {
-        Self { wire, activity, framing: Framing::of_no_interest(), meter: Some(Meter::new()) }
+    /// HTTP/2, whose frames are counted. `tell` hears of the streams that are reset from here.
+    pub(super) const fn of_http2(wire: T, activity: Arc<Activity>, tell: Tell) -> Self {
+        let http2 = Followers { meter: Meter::new(), resets: Resets::new(tell) };
+        Self { wire, activity, framing: Framing::of_no_interest(), http2: Some(http2) }
     }
 
     /// Looks at what was read. Behind a doubt there is nothing for hyper.
@@ -53,17 +62,23 @@ fn broken() -> io::Error {
 }
 
 impl<T> Watched<T> {
-    /// Notes a write, which earns something where frames are counted.
-    fn add_write(&self, result: &Poll<io::Result<usize>>) {
+    /// Notes a write of one or more slices, which earns something where frames are counted.
+    fn add_write<'b>(&mut self, slices: impl IntoIterator<Item = &'b [u8]>, result: &Poll<io::Result<usize>>) {
         self.activity.add_write(result);
-        if let (Some(_), Poll::Ready(Ok(bytes))) = (&self.meter, result) {
+        if let (Some(followers), Poll::Ready(Ok(bytes))) = (&mut self.http2, result) {
             self.activity.allowance.wrote(*bytes);
+            let mut left = *bytes;
+            for slice in slices {
+                let written = left.min(slice.len());
+                followers.resets.wrote(&slice[..written]);
+                left -= written;
+            }
         }
     }
 
     /// Listens for what hyper and h2 say by themselves. Says whether the bytes are to be kept back.
     fn says_by_itself(&self, bytes: &[u8]) -> bool {
-        if self.meter.is_some() {
+        if self.http2.is_some() {
             self.activity.listen_for_last_words(bytes);
             return false;
         }
@@ -105,8 +120,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                     self.activity.add_read(bytes);
                     self.activity.waits_for_head.store(false, Relaxed);
                     let this = &mut *self;
-                    let lasts = |meter: &mut Meter| meter.read(&buffer.filled()[before..], &this.activity.allowance);
-                    if !this.meter.as_mut().is_none_or(lasts) {
+                    let lasts =
+                        |http2: &mut Followers| http2.meter.read(&buffer.filled()[before..], &this.activity.allowance);
+                    if !this.http2.as_mut().is_none_or(lasts) {
                         return this.calm(context);
                     }
                     return Poll::Ready(self.look(buffer, before));
@@ -126,7 +142,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let result = Pin::new(&mut self.wire).poll_write(context, bytes);
-        self.add_write(&result);
+        self.add_write([bytes], &result);
         result
     }
 
@@ -137,11 +153,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     ) -> Poll<io::Result<usize>> {
         match slices {
             [bytes] if self.says_by_itself(bytes) => return Poll::Ready(Ok(bytes.len())),
-            [.., bytes] if self.meter.is_some() => self.activity.listen_for_last_words(bytes),
+            [.., bytes] if self.http2.is_some() => self.activity.listen_for_last_words(bytes),
             _ => {}
         }
         let result = Pin::new(&mut self.wire).poll_write_vectored(context, slices);
-        self.add_write(&result);
+        self.add_write(slices.iter().map(|slice| &**slice), &result);
         result
     }
 

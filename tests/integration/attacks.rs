@@ -280,8 +280,10 @@ fn a_small_head_that_unpacks_to_a_large_one_takes_no_memory() {
             }
             connections.push(http2);
         }
-        thread::sleep(Duration::from_millis(300));
+        let reasons: Vec<_> = connections.iter_mut().map(Http2::goaway).collect();
+        assert_eq!(reasons, [Some(ENHANCE_YOUR_CALM); 10]);
     });
+    assert_eq!(gate.metric("keygate_connections_refused_total", &["http2_head"]), 10.0);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use socket2::{Domain, Socket, Type};
 
 use crate::client::Client;
-use crate::gate::{PATIENCE, gate};
+use crate::gate::{Gate, PATIENCE, gate};
 use crate::key::key;
+use crate::raw_http2::{END_HEADERS, END_STREAM, HEADERS, Http2, block, frame};
 use crate::upstream::{Then, Upstream};
 
 /// A connection from another address of this machine.
@@ -213,4 +214,62 @@ fn what_nobody_could_read_is_refused_in_the_shape_of_all_refusals_counted_and_lo
     let mut client = gate.client();
     client.write(format!("{good}bad head\r\n\r\n").as_bytes());
     assert_eq!((client.response("GET").status, client.response("GET").status), (200, 400));
+}
+
+#[test]
+fn streams_that_are_reset_are_counted_with_what_the_client_was_told() {
+    let ((upstream, go), alice) = (waiting(), key("alice"));
+    let gate = gate(&upstream)
+        .key(&alice)
+        .listen("listen: { address: \"127.0.0.1:0\", prior_knowledge: true }")
+        .with("maxima: { streams: 2 }")
+        .start();
+    let key = ("x-api-key", alice.secret.as_str());
+    let request =
+        |fields: &[(&str, &str)], stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(fields, "/", "GET"));
+    let reset = |gate: &Gate, code| gate.metric("keygate_http2_streams_reset_total", &[code]);
+
+    let mut http2 = Http2::connect(gate.address);
+    for (stream, field) in [(1, ("connection", "close")), (3, ("te", "gzip")), (5, ("content-length", "5"))] {
+        http2.write(&request(&[key, field], stream)).unwrap();
+    }
+    gate.eventually("what is malformed is counted", |gate| reset(gate, "protocol_error") == 3.0);
+    assert_eq!(reset(&gate, "refused_stream"), 0.0);
+    for stream in [7, 9, 11, 13] {
+        http2.write(&request(&[key], stream)).unwrap();
+    }
+    gate.eventually("what is one too many is counted", |gate| reset(gate, "refused_stream") == 2.0);
+    for _ in 0..2 {
+        go.send(()).unwrap();
+    }
+    gate.eventually("the others are answered", |gate| gate.metric("keygate_requests_total", &["\"200\""]) == 2.0);
+    assert_eq!((reset(&gate, "protocol_error"), upstream.received().len()), (3.0, 2));
+}
+
+#[test]
+fn connections_that_are_closed_because_they_are_idle_are_counted() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate = gate(&upstream)
+        .key(&alice)
+        .listen("listen: { address: \"127.0.0.1:0\", prior_knowledge: true }")
+        .with("timeouts: { idle: 300ms }")
+        .start();
+    let mut http1 = gate.client();
+    http1.write(format!("GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", alice.secret).as_bytes());
+    assert_eq!(http1.response("GET").status, 200);
+    assert_eq!(http1.rest(), b"");
+    gate.eventually("it is counted", |gate| gate.metric("keygate_connections_idle_closed_total", &[]) == 1.0);
+    assert_eq!(Http2::connect(gate.address).goaway(), Some(0));
+    gate.eventually("HTTP/2, too", |gate| gate.metric("keygate_connections_idle_closed_total", &[]) == 2.0);
+}
+
+#[test]
+fn a_shortage_of_descriptors_is_counted_and_passes() {
+    let (upstream, alice) = (Upstream::hello(), key("alice"));
+    let gate = gate(&upstream).key(&alice).under("prlimit", &["--nofile=64:64"]).start();
+    let held: Vec<TcpStream> = (0..64).map(|_| connect_from("127.0.0.2", gate.address)).collect();
+    gate.eventually("it is logged", |gate| gate.stderr().contains("Cannot accept connections"));
+    drop(held);
+    gate.eventually("there is room again", |gate| gate.metric("keygate_accept_errors_total", &[]) >= 1.0);
+    assert_eq!(gate.get("/", &[alice.field()]).status, 200);
 }

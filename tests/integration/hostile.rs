@@ -95,6 +95,11 @@ fn identity_under_names_with_underscores_cannot_be_forged_in_any_spelling() {
     assert_eq!(gate.get("/", &[("X_Other_Key", &alice.secret)]).status, 200);
     assert_eq!(upstream.received().len(), before + 1);
     assert!(!upstream.last().mentions(&alice.secret));
+    // What is about the connection ends here, and comes back in no disguise.
+    for name in ["Keep_Alive", "Proxy_Connection", "PROXY_AUTHORIZATION", "HTTP2_Settings", "Content_Length"] {
+        assert_eq!(gate.get("/", &[alice.field(), (name, FORGED)]).status, 200, "{name}");
+        assert!(!upstream.last().mentions(FORGED), "{name}");
+    }
 }
 
 #[test]

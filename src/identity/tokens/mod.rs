@@ -311,7 +311,7 @@ impl Tokens {
     }
 
     /// Reads the signing keys again, makes the successor when it is time, and deletes keys whose tokens have all expired.
-    /// To be called every minute. Blocks: it waits for the disk.
+    /// To be called every half minute or so. Blocks: it waits for the disk.
     ///
     /// # Errors
     ///

@@ -98,8 +98,9 @@ async fn an_idle_connection_is_closed_after_its_last_request() {
     send(&mut client, "/").await;
     receive(&mut client).await;
     closes_after(MEDIUM, &mut client).await;
-    assert!(server.heard.words().is_empty(), "{:?}", server.heard.words());
+    let heard = Arc::clone(&server.heard);
     server.ends().await;
+    assert_eq!(heard.words(), ["idle"]);
 }
 
 /// None of the limits is about what happens between a head and the end of its response.

@@ -36,8 +36,8 @@ use tokio::sync::Notify;
 use super::takeover::{Takeover, TakesOver};
 use super::watchdog::REST_AFTER;
 use super::{
-    ConnectionInfo, Drain, HandshakeFailure, Listener, Maxima, Observer, Refusal, Settings, Timeouts, TlsStore, bind,
-    serve,
+    ConnectionInfo, Drain, HandshakeFailure, Listener, Maxima, Observer, Refusal, ResetReason, Settings, Timeouts,
+    TlsStore, bind, serve,
 };
 
 /// A limit that a test is not about.
@@ -246,6 +246,18 @@ impl Observer for Arc<Heard> {
 
     fn refused(&self, refusal: Refusal) {
         self.words.lock().unwrap().push(refusal.word().to_owned());
+    }
+
+    fn closed_when_idle(&self) {
+        self.words.lock().unwrap().push("idle".to_owned());
+    }
+
+    fn accept_failed(&self) {
+        self.words.lock().unwrap().push("not accepted".to_owned());
+    }
+
+    fn stream_reset(&self, reason: ResetReason, _: &ConnectionInfo) {
+        self.words.lock().unwrap().push(format!("reset {}", reason.word()));
     }
 
     fn handshake_failed(&self, failure: HandshakeFailure) {

@@ -184,6 +184,24 @@ impl Store {
             closed("reason", self.words.refusals.iter().copied(), &totals.connections_refused),
         ));
         families.push(family(
+            "keygate_connections_idle_closed_total",
+            "Connections of clients that were closed because they were idle.",
+            MetricType::COUNTER,
+            vec![counter(Vec::new(), totals.connections_idle as f64)],
+        ));
+        families.push(family(
+            "keygate_accept_errors_total",
+            "Times that connections could not be accepted for want of descriptors or memory.",
+            MetricType::COUNTER,
+            vec![counter(Vec::new(), totals.accepts_failed as f64)],
+        ));
+        families.push(family(
+            "keygate_http2_streams_reset_total",
+            "Streams of clients that keygate has reset, by the error code that the client was told.",
+            MetricType::COUNTER,
+            closed("code", self.words.resets.iter().copied(), &totals.streams_reset),
+        ));
+        families.push(family(
             "keygate_tls_handshake_failures_total",
             "TLS handshakes with clients that failed, by reason.",
             MetricType::COUNTER,
@@ -241,6 +259,9 @@ const OWN: &[&str] = &[
     "keygate_connections",
     "keygate_connections_total",
     "keygate_connections_refused_total",
+    "keygate_connections_idle_closed_total",
+    "keygate_accept_errors_total",
+    "keygate_http2_streams_reset_total",
     "keygate_tls_handshake_failures_total",
     "keygate_tunnels",
     "keygate_tunnels_total",
@@ -344,8 +365,15 @@ mod tests {
     /// A family that is missing in [`OWN`] could be exported a second time by a reader.
     #[test]
     fn every_family_of_ours_is_protected_from_readers() {
-        let store =
-            Store::new(1, Words { rejections: &["reason"], refusals: &["reason"], handshake_failures: &["reason"] });
+        let store = Store::new(
+            1,
+            Words {
+                rejections: &["reason"],
+                refusals: &["reason"],
+                resets: &["code"],
+                handshake_failures: &["reason"],
+            },
+        );
         store.shard(0).record(&Sample {
             route: RouteLabel::NONE,
             method: MethodLabel::Get,

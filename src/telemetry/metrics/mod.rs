@@ -62,6 +62,8 @@ pub struct Words {
     pub rejections: &'static [&'static str],
     /// Why connections of clients are turned away or cut.
     pub refusals: &'static [&'static str],
+    /// Why streams of clients are reset.
+    pub resets: &'static [&'static str],
     /// Why TLS handshakes with clients fail.
     pub handshake_failures: &'static [&'static str],
 }
@@ -176,6 +178,7 @@ mod tests {
     const WORDS: Words = Words {
         rejections: &["no_route", "rate_limited"],
         refusals: &["connections_max"],
+        resets: &["protocol_error"],
         handshake_failures: &["timeout"],
     };
 
@@ -221,6 +224,9 @@ mod tests {
         shard.connections_add(ConnectionKind::Https, 2);
         shard.connections_add(ConnectionKind::Https, -1);
         shard.connection_refused(0);
+        shard.connection_closed_when_idle();
+        shard.accept_failed();
+        shard.stream_reset(0);
         shard.handshake_failed(0);
         let keys = Family { name: "keygate_keys", help: "Keys by state.", kind: Kind::Gauge, labels: &["state"] };
         metrics.reader(keys, || vec![(vec!["active".into()], 3.0), (vec!["revoked".into()], 1.0)]);
@@ -246,6 +252,9 @@ mod tests {
             r#"keygate_connections{scheme="https"} 1"#,
             r#"keygate_connections_total{scheme="https"} 2"#,
             r#"keygate_connections_refused_total{reason="connections_max"} 1"#,
+            "keygate_connections_idle_closed_total 1",
+            "keygate_accept_errors_total 1",
+            r#"keygate_http2_streams_reset_total{code="protocol_error"} 1"#,
             r#"keygate_tls_handshake_failures_total{reason="timeout"} 1"#,
             r#"keygate_keys{state="revoked"} 1"#,
         ] {

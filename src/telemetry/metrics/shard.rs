@@ -46,6 +46,9 @@ pub struct Shard {
     rejections: Box<[AtomicU64]>,
     connections: [Connections; ConnectionKind::ALL.len()],
     connections_refused: Box<[AtomicU64]>,
+    connections_idle: AtomicU64,
+    accepts_failed: AtomicU64,
+    streams_reset: Box<[AtomicU64]>,
     handshakes_failed: Box<[AtomicU64]>,
     tunnels: Tunnels,
 }
@@ -99,6 +102,9 @@ impl Shard {
             rejections: zeros(words.rejections),
             connections: Default::default(),
             connections_refused: zeros(words.refusals),
+            connections_idle: AtomicU64::new(0),
+            accepts_failed: AtomicU64::new(0),
+            streams_reset: zeros(words.resets),
             handshakes_failed: zeros(words.handshake_failures),
             tunnels: Tunnels::default(),
         }
@@ -152,6 +158,21 @@ impl Shard {
     /// Counts a client connection that was turned away or cut, for the reason with this index in [`Words::refusals`].
     pub fn connection_refused(&self, reason: usize) {
         count(&self.connections_refused, reason);
+    }
+
+    /// Counts a client connection that was closed because it was idle.
+    pub fn connection_closed_when_idle(&self) {
+        self.connections_idle.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a client connection that could not be accepted now.
+    pub fn accept_failed(&self) {
+        self.accepts_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an HTTP/2 stream that was reset from here, for the reason with this index in [`Words::resets`].
+    pub fn stream_reset(&self, reason: usize) {
+        count(&self.streams_reset, reason);
     }
 
     /// Counts a tunnel that begins.
@@ -241,6 +262,9 @@ pub(super) struct Totals {
     pub(super) connections_open: Vec<i64>,
     pub(super) connections_opened: Vec<u64>,
     pub(super) connections_refused: Vec<u64>,
+    pub(super) connections_idle: u64,
+    pub(super) accepts_failed: u64,
+    pub(super) streams_reset: Vec<u64>,
     pub(super) handshakes_failed: Vec<u64>,
     pub(super) tunnels_opened: u64,
     pub(super) tunnels_ended: Vec<u64>,
@@ -258,6 +282,9 @@ impl Totals {
             connections_open: vec![0; ConnectionKind::ALL.len()],
             connections_opened: vec![0; ConnectionKind::ALL.len()],
             connections_refused: vec![0; words.refusals.len()],
+            connections_idle: 0,
+            accepts_failed: 0,
+            streams_reset: vec![0; words.resets.len()],
             handshakes_failed: vec![0; words.handshake_failures.len()],
             tunnels_opened: 0,
             tunnels_ended: vec![0; TunnelEnd::ALL.len()],
@@ -293,6 +320,9 @@ impl Totals {
         self.in_flight += shard.in_flight.load(Ordering::Relaxed);
         add(&mut self.rejections, &shard.rejections);
         add(&mut self.connections_refused, &shard.connections_refused);
+        self.connections_idle += shard.connections_idle.load(Ordering::Relaxed);
+        self.accepts_failed += shard.accepts_failed.load(Ordering::Relaxed);
+        add(&mut self.streams_reset, &shard.streams_reset);
         add(&mut self.handshakes_failed, &shard.handshakes_failed);
         // Ends before beginnings, so that there are never more of them.
         add(&mut self.tunnels_ended, &shard.tunnels.ended);
