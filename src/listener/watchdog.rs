@@ -186,6 +186,9 @@ impl<'c> Watchdog<'c> {
             let (due_at, due) = self.due();
             if due_at < self.alarm_at {
                 self.set_alarm(due_at, alarm.as_mut());
+            } else if self.alarm_at == u64::MAX && self.multiplexed {
+                // A stream has a task of its own: that the client takes nothing of it may be seen without us being polled.
+                self.set_alarm(monotonic_ns().saturating_add(self.recheck()), alarm.as_mut());
             }
             if !self.has_fired(context, alarm.as_mut()) {
                 return Poll::Pending;
@@ -194,7 +197,7 @@ impl<'c> Watchdog<'c> {
             if now < due_at {
                 // Nothing is due after all. With a request in flight look again later, so that nothing depends on
                 // being polled when it ends.
-                self.set_alarm(due_at.min(now.saturating_add(self.limits.idle.max(RECHECK_NS))), alarm.as_mut());
+                self.set_alarm(due_at.min(now.saturating_add(self.recheck())), alarm.as_mut());
                 continue;
             }
             match due {
@@ -211,6 +214,12 @@ impl<'c> Watchdog<'c> {
                 Due::Nothing => return Poll::Pending,
             }
         }
+    }
+
+    /// How long to wait for another look while a request is in flight, in nanoseconds.
+    fn recheck(&self) -> u64 {
+        let within = if self.multiplexed { self.limits.idle.min(self.limits.write) } else { self.limits.idle };
+        within.max(RECHECK_NS)
     }
 
     /// Whether the timer has fired. Polls it only when it must, which is once for each time it is set.
