@@ -127,10 +127,10 @@ routes:
 timeouts:
   connect: 2s
   tls_handshake: @HANDSHAKE@s
-  request_head: 2s
-  request_body: 3s
-  response_head: 2s
-  response_body: 2s
+  request_head: 4s
+  request_body: 5s
+  response_head: 4s
+  response_body: 5s
   idle: 10s
   write: @WRITE@s
   tunnel: @TUNNEL@s
@@ -321,10 +321,16 @@ async def lag(run):
         run.lag = max(run.lag, time.monotonic() - due)
 
 
+async def later(task):
+    """Begins within two seconds, so that not all come at once."""
+    await asyncio.sleep(random.uniform(0, 2))
+    await task()
+
+
 async def traffic(run, seconds, gateway, behind):
     run.on = True
     stage = time.monotonic()
-    running = [asyncio.create_task(task())
+    running = [asyncio.create_task(later(task))
                for kind, many, task in traffic_of(run, gateway, behind) if run.wants(kind) for _ in range(many)]
     running.append(asyncio.create_task(lag(run)))
     peak, shown = 0, stage + 30

@@ -11,7 +11,7 @@ import struct
 import time
 
 from traffic import http2
-from traffic.run import GONE, Unexpected, abort, answer, close, demand, head_of, key, soon
+from traffic.run import GONE, Unexpected, abort, close, demand, head_of, key, soon
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 TUNNEL_S = 4          # `timeouts.tunnel` of the soak.
