@@ -1,4 +1,4 @@
-//! The bucket and the key store with every order of their threads, as far as chance leads (shuttle).
+//! Buckets of limits and the key store with every order of their threads, as far as chance leads (shuttle).
 //!
 //! The sources of `limits` and `keys` are those of the program; only `locks` is another one, at each use of which the
 //! model decides who goes on. A promise that is broken in any order that was tried is told with that order.
@@ -20,17 +20,30 @@ mod keys;
 mod bucket;
 mod store;
 
+use limits::Algorithm;
+
 /// Orders that are tried of each model.
 const ORDERS: usize = 250;
 
 fn main() {
-    let models: Vec<(&str, fn())> = bucket::MODELS.iter().chain(store::MODELS).copied().collect();
     let begun = std::time::Instant::now();
-    for (promise, model) in models.iter().copied() {
-        println!("{promise}");
-        shuttle::check_random(model, ORDERS);
-        // Few changes of threads at unlikely places find what chance alone does not.
-        shuttle::check_pct(model, ORDERS, 3);
+    let mut models = 0;
+    for algorithm in [Algorithm::TokenBucket, Algorithm::RollingWindow] {
+        for (promise, model) in bucket::MODELS_OF_BOTH.iter().copied() {
+            models += check(&format!("{algorithm}: {promise}"), move || model(algorithm));
+        }
     }
-    println!("{} models, {} orders of each, {:.1} s", models.len(), 2 * ORDERS, begun.elapsed().as_secs_f64());
+    for (promise, model) in bucket::MODELS_OF_WINDOWS.iter().chain(store::MODELS).copied() {
+        models += check(promise, model);
+    }
+    println!("{models} models, {} orders of each, {:.1} s", 2 * ORDERS, begun.elapsed().as_secs_f64());
+}
+
+/// Tries the orders of one model; ends with the first that breaks its promise.
+fn check(promise: &str, model: impl Fn() + Clone + Send + Sync + 'static) -> usize {
+    println!("{promise}");
+    shuttle::check_random(model.clone(), ORDERS);
+    // Few changes of threads at unlikely places find what chance alone does not.
+    shuttle::check_pct(model, ORDERS, 3);
+    1
 }

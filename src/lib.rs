@@ -34,6 +34,7 @@ pub mod cli;
 pub mod address;
 pub mod coalescing;
 pub mod document;
+pub mod frames;
 pub mod json;
 pub mod locks;
 pub mod moment;

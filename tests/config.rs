@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use keygate::config::{Config, schema};
 use keygate::gateway::permission::Permission;
 use keygate::gateway::question::Dialect;
-use keygate::gateway::route::Access;
+use keygate::gateway::route::{Access, Counts};
 use keygate::gateway::upstream::Endpoint;
 use keygate::identity::{Algorithm, JwksSource};
 use keygate::keys::Sources;
@@ -268,6 +268,40 @@ fn the_example_holds_every_field() {
     let count = compare(&schema, &schema, &everything, "", &mut missing);
     assert!(missing.is_empty(), "not in config.example.yaml: {missing:?}");
     assert!(count > 90, "only {count} fields were compared");
+}
+
+/// Whoever copies an example has a limit on guesses, where none is the default.
+#[test]
+fn the_examples_recommend_a_limit_on_guesses_that_is_good() {
+    let readme = include_str!("../README.md");
+    let (_, fuller) = readme.split_once("A fuller file:\n\n```yaml\n").expect("the fuller file");
+    let (fuller, _) = fuller.split_once("```").expect("its end");
+    let everything: Value = serde_yaml::from_str(&example_with_everything()).expect("it is YAML");
+    let minimal = "listen: 127.0.0.1:8080\nupstream: http://127.0.0.1:9000\nkeys: { file: keys.yaml }\n";
+    let example = format!("{minimal}limits: {}\n", everything["limits"]);
+    for (name, text) in [("README.md", fuller), ("config.example.yaml", &example)] {
+        let config = Config::parse(name, text.to_owned(), Path::new(""), &|_| None).expect("it is good");
+        let guesses = config.limits.iter().filter(|limit| limit.counts == Counts::FailuresOfAddress);
+        let guesses: Vec<_> = guesses.map(|limit| (limit.name.as_str(), limit.allowance.requests())).collect();
+        assert_eq!(guesses, [("guesses", 20)], "{name}");
+        assert!(config.warnings.is_empty() && config.limits.len() == 2, "{name}");
+    }
+}
+
+#[test]
+fn one_address_may_have_half_of_the_requests_in_flight_unless_the_operator_says_otherwise() {
+    let minimal = "listen: 127.0.0.1:8080\nupstream: http://127.0.0.1:9000\nkeys: { file: keys.yaml }\n";
+    for (maxima, all, of_one) in [
+        ("{}", 10_000, 5_000),
+        ("{ in_flight: 101 }", 101, 51),
+        ("{ in_flight: 1 }", 1, 1),
+        ("{ in_flight: 100, in_flight_per_address: 7 }", 100, 7),
+        ("{ in_flight: 100, in_flight_per_address: 100 }", 100, 100),
+    ] {
+        let text = format!("{minimal}maxima: {maxima}\n");
+        let config = Config::parse("places.yaml", text, Path::new(""), &|_| None).expect("it is good");
+        assert_eq!((config.in_flight_max, config.in_flight_per_address_max), (all, of_one), "{maxima}");
+    }
 }
 
 /// Providers tell how they sign by an example; the schemes that we tell operators to write must take it.

@@ -32,6 +32,7 @@ const FLOORS: &[&[&str]] = &[
         "priority",
         "address",
         "coalescing",
+        "frames",
         "ticks",
         "outbound",
     ],

@@ -86,6 +86,9 @@ const LAST: &[u8] = b"\r\nGET /public/last HTTP/1.1\r\nHost: last.test\r\nConnec
 /// How long a client waits for the next byte before it leaves.
 const PATIENCE: Duration = Duration::from_millis(30);
 
+/// Between two pieces.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Where each route leads. The same port at three addresses: what arrives where says which route was decided on.
 const UPSTREAMS: [(&str, Ipv4Addr); 3] = [
     ("/public/", Ipv4Addr::new(127, 0, 0, 1)),
@@ -144,17 +147,30 @@ impl World {
             }
             seen.sent.insert(client.into(), requests(&bytes).into_iter());
         }
-        let _ = self.runtime.block_on(converse(self.gate, client, &bytes));
+        let _ = self.runtime.block_on(converse(self.gate, client, pieces(&bytes)));
         let wrong = std::mem::take(&mut self.seen.lock().expect("nobody panics with it").wrong);
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }
 
-/// Writes the bytes, and reads until nothing comes any more.
-async fn converse(gate: SocketAddr, client: Ipv4Addr, bytes: &[u8]) -> std::io::Result<()> {
+/// The bytes as they are sent: as a whole, or, for one input in four, in two pieces. The input itself decides where.
+fn pieces(bytes: &[u8]) -> [&[u8]; 2] {
+    let sum = bytes.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
+    let cut = if sum % 4 == 0 { sum / 4 % bytes.len() } else { bytes.len() };
+    bytes.split_at(cut).into()
+}
+
+/// Writes the pieces, and reads until nothing comes any more.
+async fn converse(gate: SocketAddr, client: Ipv4Addr, [begin, end]: [&[u8]; 2]) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(gate).await?;
+    stream.set_nodelay(true)?;
     stream.write_all(format!("PROXY TCP4 {client} 127.0.0.1 1 2\r\n").as_bytes()).await?;
-    stream.write_all(bytes).await?;
+    stream.write_all(begin).await?;
+    if !end.is_empty() {
+        // So that the gateway has read the one when the other comes.
+        tokio::time::sleep(PAUSE).await;
+        stream.write_all(end).await?;
+    }
     let mut answer = [0; 4096];
     while let Ok(more) = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await {
         if more? == 0 {

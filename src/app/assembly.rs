@@ -170,6 +170,7 @@ impl Assembly {
         Policy {
             head_maxima: config.head_maxima(),
             in_flight_max: config.in_flight_max,
+            in_flight_per_address_max: config.in_flight_per_address_max,
             environments: self.environments(upstreams),
             routes: self.routes(upstreams, &applied, metrics),
             roles: config.roles.clone(),

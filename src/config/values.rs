@@ -59,6 +59,8 @@ pub struct Config {
     pub issuers: Vec<IssuerSettings>,
     /// How many requests may be in flight, in the whole process; not zero.
     pub in_flight_max: usize,
+    /// How many of them may be of one client address; not zero.
+    pub in_flight_per_address_max: usize,
     /// The environments; at least one.
     pub environments: Vec<EnvironmentSettings>,
     /// The routes, in the order of the file; at least one.

@@ -339,8 +339,7 @@ impl Forwarded {
         if let Some(lease) = self.lease.take() {
             match self.framing {
                 Framing::Clear => lease.give_back(),
-                // RFC 9112, section 6.3: that may be an attempt to smuggle a response.
-                Framing::Overruled | Framing::Old => drop(lease),
+                Framing::Old => drop(lease),
             }
         }
     }

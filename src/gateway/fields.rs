@@ -240,8 +240,6 @@ fn continue_list(fields: &mut HeaderMap, name: &HeaderName, element: &HeaderValu
 pub enum Framing {
     /// One thing, or nothing.
     Clear,
-    /// Chunks overrule a length. Such a response can be read, but what is behind it on its connection cannot be trusted.
-    Overruled,
     /// The server speaks HTTP/1.0, and so would hyper in the next request: without chunks, and without content of unknown
     /// length.
     Old,
@@ -255,8 +253,9 @@ pub struct Ambiguous;
 ///
 /// # Errors
 ///
-/// [`Ambiguous`] for a `Transfer-Encoding` other than exactly `chunked`, and for a length that is not one number.
-pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<Framing, Ambiguous> {
+/// [`Ambiguous`] for a `Transfer-Encoding` other than exactly `chunked`, for a length that is not one number, and for both:
+/// that may be an attempt to smuggle a response.
+pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<(), Ambiguous> {
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let chunked = match (codings.next(), codings.next()) {
         (None, _) => false,
@@ -264,22 +263,16 @@ pub fn settle_framing(status: StatusCode, fields: &mut HeaderMap) -> Result<Fram
         (Some(_), _) => return Err(Ambiguous),
     };
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
-    let framing = match (lengths.next(), lengths.next()) {
-        (Some(length), None) if is_number(length) => {
-            if chunked {
-                Framing::Overruled
-            } else {
-                Framing::Clear
-            }
-        }
-        (None, _) => Framing::Clear,
+    match (lengths.next(), lengths.next()) {
+        (None, _) => {}
+        (Some(length), None) if is_number(length) && !chunked => {}
         (Some(_), _) => return Err(Ambiguous),
-    };
-    // Chunks overrule a length, and a 204 has none (RFC 9110, section 8.6).
-    if chunked || status == StatusCode::NO_CONTENT {
+    }
+    // A 204 has none (RFC 9110, section 8.6).
+    if status == StatusCode::NO_CONTENT {
         fields.remove(CONTENT_LENGTH);
     }
-    Ok(framing)
+    Ok(())
 }
 
 /// Says whether a value is digits and nothing else, as a length is (RFC 9110, section 8.6).

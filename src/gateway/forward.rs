@@ -146,8 +146,8 @@ fn judge(head: &mut Parts) -> Option<Framing> {
     if head.version == Version::HTTP_2 && fields::flaw(&head.headers).is_some() {
         return None;
     }
-    let framing = fields::settle_framing(head.status, &mut head.headers).ok()?;
-    Some(if head.version < Version::HTTP_11 { Framing::Old } else { framing })
+    fields::settle_framing(head.status, &mut head.headers).ok()?;
+    Some(if head.version < Version::HTTP_11 { Framing::Old } else { Framing::Clear })
 }
 
 /// Whether a client understands fields behind the content (RFC 9110, section 10.1.4).

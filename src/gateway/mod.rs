@@ -69,7 +69,7 @@ use hyper::body::Incoming;
 
 use crate::identity::Directory;
 use crate::keys::KeyStore;
-use crate::listener::ConnectionInfo;
+use crate::listener::{ConnectionInfo, Visit};
 use crate::moment::Moment;
 use crate::telemetry::metrics::Source;
 
@@ -138,7 +138,8 @@ impl Gateway {
         let mut record = Record::open(&self.desk, &request, connection.client.ip(), now);
         let request = Arriving::of(request);
 
-        let door = Entrance { connection: &connection, asking, seen };
+        let visit = Visit::begin(connection, policy.in_flight_per_address_max);
+        let door = Entrance { visit: &visit, asking, seen };
         let (mut response, source) = match self.serve(request, door, &policy, now, &mut record).await {
             Ok((mut response, source)) => {
                 if source == Source::Keygate {
@@ -164,6 +165,7 @@ impl Gateway {
         if let Some(request_id) = record.request_id() {
             fields.insert(&policy.forwarding.request_id, request_id.clone());
         }
+        record.keep(visit);
         record.responded(response.status(), source);
         response.body_mut().carry(record);
         response
@@ -178,9 +180,10 @@ impl Gateway {
         now: Moment,
         record: &mut Record,
     ) -> Result<(Response<ResponseBody>, Source), Rejection> {
-        let Entrance { connection, asking, seen } = entrance;
+        let Entrance { visit, asking, seen } = entrance;
+        let connection = visit.connection();
         record.name(request.headers_mut(), seen, &policy.forwarding.request_id, connection.tls.is_some());
-        record.find_room(policy.in_flight_max)?;
+        record.find_room(visit, policy.in_flight_max)?;
 
         let Arrived { target, client, was_connect } = arrive(&mut request, entrance, policy, record)?;
         let environment = policy.environments.find(target.authority(), connection.local)?;
@@ -265,7 +268,7 @@ impl Gateway {
 /// Where a request came in: over which connection, and at a door for requests (`None`) or for questions about them.
 #[derive(Clone, Copy)]
 struct Entrance<'c> {
-    connection: &'c ConnectionInfo,
+    visit: &'c Visit,
     asking: Option<&'c Asking>,
     /// The fields that it came with.
     seen: Seen,
@@ -274,7 +277,8 @@ struct Entrance<'c> {
 impl<'c> Entrance<'c> {
     /// Where a request for `target` came from.
     fn origin(&self, version: Version, target: &'c Target, handshake: Option<Handshake>) -> Origin<'c> {
-        let Self { connection, seen, .. } = *self;
+        let Self { visit, seen, .. } = *self;
+        let connection = visit.connection();
         Origin {
             peer: connection.client.ip(),
             peer_text: &connection.client_text,
@@ -297,10 +301,11 @@ struct Arrived {
 /// The first two steps: one meaning, and one client. Of a question both are those of the request it asks about.
 fn arrive(
     request: &mut Request<Arriving>,
-    Entrance { connection, asking, seen }: Entrance<'_>,
+    Entrance { visit, asking, seen }: Entrance<'_>,
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Arrived, Rejection> {
+    let connection = visit.connection();
     policy.head_maxima.check(request)?;
     let proxies = &policy.forwarding.fields.trusted_proxies;
     let named = asking.map(|asking| asking.read(request, connection.peer.ip(), proxies)).transpose()?;
@@ -356,7 +361,7 @@ fn whole(request: &Request<Content>) -> Option<&Bytes> {
 /// Counts a request that was refused before anybody knew whom it was from against its address, and one that may have been
 /// a guess. Once that allowance is spent, the answer is that and no longer what was wrong.
 fn charge(rejection: Rejection, policy: &Policy, now: Moment, record: &mut Record) -> Rejection {
-    if matches!(rejection, Rejection::Overloaded(_) | Rejection::Question(_)) {
+    if matches!(rejection, Rejection::Overloaded(_) | Rejection::AddressOverloaded(_) | Rejection::Question(_)) {
         return rejection;
     }
     let client = record.client();

@@ -28,6 +28,8 @@ pub struct Policy {
     pub environments: Environments,
     /// How many requests may be in flight.
     pub in_flight_max: usize,
+    /// How many of them may be of one client address.
+    pub in_flight_per_address_max: usize,
     /// Where requests lead, and what each way asks for.
     pub routes: Routes,
     /// What roles may do.

@@ -37,6 +37,7 @@ macro_rules! reasons {
 reasons! {
     BadRequest "bad_request",
     Overloaded "overloaded",
+    AddressOverloaded "address_overloaded",
     ClientAddress "client_address",
     Misdirected "misdirected",
     NoRoute "no_route",

@@ -13,11 +13,9 @@ use super::client_address::ClientAddress;
 use super::correlation;
 use super::desk::Desk;
 use super::message::Target;
-use super::operation::error::OperationError;
 use super::progress::BodyError;
-use super::question::QuestionError;
 use super::rejection::{Reason, Rejection};
-use super::room::{Overloaded, Place};
+use super::room::{AddressOverloaded, Overloaded, Place};
 use super::route::{Accepted, Access, Destination, Route};
 use super::seen::Seen;
 use super::spans::{Ended, Trace};
@@ -26,6 +24,7 @@ use super::upstream::Upstream;
 use crate::identity::User;
 use crate::keys::Key;
 use crate::limits::Quota;
+use crate::listener::Visit;
 use crate::moment::{Moment, monotonic_ns};
 use crate::telemetry::access_log::{AccessLine, protocol_name};
 use crate::telemetry::metrics::{MethodLabel, RouteLabel, Sample, Source, TunnelSide};
@@ -40,6 +39,7 @@ pub(super) const NO_ROUTE: &str = "none";
 pub struct Record {
     desk: Arc<Desk>,
     place: Option<Place>,
+    visit: Option<Visit>,
     started: Moment,
     method: Method,
     version: Version,
@@ -75,6 +75,7 @@ impl Record {
         Box::new(Self {
             desk: Arc::clone(desk),
             place: None,
+            visit: None,
             started: now,
             method: request.method().clone(),
             version: request.version(),
@@ -109,10 +110,18 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// [`Overloaded`] if `max` are in flight.
-    pub fn find_room(&mut self, max: usize) -> Result<(), Overloaded> {
+    /// [`AddressOverloaded`] if the visit is one too many, [`Overloaded`] if `max` requests are in flight.
+    pub fn find_room(&mut self, visit: &Visit, max: usize) -> Result<(), Rejection> {
+        if visit.is_one_too_many() {
+            return Err(AddressOverloaded.into());
+        }
         self.place = Some(self.desk.room.enter(self.desk.worker, max).ok_or(Overloaded)?);
         Ok(())
+    }
+
+    /// Keeps the request counted among those of its client until the record is dropped.
+    pub fn keep(&mut self, visit: Visit) {
+        self.visit = Some(visit);
     }
 
     /// The worker's desk.
@@ -242,15 +251,7 @@ impl Record {
         if let Rejection::Authentication(error) = rejection {
             self.refused_key = error.key_id().cloned();
         }
-        if let Rejection::Operation(error @ OperationError::Unavailable(_)) = rejection {
-            tracing::error!(request_id = self.id(), reason = reason.word(), "an operation failed: {error}");
-        }
-        if let Rejection::Question(error @ (QuestionError::Unsaid(_) | QuestionError::Elsewhere)) = rejection {
-            tracing::warn!(request_id = self.id(), reason = reason.word(), "a check is not answered: {error}");
-        }
-        if let Rejection::Upstream(error) = rejection {
-            tracing::warn!(request_id = self.id(), reason = reason.word(), "the upstream failed: {error}");
-        }
+        rejection.tell_operator(self.id());
     }
 
     /// Notes that the request goes on in another protocol. Its record is kept for long, and must not hold on to the head
@@ -387,10 +388,12 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.desk.shard.in_flight_add(-1);
         if let Some(place) = &self.place {
             self.desk.room.leave(self.desk.worker, place);
         }
+        drop(self.visit.take());
+        // Only now: who reads that there is room finds it.
+        self.desk.shard.in_flight_add(-1);
         self.write();
     }
 }

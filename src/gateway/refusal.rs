@@ -198,6 +198,7 @@ fn problem(reason: Reason) -> Json {
         let to_wait = [
             Reason::RateLimited,
             Reason::Overloaded,
+            Reason::AddressOverloaded,
             Reason::UpstreamOverloaded,
             Reason::LoginOverloaded,
             Reason::DeliveryOverloaded,

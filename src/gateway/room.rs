@@ -24,6 +24,11 @@ pub struct Room {
 #[error("as many requests are in flight as may be")]
 pub struct Overloaded;
 
+/// As many requests of one client address are in flight as may be.
+#[derive(Debug, thiserror::Error)]
+#[error("as many requests of one client address are in flight as may be")]
+pub struct AddressOverloaded;
+
 /// A count on cache lines of its own: workers do not slow each other down.
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -18,7 +18,6 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::{Arrival, converse};
-use super::crowd::Member;
 use super::drain::{DrainWatch, Open};
 use super::http::{Protocols, Respond};
 use super::proxy_protocol::canonical;
@@ -139,8 +138,8 @@ fn welcome<S: Respond, O: Observer>(
     };
     // Fails only on a connection that is gone already.
     let _nodelay = stream.set_nodelay(true);
-    let arrival = Arrival { stream, peer, protocols: Arc::clone(protocols) };
-    let counted = Counted::new(Arc::clone(door), open, member);
+    let arrival = Arrival { stream, peer, member, protocols: Arc::clone(protocols) };
+    let counted = Counted::new(Arc::clone(door), open);
     tokio::spawn(async move {
         let _cut_short = counted.door.drain.until_aborted(converse(Arc::clone(&counted.door), arrival)).await;
         drop(counted);
@@ -173,13 +172,12 @@ fn turn_away<S: Respond, O: Observer>(door: &Arc<Door<S, O>>, refusal: Refusal, 
 struct Counted<S, O: Observer> {
     door: Arc<Door<S, O>>,
     _open: Open,
-    _member: Option<Member>,
 }
 
 impl<S, O: Observer> Counted<S, O> {
-    fn new(door: Arc<Door<S, O>>, open: Open, member: Option<Member>) -> Self {
+    fn new(door: Arc<Door<S, O>>, open: Open) -> Self {
         door.observer.connection_opened();
-        Self { door, _open: open, _member: member }
+        Self { door, _open: open }
     }
 }
 

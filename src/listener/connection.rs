@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::accept::Door;
 use super::activity::Activity;
+use super::crowd::Member;
 use super::drain::DrainWatch;
 use super::http::{Protocols, Requests, Respond, answered_by_hyper, ended_by_us, take_back};
 use super::proxy_protocol::{canonical, client_behind};
@@ -32,6 +33,8 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Arrival {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
+    /// Its place among those of its client, if it is known by now whose it is.
+    pub(super) member: Option<Arc<Member>>,
     pub(super) protocols: Arc<Protocols>,
 }
 
@@ -46,7 +49,7 @@ struct Ready<T> {
 
 /// Serves a connection to its end. Whatever goes wrong is the observer's to hear, and nobody else's.
 pub(super) async fn converse<S: Respond, O: Observer>(door: Arc<Door<S, O>>, arrival: Arrival) {
-    let Arrival { stream, peer, protocols } = arrival;
+    let Arrival { stream, peer, member, protocols } = arrival;
     // Fails only on a connection that is gone already.
     let Ok(local) = stream.local_addr() else {
         return;
@@ -59,15 +62,13 @@ pub(super) async fn converse<S: Respond, O: Observer>(door: Arc<Door<S, O>>, arr
         Err(refusal) => return door.observer.refused(refusal),
     };
     // Whom a balancer speaks for is known only now. It has had its place among all connections, and keeps it.
-    let _member = match protocols.settings.proxy_protocol {
-        None => None,
-        Some(_) => match door.drain.crowds().join(client.ip(), &protocols.settings) {
-            None => return door.observer.refused(Refusal::AddressConnectionsMax),
-            member => member,
-        },
+    let Some(member) = member.or_else(|| door.drain.crowds().join(client.ip(), &protocols.settings)) else {
+        return door.observer.refused(Refusal::AddressConnectionsMax);
     };
-    let client_text = text_of(client.ip());
-    let info = ConnectionInfo { peer, client, client_text, local: canonical(local), tls: None, worker: door.worker };
+    // Held to the end of the connection, also when nothing needs to be known about it any more.
+    let _member = Arc::clone(&member);
+    let (client_text, local) = (text_of(client.ip()), canonical(local));
+    let info = ConnectionInfo { peer, client, client_text, local, tls: None, worker: door.worker, member };
 
     // Boxed, so that an idle connection holds no more than its own branch needs.
     match door.tls.clone() {

@@ -57,8 +57,10 @@ pub(super) struct Framing {
     lengths: u32,
     length: Option<u64>,
     codings: u32,
+    /// Of a line that comes in pieces: its beginning, and the last byte so far.
     kept: [u8; KEPT_BYTES],
     kept_bytes: usize,
+    last: u8,
 }
 
 impl Framing {
@@ -77,6 +79,7 @@ impl Framing {
             codings: 0,
             kept: [0; KEPT_BYTES],
             kept_bytes: 0,
+            last: 0,
         }
     }
 
@@ -155,27 +158,27 @@ impl Framing {
         // Reading from memory does not fail.
         let count = rest.skip_until(b'\n').unwrap_or(bytes.len());
         let part = &bytes[..count];
-        let complete = part.last() == Some(&b'\n');
-        if complete && self.kept_bytes == 0 {
-            return self.complete(part);
+        let text = part.strip_suffix(b"\n").unwrap_or(part);
+        let is_complete = text.len() < part.len();
+        if is_complete && self.kept_bytes == 0 {
+            let line = text.strip_suffix(b"\r");
+            return self.complete(line.unwrap_or(text), true, line.is_some());
         }
-        let room = (KEPT_BYTES - self.kept_bytes).min(part.len());
-        self.kept[self.kept_bytes..self.kept_bytes + room].copy_from_slice(&part[..room]);
+        let room = (KEPT_BYTES - self.kept_bytes).min(text.len());
+        self.kept[self.kept_bytes..self.kept_bytes + room].copy_from_slice(&text[..room]);
         self.kept_bytes += room;
-        if !complete {
+        self.last = text.last().copied().unwrap_or(self.last);
+        if !is_complete {
             return Ok(());
         }
         let (kept, kept_bytes) = (self.kept, std::mem::take(&mut self.kept_bytes));
-        self.complete(&kept[..kept_bytes])
+        let (line, is_whole, ends_in_cr) = (&kept[..kept_bytes], kept_bytes < KEPT_BYTES, self.last == b'\r');
+        self.complete(line.strip_suffix(b"\r").unwrap_or(line), is_whole, ends_in_cr)
     }
 
     /// A line is complete. One that came in pieces has lost its end if it is longer than what is kept.
-    fn complete(&mut self, line: &[u8]) -> Result<(), Doubt> {
-        let whole = line.strip_suffix(b"\n");
-        let text = whole.unwrap_or(line);
-        let line = text.strip_suffix(b"\r").unwrap_or(text);
-        let in_chunks = matches!(self.place, Place::ChunkEnd | Place::Trailer);
-        if in_chunks && whole.is_some() && line.len() == text.len() {
+    fn complete(&mut self, line: &[u8], is_whole: bool, ends_in_cr: bool) -> Result<(), Doubt> {
+        if matches!(self.place, Place::ChunkEnd | Place::Trailer) && !ends_in_cr {
             return Err(LINE_END);
         }
         match self.place {
@@ -187,7 +190,7 @@ impl Framing {
             }
             Place::Field if line.is_empty() => self.head_is_complete(),
             Place::Field => {
-                self.field(line, whole.is_some());
+                self.field(line, is_whole);
                 Ok(())
             }
             Place::ChunkEnd if line.is_empty() => {
@@ -205,12 +208,12 @@ impl Framing {
         }
     }
 
-    fn field(&mut self, line: &[u8], whole: bool) {
+    fn field(&mut self, line: &[u8], is_whole: bool) {
         match line[0] {
             b'c' | b'C' => {
                 if let Some(value) = value_of(line, b"content-length:") {
                     self.lengths += 1;
-                    let digits = std::str::from_utf8(value).ok().filter(|_| whole);
+                    let digits = std::str::from_utf8(value).ok().filter(|_| is_whole);
                     self.length = digits.and_then(|digits| digits.parse().ok());
                 }
             }
@@ -371,6 +374,17 @@ mod tests {
         assert_eq!(look(&[head.as_bytes()]).1, None);
         let pieces: Vec<&[u8]> = head.as_bytes().chunks(1).collect();
         assert_eq!(look(&pieces).1, Some("Content-Length is not one number"));
+    }
+
+    #[test]
+    fn a_line_behind_the_chunks_ends_with_cr_lf_however_long_it_is() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+        for length in [0, 1, KEPT_BYTES - 6, KEPT_BYTES - 5, KEPT_BYTES - 4, KEPT_BYTES - 3, 2 * KEPT_BYTES] {
+            let trailer = format!("X: {}", "a".repeat(length));
+            check(&format!("{head}{trailer}\r\n\r\nGET / HTTP/1.1\r\n\r\n"), 2, None);
+            check(&format!("{head}{trailer}\n\r\n"), 1, Some("a line end in chunks is not CR LF"));
+            check(&format!("{head}{trailer}\r\n{trailer}\n\r\n"), 1, Some("a line end in chunks is not CR LF"));
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::crowd::Member;
+
 /// The connection a request came on. One value is shared by all requests of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
@@ -20,6 +22,8 @@ pub struct ConnectionInfo {
     pub tls: Option<TlsInfo>,
     /// The worker that serves the connection, counted from 0.
     pub worker: usize,
+    /// Its place among the connections of its client.
+    pub(super) member: Arc<Member>,
 }
 
 /// What TLS has agreed upon.

@@ -14,7 +14,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::connection::PREFACE;
-use super::frames::{DATA, END_STREAM, Frames, HEADERS, RST_STREAM};
+use crate::frames::{DATA, END_STREAM, Frames, HEADERS, RST_STREAM};
 use crate::moment::monotonic_ns;
 
 /// What a connection may spend at once: more than any client sends to begin with.
@@ -124,7 +124,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::frames::frame;
+    use crate::frames::frame;
 
     fn started() -> (Meter, Allowance) {
         let (mut meter, allowance) = (Meter::new(), Allowance::new(monotonic_ns()));

@@ -3,7 +3,7 @@
 //! ```text
 //! bind          one listening socket for each worker, all at the same address
 //! accept        the loop of one socket; more connections than we want are turned away here
-//! crowd         how many of them one client has
+//! crowd         how many of them one client has, and how many requests
 //! connection    one connection, step by step:
 //!                 proxy_protocol   who is behind the load balancer
 //!                 tls              which certificate, which client
@@ -34,8 +34,10 @@ mod accept;
 pub use accept::{Listener, serve};
 
 mod connection;
-mod crowd;
 mod socket;
+
+mod crowd;
+pub use crowd::Visit;
 
 pub mod proxy_protocol;
 
@@ -43,7 +45,6 @@ mod tls;
 pub use tls::{CertificateFiles, ClientCertificates, TlsProblem, TlsSettings, TlsStore, TlsVersion};
 
 mod activity;
-mod frames;
 mod framing;
 pub use framing::Doubt;
 mod goodbye;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::frames::Frames;
+use crate::frames::Frames;
 
 /// Why a stream was reset: a place in [`ResetReason::WORDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,8 @@
 //!
 //! There is one timer for a connection. It is only ever moved *forward* to an earlier moment when that is necessary; when
 //! it fires too early, because something has happened in the meantime, it is set again. A request on a busy
-//! connection therefore touches no timer and, apart from its end, no clock.
+//! connection therefore touches no timer and, apart from its end, no clock. On HTTP/2, whose streams wake nobody when they
+//! begin to wait for the client, it fires [`LOOKS`] times in the time of `write` while there are requests.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -45,6 +46,10 @@ pub(super) const REST_AFTER: Duration = Duration::from_millis(1500);
 
 /// The least time between two looks at a connection with a request in flight, in nanoseconds.
 const RECHECK_NS: u64 = 1_000_000;
+
+/// How many times an HTTP/2 connection with requests in flight is looked at within the time that a client may take
+/// nothing: its streams are tasks of their own, and wake nobody when they begin to wait.
+const LOOKS: u64 = 4;
 
 /// What hyper makes of a connection. Both of its protocols are one.
 pub(super) trait Conversation: Future<Output = hyper::Result<()>> + Unpin {
@@ -103,6 +108,8 @@ pub(super) struct Watchdog<'c> {
     stuck: Option<(u64, u64)>,
     /// How fast the client takes what it is sent, and how much it had taken at the last look.
     pace: (Pace, u64),
+    /// The timer fires while there is a request in flight.
+    looks_often: bool,
     /// It was too slow, and more waits for it.
     is_too_slow: bool,
     /// The client is told that there will be no more.
@@ -141,6 +148,7 @@ impl<'c> Watchdog<'c> {
             head_since: 0,
             stuck: None,
             pace: (Pace::new(settings.response_rate_min, timeouts.write), activity.written()),
+            looks_often: false,
             is_too_slow: false,
             is_parting: false,
             draining_since: 0,
@@ -186,9 +194,9 @@ impl<'c> Watchdog<'c> {
             let (due_at, due) = self.due();
             if due_at < self.alarm_at {
                 self.set_alarm(due_at, alarm.as_mut());
-            } else if self.alarm_at == u64::MAX && self.multiplexed {
-                // A stream has a task of its own: that the client takes nothing of it may be seen without us being polled.
-                self.set_alarm(monotonic_ns().saturating_add(self.recheck()), alarm.as_mut());
+            } else if self.multiplexed && due == Due::Nothing && !self.looks_often {
+                self.looks_often = true;
+                self.set_alarm(self.look_again(monotonic_ns()), alarm.as_mut());
             }
             if !self.has_fired(context, alarm.as_mut()) {
                 return Poll::Pending;
@@ -197,7 +205,8 @@ impl<'c> Watchdog<'c> {
             if now < due_at {
                 // Nothing is due after all. With a request in flight look again later, so that nothing depends on
                 // being polled when it ends.
-                self.set_alarm(due_at.min(now.saturating_add(self.recheck())), alarm.as_mut());
+                self.looks_often &= due == Due::Nothing;
+                self.set_alarm(due_at.min(self.look_again(now)), alarm.as_mut());
                 continue;
             }
             match due {
@@ -216,10 +225,11 @@ impl<'c> Watchdog<'c> {
         }
     }
 
-    /// How long to wait for another look while a request is in flight, in nanoseconds.
-    fn recheck(&self) -> u64 {
-        let within = if self.multiplexed { self.limits.idle.min(self.limits.write) } else { self.limits.idle };
-        within.max(RECHECK_NS)
+    /// When to look again at a connection of which nothing is known to be due.
+    fn look_again(&self, now: u64) -> u64 {
+        let interval =
+            if self.looks_often { self.limits.idle.min(self.limits.write / LOOKS) } else { self.limits.idle };
+        now.saturating_add(interval.max(RECHECK_NS))
     }
 
     /// Whether the timer has fired. Polls it only when it must, which is once for each time it is set.

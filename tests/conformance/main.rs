@@ -28,10 +28,16 @@ mod world;
 
 #[path = "../integration/client.rs"]
 mod client;
+#[path = "frames/frame.rs"]
+mod frame;
 #[path = "../integration/gate.rs"]
 mod gate;
+#[path = "frames/hpack.rs"]
+mod hpack;
 #[path = "../integration/key.rs"]
 mod key;
+#[path = "frames/wire.rs"]
+mod wire;
 
 use std::io::Write as _;
 use std::sync::Mutex;

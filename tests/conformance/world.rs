@@ -82,7 +82,7 @@ pub(crate) struct World {
     /// Where requests are sent.
     pub(crate) address: SocketAddr,
     /// Where those of HTTP/2 are sent.
-    http2: SocketAddr,
+    pub(crate) http2: SocketAddr,
     /// What stands behind it.
     pub(crate) recorder: Recorder,
     /// How long anything may take that should take no time.

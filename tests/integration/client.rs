@@ -2,15 +2,15 @@
 //!
 //! Every response is checked for what must hold for all of them.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::gate::PATIENCE;
 
-/// One connection, plain HTTP/1.1.
-pub(crate) struct Client {
-    stream: TcpStream,
+/// One connection, HTTP/1.1.
+pub(crate) struct Client<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
 }
 
@@ -82,9 +82,43 @@ impl Client {
     /// Opens a connection.
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+    }
+
+    /// Takes a connection that is open.
+    #[track_caller]
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::on(stream)
+    }
+
+    /// The same connection once more, for another thread. What was read already stays here.
+    pub(crate) fn twin(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }
+    }
+
+    /// Says that nothing more will be sent. The other side may still answer.
+    pub(crate) fn sends_no_more(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Whether the other side closes within `wait`.
+    pub(crate) fn closes_within(&mut self, wait: Duration) -> bool {
+        self.stream.set_read_timeout(Some(wait)).unwrap();
+        let mut byte = [0];
+        let closed = match self.stream.read(&mut byte) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        };
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        closed
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Speaks over any stream, whose times to wait are set.
+    pub(crate) fn on(stream: S) -> Self {
         Self { stream, unread: Vec::new() }
     }
 
@@ -116,16 +150,6 @@ impl Client {
     /// Sends bytes as they are. A server that has closed already is not an error here: it shows in the response.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
-    }
-
-    /// The same connection once more, for another thread. What was read already stays here.
-    pub(crate) fn twin(&self) -> Self {
-        Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }
-    }
-
-    /// Says that nothing more will be sent. The other side may still answer.
-    pub(crate) fn sends_no_more(&mut self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 
     /// Reads one response to a request of this method.
@@ -199,18 +223,6 @@ impl Client {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.fill() > 0 {}
         std::mem::take(&mut self.unread)
-    }
-
-    /// Whether the other side closes within `wait`.
-    pub(crate) fn closes_within(&mut self, wait: Duration) -> bool {
-        self.stream.set_read_timeout(Some(wait)).unwrap();
-        let mut byte = [0];
-        let closed = match self.stream.read(&mut byte) {
-            Ok(count) => count == 0,
-            Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
-        };
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        closed
     }
 
     fn read_head(&mut self) -> Option<String> {

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::gate::gate;
@@ -21,7 +22,7 @@ fn nobody_listening_is_502_and_silence_is_504() {
     assert_eq!((refused.status, refused.code().as_str()), (502, "upstream_unreachable"));
 
     let silent = Upstream::answering(|_, _| {
-        std::thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(5));
         Then::Close
     });
     let gate_to_silence = gate(&silent).key(&alice).with("timeouts: { connect: 200ms, response_head: 200ms }").start();
@@ -52,12 +53,57 @@ fn a_broken_answer_is_502_and_the_connection_is_not_used_again() {
     }
 }
 
+/// Interim responses may come in any number (RFC 9110, section 15.2), and each of them costs a look.
+#[test]
+fn an_upstream_that_never_comes_to_its_answer_is_broken_off_and_holds_up_nobody() {
+    let (hello, alice) = (Upstream::hello(), key("alice"));
+    let endless = Upstream::answering(|_, stream| {
+        let many = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
+        while stream.write_all(&many).is_ok() {}
+        Then::Close
+    });
+    let gate = gate(&hello)
+        .key(&alice)
+        .with(&format!(
+            "routes: [{{ name: endless, paths: [/endless], access: api_key, upstream: \"{endless}\" }}, \
+             {{ name: hello, paths: [/], access: api_key }}]"
+        ))
+        .with("workers: 1")
+        .start();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = || {
+            let mut client = gate.client();
+            while !stop.load(Ordering::Relaxed) {
+                let response = client.request("GET", "/endless", &[alice.field()], b"");
+                assert_eq!((response.status, response.code().as_str()), (502, "upstream_malformed"));
+            }
+        };
+        for _ in 0..4 {
+            scope.spawn(asking);
+        }
+        let mut client = gate.client();
+        let mut slowest = Duration::ZERO;
+        for _ in 0..50 {
+            let begun = Instant::now();
+            assert_eq!(client.request("GET", "/", &[alice.field()], b"").status, 200);
+            slowest = slowest.max(begun.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        println!("beside four endless answers the slowest took {slowest:?}");
+        assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    });
+    // Nothing is sent again to one that behaves so.
+    let refused = gate.metric("keygate_rejections_total", &["upstream_malformed"]);
+    assert_eq!(endless.received().len() as f64, refused);
+}
+
 /// RFC 9112, section 8: a client must be able to see that something is missing.
 #[test]
 fn a_cut_answer_is_visibly_cut() {
     let upstream = Upstream::answering(|_, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         Then::Close
     });
     let alice = key("alice");
@@ -77,7 +123,7 @@ fn a_connection_that_died_while_it_waited_costs_nobody_a_request() {
         respond(stream, "200 OK", "", format!("{}", request.connection).as_bytes());
         served.fetch_add(1, Ordering::SeqCst);
         // Says that it stays and goes, as upstreams do whose idle time is over.
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
         let _ = stream.shutdown(Shutdown::Both);
         Then::Close
     });
@@ -87,7 +133,7 @@ fn a_connection_that_died_while_it_waited_costs_nobody_a_request() {
     for round in 0..50 {
         let response = client.request("GET", "/", &[alice.field()], b"");
         assert_eq!(response.status, 200, "round {round}");
-        std::thread::sleep(Duration::from_millis(if round % 2 == 0 { 19 } else { 21 }));
+        thread::sleep(Duration::from_millis(if round % 2 == 0 { 19 } else { 21 }));
     }
 }
 
@@ -120,7 +166,7 @@ fn a_connection_that_nobody_uses_is_closed_after_its_time() {
 #[test]
 fn more_connections_than_allowed_are_refused_with_503() {
     let upstream = Upstream::answering(|_, stream| {
-        std::thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(500));
         respond(stream, "200 OK", "", b"hello")
     });
     let alice = key("alice");
@@ -172,7 +218,7 @@ fn a_client_that_stops_sending_is_408() {
 fn a_client_that_stops_sending_is_not_taken_for_a_slow_upstream() {
     let alice = key("alice");
     let silent = Upstream::answering(|_, _| {
-        std::thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(5));
         Then::Close
     });
     let short = "timeouts: { connect: 100ms, response_head: 200ms, request_body: 600ms }";
@@ -192,7 +238,7 @@ fn an_upload_may_take_longer_than_a_response() {
     let mut client = gate.client();
     client.send("POST", "/", &[alice.field(), ("Content-Length", "10")], b"");
     for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         client.write(b"x");
     }
     assert_eq!(client.response("POST").text(), "xxxxxxxxxx");
@@ -201,7 +247,7 @@ fn an_upload_may_take_longer_than_a_response() {
 #[test]
 fn a_client_that_hangs_up_leaves_nothing_behind() {
     let upstream = Upstream::answering(|_, stream| {
-        std::thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(300));
         respond(stream, "200 OK", "", b"hello")
     });
     let alice = key("alice");
@@ -209,7 +255,7 @@ fn a_client_that_hangs_up_leaves_nothing_behind() {
     for _ in 0..10 {
         let mut client = gate.client();
         client.send("GET", "/gone", &[alice.field()], b"");
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     gate.eventually("nothing is in flight", |gate| gate.metric("keygate_requests_in_flight", &[]) == 0.0);
     gate.eventually("it is logged", |gate| gate.stdout().matches("\"client_gone\"").count() == 10);

@@ -186,14 +186,6 @@ impl Gate {
         panic!("keygate is not ready:\n{}", self.stderr());
     }
 
-    /// The second address at which it listens for clients.
-    #[track_caller]
-    pub(crate) fn second_address(&self) -> SocketAddr {
-        let log = self.stderr();
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"gateway\"")).collect();
-        listening(lines[1], "gateway").expect("a second address")
-    }
-
     /// Where it answers the questions of other proxies, the first and the only or one of several.
     #[track_caller]
     pub(crate) fn check_address(&self, index: usize) -> SocketAddr {

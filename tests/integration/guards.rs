@@ -4,17 +4,19 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
 use crate::client::Client;
 use crate::gate::{Gate, PATIENCE, gate};
 use crate::key::key;
-use crate::raw_http2::{END_HEADERS, END_STREAM, HEADERS, Http2, block, frame};
-use crate::upstream::{Then, Upstream};
+use crate::raw_http2::{END_HEADERS, END_STREAM, HEADERS, Http2, SETTINGS, block, frame};
+use crate::upstream::{Then, Upstream, respond};
 
 /// A connection from another address of this machine.
-fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
+pub(crate) fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&format!("{address}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.connect_timeout(&to.into(), PATIENCE).unwrap();
@@ -107,7 +109,7 @@ fn beyond_the_maximum_in_flight_requests_are_refused_at_once_and_in_the_shape_of
     let ((upstream, go), alice) = (waiting(), key("alice"));
     let gate = gate(&upstream)
         .key(&alice)
-        .with("maxima: { in_flight: 3 }\nworkers: 4")
+        .with("maxima: { in_flight: 3, in_flight_per_address: 4 }\nworkers: 4")
         .with("refusals: { body: { error: \"{{code}}\", again: \"{{retry_after}}\" } }")
         .start();
     let mut waiting: Vec<Client> = (0..3).map(|_| gate.client()).collect();
@@ -272,4 +274,41 @@ fn a_shortage_of_descriptors_is_counted_and_passes() {
     drop(held);
     gate.eventually("there is room again", |gate| gate.metric("keygate_accept_errors_total", &[]) >= 1.0);
     assert_eq!(gate.get("/", &[alice.field()]).status, 200);
+}
+
+/// The streams of HTTP/2 wake nobody when they begin to wait; so this must not hang on when the requests have come.
+#[test]
+fn a_client_whose_windows_stay_shut_is_cut_in_time_whenever_it_has_asked() {
+    let large = Upstream::answering(|_, stream| respond(stream, "200 OK", "", &[b'x'; 300_000]));
+    let alice = key("alice");
+    let gate = gate(&large)
+        .key(&alice)
+        .listen("listen: { address: \"127.0.0.1:0\", prior_knowledge: true }")
+        .with("timeouts: { write: 1s }")
+        .start();
+    let ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("x-api-key", &alice.secret)], "/", "GET"));
+    for (number, (row, window)) in [("none", 0_u16), ("the usual one", 65_535)].into_iter().enumerate() {
+        let settings = frame(SETTINGS, 0, 0, &[&[0, 4, 0, 0][..], &window.to_be_bytes()].concat());
+        let first = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat();
+        for later in [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(700)] {
+            let mut stream = connect_from("127.0.0.1", gate.address);
+            let begun = Instant::now();
+            if later.is_zero() {
+                stream.write_all(&[first.clone(), ask.clone()].concat()).unwrap();
+            } else {
+                stream.write_all(&first).unwrap();
+                thread::sleep(later);
+                stream.write_all(&ask).unwrap();
+            }
+            // It may be reset.
+            let _ = stream.read_to_end(&mut Vec::new());
+            let took = begun.elapsed();
+            assert!(took > Duration::from_secs(1) && took < Duration::from_secs(5), "{row}, {later:?}: {took:?}");
+        }
+        let cut = 3.0 * (number + 1) as f64;
+        gate.eventually("it is counted", |gate| {
+            gate.metric("keygate_connections_refused_total", &["write_timeout"]) == cut
+        });
+    }
+    gate.eventually("nothing is held", |gate| gate.metric("keygate_requests_in_flight", &[]) == 0.0);
 }

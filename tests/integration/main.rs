@@ -13,17 +13,24 @@
 )]
 
 mod client;
+mod encrypted;
+#[allow(dead_code, reason = "shared with the tests of conformance, which need more of it")]
+#[path = "../conformance/frames/frame.rs"]
+mod frame;
 mod gate;
 mod key;
 mod raw_http2;
 mod shipped;
+mod siege;
 mod upstream;
 
 mod access;
 mod admin;
 mod attacks;
+mod attacks_over_tls;
 mod checks;
 mod command_line;
+mod crowds;
 mod drain;
 mod failures;
 mod fields;

@@ -1,67 +1,26 @@
-//! HTTP/2 by hand: frames as they are written, also those that no library would send.
+//! A client of HTTP/2 by hand, which sends frames that no library would send, as many as it likes.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::encrypted::Duplex;
+use crate::frame::{self, PREFACE};
+pub(crate) use crate::frame::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    frame,
+};
 use crate::gate::PATIENCE;
 
-/// Types of frames (RFC 9113, section 6).
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const PRIORITY: u8 = 2;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
-
-/// Flags of HEADERS, and of DATA.
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
-
-/// A frame (RFC 9113, section 4.1).
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
-    let mut frame = u32::try_from(content.len()).unwrap().to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(content);
-    frame
-}
-
-/// A field that is written out and not remembered (RFC 7541, section 6.2.2).
-pub(crate) fn literal(name: &str, value: &str) -> Vec<u8> {
-    [&[0][..], &text(name), &text(value)].concat()
-}
-
-/// A text without the code of Huffman (RFC 7541, section 5.2).
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match text.len().checked_sub(127) {
-        None => bytes.push(text.len() as u8),
-        Some(mut rest) => {
-            bytes.push(127);
-            while rest >= 128 {
-                bytes.push((rest % 128) as u8 | 128);
-                rest /= 128;
-            }
-            bytes.push(rest as u8);
-        }
-    }
-    bytes.extend(text.as_bytes());
-    bytes
-}
-
-/// The head of a request.
+/// The head of a request, as a block of field lines.
 pub(crate) fn block(fields: &[(&str, &str)], path: &str, method: &str) -> Vec<u8> {
     let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "api.example")];
-    pseudo.iter().chain(fields).flat_map(|(name, value)| literal(name, value)).collect()
+    frame::block(&[&pseudo, fields].concat())
 }
 
 /// A connection that has said its preface and SETTINGS.
 pub(crate) struct Http2 {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     read: Vec<u8>,
 }
 
@@ -77,8 +36,14 @@ impl Http2 {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::over(Box::new(stream), settings)
+    }
+
+    /// Speaks over a stream that is there, with these settings.
+    #[track_caller]
+    pub(crate) fn over(stream: Box<dyn Duplex>, settings: &[u8]) -> Self {
         let mut http2 = Self { stream, read: Vec::new() };
-        let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, settings)[..]].concat();
+        let begin = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
         http2.write(&begin).unwrap();
         http2
     }
@@ -95,7 +60,7 @@ impl Http2 {
 
     /// Takes what has come, and says whether that was the end.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.stream.set_nonblocking(true).unwrap();
+        self.stream.socket().set_nonblocking(true).unwrap();
         let mut buffer = [0; 16 * 1024];
         let ended = loop {
             match self.stream.read(&mut buffer) {
@@ -104,14 +69,14 @@ impl Http2 {
                 Err(error) => break error.kind() != io::ErrorKind::WouldBlock,
             }
         };
-        self.stream.set_nonblocking(false).unwrap();
+        self.stream.socket().set_nonblocking(false).unwrap();
         ended
     }
 
     /// Waits for the end, and says which code stood in the last GOAWAY, if one came.
     #[track_caller]
     pub(crate) fn goaway(&mut self) -> Option<u32> {
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut buffer) {
@@ -130,6 +95,44 @@ impl Http2 {
             }
         }
         code
+    }
+
+    /// Sends bytes with a PING behind them, and waits until that is answered: then all of them have been read. So no more is ever
+    /// on its way than these, and their answers. Says whether it was, or the end came before it.
+    #[track_caller]
+    pub(crate) fn is_heard(&mut self, bytes: &[u8]) -> bool {
+        const SIGN: &[u8] = b"are you?";
+        let begun = Instant::now();
+        let mut ended = self.write(&[bytes, &frame(PING, 0, 0, SIGN)].concat()).is_err();
+        loop {
+            let mut whole = 0;
+            let is_answer = |(kind, flags, content): (u8, u8, &[u8])| {
+                whole += 9 + content.len();
+                kind == PING && flags & 1 != 0 && content == SIGN
+            };
+            if frames(&self.read).any(is_answer) {
+                self.read.drain(..whole);
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            assert!(begun.elapsed() < PATIENCE, "a PING was not answered");
+            std::thread::yield_now();
+            ended = self.has_ended();
+        }
+    }
+
+    /// Sends the same frames until the connection ends, at most so often. The answers to them are read.
+    pub(crate) fn flood(mut self, frames: &[u8], times_max: usize) -> Self {
+        const AT_ONCE: usize = 128;
+        let batch = frames.repeat(AT_ONCE);
+        for _ in 0..times_max.div_ceil(AT_ONCE) {
+            if !self.is_heard(&batch) {
+                break;
+            }
+        }
+        self
     }
 
     /// Waits for a PING, and answers it: a gateway that takes its leave asks by one whether its GOAWAY has arrived.

@@ -179,6 +179,12 @@ impl Checker<'_> {
     }
 }
 
+/// A client that takes all the requests it may leaves as many to the others.
+pub(super) fn in_flight_per_address_max(maxima: &file::Maxima) -> usize {
+    let max = maxima.in_flight_per_address.unwrap_or_else(|| maxima.in_flight.div_ceil(2));
+    usize::try_from(max).unwrap_or(usize::MAX)
+}
+
 /// Whether two addresses cannot both be listened on. Port 0 is a different port each time; an unspecified IPv6 address
 /// takes IPv4 with it.
 pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {

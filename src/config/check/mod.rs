@@ -93,6 +93,7 @@ impl Checker<'_> {
             tokens,
             issuers,
             in_flight_max: usize::try_from(file.maxima.in_flight).unwrap_or(usize::MAX),
+            in_flight_per_address_max: listen::in_flight_per_address_max(&file.maxima),
             environments,
             routes,
             roles,

@@ -276,6 +276,11 @@ pub(in crate::config) struct Maxima {
     /// Requests that are being answered at once. More are answered with 503.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(in crate::config) in_flight: u32,
+    /// The same of one client address, on all of its connections together. Absent: half of `in_flight`.
+    /// `forwarding.trusted_proxies` may have all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(in crate::config) in_flight_per_address: Option<u32>,
     /// Requests at once on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 10_000))]
     pub(in crate::config) streams: u32,
@@ -291,6 +296,7 @@ impl Default for Maxima {
             connections_per_address: None,
             ipv6_prefix: IPV6_PREFIX_BITS,
             in_flight: 10_000,
+            in_flight_per_address: None,
             streams: 128,
         }
     }

@@ -24,7 +24,7 @@ use crate::gateway::permission::Permission;
 use crate::gateway::question::QuestionError;
 use crate::gateway::rate_limit::RateLimited;
 pub use crate::gateway::reason::Reason;
-use crate::gateway::room::Overloaded;
+use crate::gateway::room::{AddressOverloaded, Overloaded};
 use crate::gateway::route::NoRoute;
 use crate::gateway::unread::UnreadHead;
 use crate::gateway::upgrade::NotUpgradable;
@@ -39,6 +39,9 @@ pub enum Rejection {
     /// As many requests are in flight as may be.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// As many requests of this client are in flight as may be.
+    #[error(transparent)]
+    AddressOverloaded(#[from] AddressOverloaded),
     /// The request's head was never read.
     #[error(transparent)]
     Unread(#[from] UnreadHead),
@@ -116,6 +119,7 @@ impl Rejection {
             Self::Authorization(AuthorizationError::KeyNotAccepted { permission })
             | Self::Operation(OperationError::Tenant(permission)) => permission.as_ref(),
             Self::Overloaded(_)
+            | Self::AddressOverloaded(_)
             | Self::Unread(_)
             | Self::Message(_)
             | Self::Head(_)
@@ -147,6 +151,7 @@ impl Rejection {
         match self {
             Self::RateLimited(limited) => Some(limited.retry_after_seconds),
             Self::Overloaded(_)
+            | Self::AddressOverloaded(_)
             | Self::ContentCrowded
             | Self::Stopping(_)
             | Self::Upstream(UpstreamError::Overloaded)
@@ -170,6 +175,20 @@ impl Rejection {
             | Self::Upgrade(_)
             | Self::Upstream(_)
             | Self::Operation(_) => None,
+        }
+    }
+
+    /// Logs what an operator has to do something about: a request that was not the client's fault.
+    pub fn tell_operator(&self, request_id: &str) {
+        let reason = self.row().reason.word();
+        if let Self::Operation(error @ OperationError::Unavailable(_)) = self {
+            tracing::error!(request_id, reason, "an operation failed: {error}");
+        }
+        if let Self::Question(error @ (QuestionError::Unsaid(_) | QuestionError::Elsewhere)) = self {
+            tracing::warn!(request_id, reason, "a check is not answered: {error}");
+        }
+        if let Self::Upstream(error) = self {
+            tracing::warn!(request_id, reason, "the upstream failed: {error}");
         }
     }
 

@@ -32,10 +32,12 @@ impl Rejection {
     #[must_use]
     pub const fn row(&self) -> Row {
         match self {
-            Self::Overloaded(_) => row(
-                Reason::Overloaded,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many requests are being answered; try again in a moment",
+            Self::Overloaded(_) => {
+                unavailable(Reason::Overloaded, "Too many requests are being answered; try again in a moment")
+            }
+            Self::AddressOverloaded(_) => unavailable(
+                Reason::AddressOverloaded,
+                "Too many requests from your address are being answered; try again in a moment",
             ),
             Self::Unread(head) => unread_row(*head),
             Self::Message(_) | Self::Route(NoRoute::Disputed) => {
@@ -88,22 +90,18 @@ impl Rejection {
             Self::ContentBroken => {
                 row(Reason::ContentBroken, StatusCode::BAD_REQUEST, "The content broke off or is malformed")
             }
-            Self::ContentCrowded => row(
-                Reason::ContentOverloaded,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too much is being sent; try again in a moment",
-            ),
+            Self::ContentCrowded => {
+                unavailable(Reason::ContentOverloaded, "Too much is being sent; try again in a moment")
+            }
             // RFC 9110, section 15.6.2, as RFC 9220, section 3, has it for the same request in HTTP/3.
             Self::Upgrade(_) => row(
                 Reason::UpgradeUnsupported,
                 StatusCode::NOT_IMPLEMENTED,
                 "This path does not go on in another protocol",
             ),
-            Self::Stopping(_) => row(
-                Reason::UpstreamStopped,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The service is about to end here; try again in a moment",
-            ),
+            Self::Stopping(_) => {
+                unavailable(Reason::UpstreamStopped, "The service is about to end here; try again in a moment")
+            }
             Self::Upstream(error) => upstream_row(error),
             Self::Operation(error) => operation_row(error),
         }
@@ -223,11 +221,9 @@ const fn signature_row(error: SignatureError) -> Row {
         SignatureError::Replayed => {
             row(Reason::DeliveryRepeated, StatusCode::CONFLICT, "The same content was delivered before")
         }
-        SignatureError::Crowded => row(
-            Reason::DeliveryOverloaded,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Too much is being delivered; try again in a moment",
-        ),
+        SignatureError::Crowded => {
+            unavailable(Reason::DeliveryOverloaded, "Too much is being delivered; try again in a moment")
+        }
     }
 }
 
@@ -256,11 +252,9 @@ const fn operation_row(error: &OperationError) -> Row {
         OperationError::LoginEnded => {
             row(Reason::LoginEnded, StatusCode::UNAUTHORIZED, "The login of the token has ended")
         }
-        OperationError::Busy(_) => row(
-            Reason::LoginOverloaded,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Too many log in at once; try again in a moment",
-        ),
+        OperationError::Busy(_) => {
+            unavailable(Reason::LoginOverloaded, "Too many log in at once; try again in a moment")
+        }
         OperationError::TokenReused => {
             row(Reason::TokenReused, StatusCode::UNAUTHORIZED, "The token was used before, and its login has ended")
         }
@@ -271,13 +265,11 @@ const fn operation_row(error: &OperationError) -> Row {
         OperationError::TooManyKeys => {
             row(Reason::TooManyKeys, StatusCode::CONFLICT, "There are as many keys as there may be; delete some first")
         }
-        OperationError::TooManySessions => row(
-            Reason::TooManySessions,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "There are as many sessions as there may be; try again later",
-        ),
+        OperationError::TooManySessions => {
+            unavailable(Reason::TooManySessions, "There are as many sessions as there may be; try again later")
+        }
         OperationError::Unavailable(_) => {
-            row(Reason::StoreUnavailable, StatusCode::SERVICE_UNAVAILABLE, "This cannot be done now; try again later")
+            unavailable(Reason::StoreUnavailable, "This cannot be done now; try again later")
         }
     }
 }
@@ -290,11 +282,9 @@ const fn upstream_row(error: &UpstreamError) -> Row {
         UpstreamError::ConnectTimeout => {
             row(Reason::UpstreamConnectTimeout, StatusCode::GATEWAY_TIMEOUT, "The service cannot be reached in time")
         }
-        UpstreamError::Overloaded => row(
-            Reason::UpstreamOverloaded,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The service is busy; try again in a moment",
-        ),
+        UpstreamError::Overloaded => {
+            unavailable(Reason::UpstreamOverloaded, "The service is busy; try again in a moment")
+        }
         UpstreamError::ResponseTimeout => {
             row(Reason::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT, "The service did not answer in time")
         }
@@ -308,6 +298,10 @@ const fn upstream_row(error: &UpstreamError) -> Row {
             row(Reason::ContentBroken, StatusCode::BAD_REQUEST, "The content broke off or is malformed")
         }
     }
+}
+
+const fn unavailable(reason: Reason, detail: &'static str) -> Row {
+    row(reason, StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
 const fn row(reason: Reason, status: StatusCode, detail: &'static str) -> Row {

@@ -9,6 +9,7 @@
 
 mod ask;
 mod connect;
+mod interim;
 mod pool;
 mod send;
 mod stream;

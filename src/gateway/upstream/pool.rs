@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+use super::interim::{Awaited, Bound, Heads};
 use super::send::UpstreamError;
 use super::stream::Connection;
 use super::{Protocol, Upstream};
@@ -64,6 +65,8 @@ pub(super) struct Pool {
 pub struct Alone {
     /// The handle.
     pub(super) sender: http1::SendRequest<RequestBody>,
+    /// What comes before the answer to what is sent.
+    pub(super) awaited: Awaited,
     /// Room for a copy of the fields that are sent. Empty but for the time in which they may have to be sent again.
     pub(super) room: Vec<(HeaderName, HeaderValue)>,
 }
@@ -81,6 +84,7 @@ struct Shared {
     sender: http2::SendRequest<RequestBody>,
     streams: Arc<AtomicUsize>,
     idle_since_ns: Arc<AtomicU64>,
+    heads: Heads,
 }
 
 /// A connection in use. Dropping it without [`Lease::give_back`] closes an HTTP/1.1 connection.
@@ -234,6 +238,7 @@ impl Pool {
 impl Shared {
     fn lease(&self) -> StreamLease {
         self.streams.fetch_add(1, Ordering::Relaxed);
+        self.heads.earn();
         StreamLease {
             sender: self.sender.clone(),
             streams: Arc::clone(&self.streams),
@@ -261,7 +266,7 @@ impl Upstream {
                 if !fresh && let Some(connection) = self.pool(worker).take_waiting() {
                     return Ok(Checkout { lease: self.alone(connection, worker), reused: true });
                 }
-                let connection = Alone { sender: self.open_http1(worker).await?, room: Vec::new() };
+                let connection = self.open_http1(worker).await?;
                 Ok(Checkout { lease: self.alone(connection, worker), reused: false })
             }
             Protocol::Http2 => self.checkout_stream(worker).await,
@@ -289,14 +294,16 @@ impl Upstream {
         Ok(Checkout { lease: Lease::Stream(lease), reused: false })
     }
 
-    async fn open_http1(&self, worker: usize) -> Result<http1::SendRequest<RequestBody>, UpstreamError> {
+    async fn open_http1(&self, worker: usize) -> Result<Alone, UpstreamError> {
         let counted = self.count_connection(worker)?;
+        let awaited = Awaited::nothing();
         let opening = async {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http1::Builder::new();
             // At most 100 fields, which is hyper's default and that of others: only so it needs no memory for each head.
             builder.max_header_size(RESPONSE_HEAD_BYTES_MAX as usize).max_buf_size(RESPONSE_BUFFER_BYTES);
-            builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
+            let connection = Connection::new(stream, Bound::Http1(awaited.clone()), counted);
+            builder.handshake(TokioIo::new(connection)).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;
         tokio::spawn(async move {
@@ -304,11 +311,12 @@ impl Upstream {
             // switches protocols goes to the request that asked for it, and is closed if none did.
             let _ = connection.with_upgrades().await;
         });
-        Ok(sender)
+        Ok(Alone { sender, awaited, room: Vec::new() })
     }
 
     async fn open_http2(&self, worker: usize) -> Result<Shared, UpstreamError> {
         let counted = self.count_connection(worker)?;
+        let heads = Heads::new();
         let opening = async {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -317,14 +325,15 @@ impl Upstream {
                 .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(connection_window_bytes(self.settings.streams_max));
-            builder.handshake(TokioIo::new(Connection::new(stream, counted))).await.map_err(UpstreamError::Reset)
+            let connection = Connection::new(stream, Bound::http2(heads.clone()), counted);
+            builder.handshake(TokioIo::new(connection)).await.map_err(UpstreamError::Reset)
         };
         let (sender, connection) = self.in_time(opening).await?;
         tokio::spawn(async move {
             let _ = connection.await;
         });
         let idle_since_ns = Arc::new(AtomicU64::new(monotonic_ns()));
-        Ok(Shared { sender, streams: Arc::default(), idle_since_ns })
+        Ok(Shared { sender, streams: Arc::default(), idle_since_ns, heads })
     }
 
     /// Takes a place among the connections that may be open.

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::Upstream;
+use super::interim::is_too_many;
 use super::pool::{Checkout, Lease};
 use super::stream::Connection;
 use crate::gateway::body::RequestBody;
@@ -187,7 +188,12 @@ struct Failed {
 
 async fn try_send(lease: &mut Lease, request: Request<RequestBody>) -> Result<Response<Incoming>, Failed> {
     let result = match lease {
-        Lease::Alone { connection, .. } => connection.sender.try_send_request(request).await,
+        Lease::Alone { connection, .. } => {
+            connection.awaited.begin();
+            let result = connection.sender.try_send_request(request).await;
+            connection.awaited.over();
+            result
+        }
         Lease::Stream(stream) => stream.sender.try_send_request(request).await,
     };
     result.map_err(|mut failed| {
@@ -199,7 +205,13 @@ async fn try_send(lease: &mut Lease, request: Request<RequestBody>) -> Result<Re
 /// Says whether the connection ended without a byte of response, as a connection does that the upstream closed while
 /// it waited.
 fn died_before_answering(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_io(error)
+    !has_interim_flood(error)
+        && (error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_io(error))
+}
+
+/// Says whether interim responses came without end.
+fn has_interim_flood(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(is_too_many)
 }
 
 fn is_io(error: &hyper::Error) -> bool {
@@ -210,7 +222,7 @@ fn is_io(error: &hyper::Error) -> bool {
 fn classify(error: hyper::Error) -> UpstreamError {
     if error.is_user() || error.is_body_write_aborted() {
         UpstreamError::Content(error)
-    } else if error.is_parse() {
+    } else if error.is_parse() || has_interim_flood(&error) {
         UpstreamError::Malformed(error)
     } else {
         UpstreamError::Reset(error)

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio_rustls::client::TlsStream;
 
+use super::interim::Bound;
 use super::pool::Counted;
 use crate::coalescing::CoalescedStream;
 
@@ -37,18 +38,23 @@ macro_rules! on_stream {
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
+    bound: Bound,
     _counted: Counted,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, counted: Counted) -> Self {
-        Self { stream, _counted: counted }
+    pub(super) fn new(stream: Stream, bound: Bound, counted: Counted) -> Self {
+        Self { stream, bound, _counted: counted }
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.bound.check()?;
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.bound.read(&buffer.filled()[before..]);
+        result
     }
 }
 

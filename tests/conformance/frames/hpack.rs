@@ -1,37 +1,9 @@
-//! HPACK (RFC 7541): writes whatever a test wants to be written, also what no library would; reads everything.
+//! HPACK (RFC 7541), read: everything that others write.
 
 use std::collections::VecDeque;
 
 /// A field line as it stands in a block, whatever it holds.
 pub(crate) type Line = (Vec<u8>, Vec<u8>);
-
-/// Writes one field line: a literal without indexing, without Huffman (section 6.2.2).
-pub(crate) fn write_line(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    block.push(0);
-    write_text(block, name);
-    write_text(block, value);
-}
-
-fn write_text(block: &mut Vec<u8>, text: &[u8]) {
-    write_number(block, 0, 7, text.len());
-    block.extend_from_slice(text);
-}
-
-/// Writes a number behind the flags of its first byte (section 5.1).
-fn write_number(block: &mut Vec<u8>, flags: u8, prefix_bits: u8, number: usize) {
-    let full = (1usize << prefix_bits) - 1;
-    if number < full {
-        block.push(flags | number as u8);
-        return;
-    }
-    block.push(flags | full as u8);
-    let mut rest = number - full;
-    while rest >= 128 {
-        block.push(rest as u8 | 128);
-        rest >>= 7;
-    }
-    block.push(rest as u8);
-}
 
 /// Reads the blocks of one connection, in order.
 #[derive(Debug, Default)]

@@ -1,37 +1,18 @@
-//! HTTP/2 by hand: frames as bytes, at either end of a connection.
+//! HTTP/2 by hand, at either end of a connection.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::frame::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    WITH_PRIORITY, block, frame,
+};
 use crate::gate::PATIENCE;
-use crate::hpack::{Line, Reader, write_line};
-
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const PRIORITY: u8 = 2;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PUSH_PROMISE: u8 = 5;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
-
-/// Of DATA and HEADERS. On SETTINGS and PING the same bit is an acknowledgement.
-pub(crate) const END_STREAM: u8 = 1;
-/// Of HEADERS and CONTINUATION.
-pub(crate) const END_HEADERS: u8 = 4;
-/// Of DATA and HEADERS.
-pub(crate) const PADDED: u8 = 8;
-/// Of HEADERS.
-pub(crate) const WITH_PRIORITY: u8 = 32;
+use crate::hpack::{Line, Reader};
 
 /// How long nothing may come.
 const SILENCE: Duration = Duration::from_secs(10);
-
-/// What a client says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A frame as it came.
 #[derive(Clone, Debug)]
@@ -40,24 +21,6 @@ pub(crate) struct Frame {
     pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
-}
-
-/// A frame as bytes.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-/// A block of field lines, exactly as they are written here.
-pub(crate) fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in lines {
-        write_line(&mut block, name.as_ref(), value.as_ref());
-    }
-    block
 }
 
 /// One end of a connection.
@@ -210,6 +173,12 @@ impl Wire {
         let stream = self.new_stream();
         self.write(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(lines)));
         self.answer(stream)
+    }
+
+    /// Waits no longer than this for whatever comes next.
+    pub(crate) fn waiting(self, silence: Duration) -> Self {
+        self.stream.set_read_timeout(Some(silence)).unwrap();
+        self
     }
 
     fn take(&mut self, bytes: usize) -> Option<Vec<u8>> {

@@ -12,6 +12,9 @@ pub(crate) enum Then {
     Refused,
     /// 502, or an answer that can be seen to have been broken off.
     Cut,
+    /// This content over HTTP/1.1, of which all that was announced has come before the mistake; over HTTP/2, whose end is
+    /// still to come, an answer that can be seen to have been broken off.
+    Surplus(&'static str),
     /// Any of these.
     Either(&'static str),
 }
@@ -105,7 +108,7 @@ fn honest() -> Vec<Row> {
             Then::Whole("hello"),
         ),
         kept("an empty reason", "HTTP/1.1 200 \r\ncontent-length: 5\r\n\r\nhello", Then::Whole("hello")),
-        kept("no reason", "HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello", Then::Either("hello")),
+        kept("no reason", "HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello", Then::Whole("hello")),
         kept("HTTP/1.0", "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", Then::Whole("hello")),
         kept(
             "HTTP/1.0 that keeps",
@@ -199,9 +202,9 @@ fn status_lines() -> Vec<Row> {
         kept(
             "an empty line before the status line",
             "\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-            Then::Either("hello"),
+            Then::Whole("hello"),
         ),
-        kept("bare LF", "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", Then::Either("hello")),
+        kept("bare LF", "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", Then::Whole("hello")),
         kept(
             "the status of a reason with another status line",
             format!("HTTP/1.1 200 HTTP/1.1 500 {MARK}ed\0\r\n{rest}"),
@@ -254,8 +257,8 @@ fn lengths() -> Vec<Row> {
         kept("two lengths, one bad", two("8", "x"), Then::Refused),
         kept("two lengths, one empty", two("8", ""), Then::Refused),
         kept("two lengths, one of 0", two("8", "0"), Then::Refused),
-        kept("a length twice", two("5", "5").replace(MARK, "hello"), Then::Either("hello")),
-        kept("a list of one length", "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello", Then::Either("hello")),
+        kept("a length twice", two("8", "8"), Then::Refused),
+        kept("a list of one length", "HTTP/1.1 200 OK\r\ncontent-length: 8, 8\r\n\r\nsmuggled", Then::Refused),
         closed(
             "a length that nobody will ever send",
             "HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775807\r\n\r\nhello",
@@ -301,21 +304,21 @@ fn codings() -> Vec<Row> {
         )
     })
     .collect();
-    let both = "content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let both = "content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n8\r\nsmuggled\r\n0\r\n\r\n";
     rows.extend([
         kept("coded twice", format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"), Then::Refused),
         kept("coded as two, one of them identity", format!("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"), Then::Refused),
-        kept("a length and chunks", format!("HTTP/1.1 200 OK\r\n{both}"), Then::Either("hello")),
-        kept("chunks and a length", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Then::Either("hello")),
-        kept("a length and chunks, and a second answer", format!("HTTP/1.1 200 OK\r\n{both}{SECOND}"), Then::Either("hello")),
+        kept("a length and chunks", format!("HTTP/1.1 200 OK\r\n{both}"), Then::Refused),
+        kept("chunks and a length", format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n{chunks}"), Then::Refused),
+        kept("a length and chunks, and a second answer", format!("HTTP/1.1 200 OK\r\n{both}{SECOND}"), Then::Refused),
         kept("a bad length and chunks", "HTTP/1.1 200 OK\r\ncontent-length: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Then::Refused),
         kept("two lengths and chunks", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Then::Refused),
         closed("chunks in HTTP/1.0", format!("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"), Then::Refused),
         kept("chunks in HTTP/1.0 that keeps", format!("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"), Then::Refused),
-        kept("chunks and a length in HTTP/1.0", format!("HTTP/1.0 200 OK\r\n{}", both.replace("hello", MARK)), Then::Refused),
+        kept("chunks and a length in HTTP/1.0", format!("HTTP/1.0 200 OK\r\n{both}"), Then::Refused),
         kept("a space before the colon of its coding", format!("HTTP/1.1 200 OK\r\ntransfer-encoding : chunked\r\n\r\n{chunks}"), Then::Refused),
         kept("a space before the colon of its length", "HTTP/1.1 200 OK\r\ncontent-length : 8\r\n\r\nsmuggled", Then::Refused),
-        closed("an underscore in its coding", "HTTP/1.1 200 OK\r\ntransfer_encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Then::Either("5\r\nhello\r\n0\r\n\r\n")),
+        closed("an underscore in its coding", "HTTP/1.1 200 OK\r\ntransfer_encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Then::Whole("5\r\nhello\r\n0\r\n\r\n")),
     ]);
     rows
 }
@@ -453,14 +456,14 @@ fn chunks() -> Vec<Row> {
     // It is a size, and all of it that comes is content.
     rows.push(cut("the greatest chunk".to_owned(), "ffffffffffffffff\r\nhello".to_owned()));
     // What stands in an extension ends here; the chunk is written anew.
-    rows.push(closed("NUL in an extension", format!("{head}5;a\0\r\nhello\r\n0\r\n\r\n"), Then::Either("hello")));
+    rows.push(closed("NUL in an extension", format!("{head}5;a\0\r\nhello\r\n0\r\n\r\n"), Then::Whole("hello")));
     let zeros = format!("{head}{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(100_000));
-    rows.push(closed("100000 zeros before a size", zeros, Then::Either("hello")));
+    rows.push(closed("100000 zeros before a size", zeros, Then::Whole("hello")));
     let names =
         ["content-length: 8", "transfer-encoding: chunked", "connection: smuggled", "set-cookie: a=1", "host: a"];
     for name in names {
         let answer = format!("{head}5\r\nhello\r\n0\r\n{name}\r\n\r\n");
-        rows.push(kept(format!("{name:?} as a trailer"), answer, Then::Either("hello")));
+        rows.push(kept(format!("{name:?} as a trailer"), answer, Then::Whole("hello")));
     }
     rows
 }
@@ -511,7 +514,7 @@ fn empty() -> Vec<Row> {
             ("content without framing", "\r\nsmuggled"),
             ("a second answer", &format!("\r\n{SECOND}")),
         ] {
-            rows.push(kept(format!("{status} with {what}"), format!("HTTP/1.1 {status}\r\n{rest}"), Then::Either("")));
+            rows.push(kept(format!("{status} with {what}"), format!("HTTP/1.1 {status}\r\n{rest}"), Then::Whole("")));
         }
     }
     for (what, rest) in [
@@ -522,13 +525,13 @@ fn empty() -> Vec<Row> {
         ("chunks that do not come", "transfer-encoding: chunked\r\n\r\n"),
         ("a second answer", &format!("content-length: 0\r\n\r\n{SECOND}")),
     ] {
-        rows.push(kept(format!("HEAD with {what}"), format!("HTTP/1.1 200 OK\r\n{rest}"), Then::Either("")).to("HEAD"));
+        rows.push(kept(format!("HEAD with {what}"), format!("HTTP/1.1 200 OK\r\n{rest}"), Then::Whole("")).to("HEAD"));
     }
     for (what, rest) in [
         ("two lengths", "content-length: 5\r\ncontent-length: 6\r\n\r\n"),
         ("a bad length", "content-length: x\r\n\r\n"),
     ] {
-        let row = kept(format!("HEAD with {what}"), format!("HTTP/1.1 200 OK\r\n{rest}"), Then::Either(""));
+        let row = kept(format!("HEAD with {what}"), format!("HTTP/1.1 200 OK\r\n{rest}"), Then::Refused);
         // The content of the refusal is left out, too.
         rows.push(row.to("HEAD"));
     }

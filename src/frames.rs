@@ -8,27 +8,32 @@ const HEAD_BYTES: usize = 9;
 /// The same, and all of an `RST_STREAM` behind them.
 const RESET_BYTES: usize = HEAD_BYTES + 4;
 
-pub(super) const DATA: u8 = 0x0;
-pub(super) const HEADERS: u8 = 0x1;
-pub(super) const RST_STREAM: u8 = 0x3;
+/// Types of frames (RFC 9113, section 6): content of a message.
+pub const DATA: u8 = 0x0;
+/// Its head, or its trailers.
+pub const HEADERS: u8 = 0x1;
+/// The end of a stream.
+pub const RST_STREAM: u8 = 0x3;
 
 /// The flag of the last frame of a stream (RFC 9113, section 6.1).
-pub(super) const END_STREAM: u8 = 0x1;
+pub const END_STREAM: u8 = 0x1;
 
 /// What is in front of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub struct Frame {
     /// Bytes of the frame behind its head.
-    pub(super) length: usize,
-    pub(super) kind: u8,
-    pub(super) flags: u8,
+    pub length: usize,
+    /// Its type.
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
     /// Why the stream is reset, if this does it (RFC 9113, section 6.4).
-    pub(super) reset: Option<u32>,
+    pub reset: Option<u32>,
 }
 
 /// Follows the frames of one direction.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub struct Frames {
     /// Bytes that are not looked at.
     skip: usize,
     bytes: [u8; RESET_BYTES],
@@ -38,12 +43,13 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Frames behind so many bytes of something else.
-    pub(super) const fn behind(skip: usize) -> Self {
+    #[must_use]
+    pub const fn behind(skip: usize) -> Self {
         Self { skip, bytes: [0; RESET_BYTES], filled: 0 }
     }
 
     /// The next frame of which enough is in `bytes`, which then begin behind what was read.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -73,13 +79,14 @@ impl Frames {
 
     /// Whether all frames were read to their end.
     #[cfg(test)]
-    pub(super) const fn is_between_frames(&self) -> bool {
+    pub(crate) const fn is_between_frames(&self) -> bool {
         self.skip == 0 && self.filled == 0
     }
 }
 
+/// A frame of these bytes, all zero, on stream 1.
 #[cfg(test)]
-pub(super) fn frame(kind: u8, flags: u8, bytes: usize) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, bytes: usize) -> Vec<u8> {
     let mut frame = u32::try_from(bytes).unwrap().to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags, 0, 0, 0, 1]);
     frame.extend(vec![0; bytes]);

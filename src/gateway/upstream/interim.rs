@@ -1,0 +1,161 @@
+//! A bound on interim responses, of which an upstream may send any number before its answer (RFC 9110, section 15.2).
+//!
+//! hyper reads over them, one after the other, for as long as they come. So what is read of a connection between a request
+//! and the head of its answer is counted here, below hyper: bytes in HTTP/1.1, heads in HTTP/2. A connection with more
+//! than any upstream in its senses sends is broken off.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+
+use crate::frames::{Frames, HEADERS};
+
+/// Bytes in front of an answer, from which on no more are read. The head of an answer and what hyper reads along with it
+/// are less.
+const BYTES_MAX: usize = 256 * 1024;
+
+/// Heads that an HTTP/2 connection may send without having been asked for anything, at most.
+const HEADS_MAX: i64 = 1024;
+
+/// Heads that each request entitles it to: that of the answer, trailers, and interim ones.
+const HEADS_PER_REQUEST: i64 = 32;
+
+/// More came before an answer than is read.
+#[derive(Debug, thiserror::Error)]
+#[error("interim responses without end")]
+pub(super) struct TooMany;
+
+/// What has been read of an HTTP/1.1 connection since a request was sent, in bytes; the largest number while none waits for
+/// its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Awaited(Arc<AtomicUsize>);
+
+impl Awaited {
+    /// Of a connection that has sent nothing yet.
+    pub(super) fn nothing() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+
+    /// A request is sent.
+    pub(super) fn begin(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    /// The head of its answer is there.
+    pub(super) fn over(&self) {
+        self.0.store(usize::MAX, Relaxed);
+    }
+}
+
+/// Heads that an HTTP/2 connection may still send.
+#[derive(Clone, Debug)]
+pub(super) struct Heads(Arc<AtomicI64>);
+
+impl Heads {
+    /// Of a connection that has sent nothing yet.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(HEADS_MAX)))
+    }
+
+    /// A request is sent.
+    pub(super) fn earn(&self) {
+        self.0.store(self.0.load(Relaxed).saturating_add(HEADS_PER_REQUEST).min(HEADS_MAX), Relaxed);
+    }
+}
+
+/// Counts what is read of a connection.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Http1(Awaited),
+    Http2(Frames, Heads),
+}
+
+impl Bound {
+    pub(super) const fn http2(heads: Heads) -> Self {
+        Self::Http2(Frames::behind(0), heads)
+    }
+
+    /// Looks whether more may be read.
+    ///
+    /// # Errors
+    ///
+    /// [`TooMany`], in an error of its kind.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let holds = match self {
+            Self::Http1(Awaited(bytes)) => bytes.load(Relaxed) == usize::MAX || bytes.load(Relaxed) < BYTES_MAX,
+            Self::Http2(_, Heads(left)) => left.load(Relaxed) >= 0,
+        };
+        if holds { Ok(()) } else { Err(io::Error::other(TooMany)) }
+    }
+
+    /// Counts what was read.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        match self {
+            Self::Http1(Awaited(counted)) => match counted.load(Relaxed) {
+                usize::MAX => {}
+                before => counted.store(before + bytes.len(), Relaxed),
+            },
+            Self::Http2(frames, Heads(left)) => {
+                while let Some(frame) = frames.next(&mut bytes) {
+                    if frame.kind == HEADERS {
+                        left.store(left.load(Relaxed).saturating_sub(1), Relaxed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a connection was broken off here.
+pub(super) fn is_too_many(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.and_then(io::Error::get_ref).is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooMany>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::frame;
+
+    #[test]
+    fn bytes_count_only_while_an_answer_is_awaited() {
+        let awaited = Awaited::nothing();
+        let mut bound = Bound::Http1(awaited.clone());
+        let piece = [0; 64 * 1024];
+        for _ in 0..3 {
+            for _ in 0..9 {
+                bound.read(&piece);
+                bound.check().unwrap();
+            }
+            awaited.begin();
+            for _ in 0..BYTES_MAX / piece.len() {
+                bound.check().unwrap();
+                bound.read(&piece);
+            }
+            assert!(is_too_many(&bound.check().unwrap_err()));
+            awaited.over();
+            bound.check().unwrap();
+        }
+        assert!(!is_too_many(&io::Error::other("something else")));
+    }
+
+    #[test]
+    fn each_request_pays_for_heads_and_nothing_else_takes_any() {
+        let heads = Heads::new();
+        let mut bound = Bound::http2(heads.clone());
+        for _ in 0..5 * HEADS_MAX {
+            heads.earn();
+            for kind in [4, HEADERS, 0, 6, HEADERS, 8] {
+                bound.read(&frame(kind, 0, 20));
+            }
+            bound.check().unwrap();
+        }
+        heads.earn();
+        for _ in 0..HEADS_MAX {
+            bound.read(&frame(HEADERS, 0, 1));
+            bound.check().unwrap();
+        }
+        bound.read(&frame(HEADERS, 0, 1));
+        assert!(is_too_many(&bound.check().unwrap_err()));
+    }
+}
