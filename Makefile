@@ -103,7 +103,7 @@ compare: ## Put the cases of tests/conformance to nginx, HAProxy and Caddy too (
 fuzz: ## Look for inputs that break a parser's promises (TARGETS="path head", SECONDS_EACH=60; docs in fuzz/README.md).
 	@fuzz/run $(TARGETS)
 
-soak: packages ## Run mixed traffic with reloads, restarts and faults for ten minutes, and see what is left (ARGS="--seconds 120").
+soak: packages clients ## Run mixed traffic with reloads, restarts and faults for ten minutes, and see what is left (ARGS="--seconds 120").
 	@bench/soak.py $(ARGS)
 
 clean: ## Remove everything that was built.

@@ -10,40 +10,74 @@ import collections
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import random
 import re
 import secrets
 import signal
-import socket
-import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
-from servers import Failure, build, free_ports
+from servers import Failure, build, demand, free_ports
+from traffic import clients, credentials, streams, upstream, websocket
+from traffic.run import Run, ask, close, key
 
 HERE = pathlib.Path(__file__).resolve()
 WARM_UP_S = 120      # Four sweeps of the gateway; and the allocator has met most of what comes together by chance.
-LIGHT_S = 35         # Little traffic, longer than a sweep: memory that is free goes back while something happens.
-SIGN_INS = 8000      # Of a gateway that ran before, so that the store is larger than SQLite's page cache.
+LIGHT_S = 65         # Little traffic, longer than a sweep (30 s) and than memory for passwords is kept (60 s): what is free goes
+                     # back while something happens.
 SETTLE_S = 6         # Longer than connections to the upstream are kept.
 OUTAGE_S = 0.7
-AFTER_OUTAGE_S = 1.0  # What a request may still notice of an outage that has ended.
 GROWTH_MAX = 0.10
 TENANT = "acme"
 
+# What the gateway itself counts as open. Nothing of it may be left but the connections that it keeps.
+OPEN = ("keygate_requests_in_flight", "keygate_connections", "keygate_tunnels", "keygate_upstream_connections")
+
+# What must have come of the traffic at least: a kind that never happens proves nothing.
+WANTED = (
+    "HTTP/1.1 200", "HTTP/2 200", "TLS 200", "uploads 200", "limits 429", "session 200", "refusals 401", "faults 502",
+    "WebSocket echoed and closed", "WebSocket ended for being idle", "WebSocket left by the client", "WebSocket left full",
+    "WebSocket left by the upstream", "WebSocket 401", "WebSocket 426",
+    "streams pages", "streams uploads", "streams uploads 413", "streams large answers", "streams refusals 401",
+    "streams taken back", "disappear left open", "not read cut for reading too slowly",
+    "gRPC calls", "gRPC conversations", "gRPC streams of messages", "gRPC taken back", "gRPC errors of the upstream",
+    "gRPC broken by the upstream", "HTTP/1.1 to HTTP/2 200", "HTTP/1.1 to HTTP/2 502",
+    "rests 200", "rests sent away", "100-continue 200", "100-continue refused with 413", "events whole", "events left",
+    "slow readers cut", "half handshakes left", "half handshakes ended by the gateway", "rude clients",
+    "tokens logged out", "tokens refused", "tokens ended by a token that came twice",
+    "deliveries good 200", "deliveries forged 401", "deliveries late 401", "deliveries twice 409",
+    "reloads", "restarts of the upstream",
+)
+
 CONFIGURATION = """
 listen:
-  - 127.0.0.1:@PLAIN@
+  - { address: 127.0.0.1:@PLAIN@, prior_knowledge: true }
   - address: 127.0.0.1:@TLS@
     tls: { certificates: [{ certificate: cert.pem, key: key.pem }] }
 upstream: { url: "http://127.0.0.1:@UPSTREAM@", idle_timeout: 3s }
 keys: { file: keys.yaml, database: keygate.db }
 credentials: { session: { fields: [X-Session-Token] } }
+tokens: { issuer: soak, keys: token-keys }
+webhooks:
+  secrets: webhook-secrets.yaml
+  tolerance: 10s
+  schemes:
+    - name: standard
+      signature:
+        field: webhook-signature
+        separator: space
+        label_end: comma
+        kinds: [{ label: v1, algorithm: hmac_sha256, encoding: base64, secrets: base64, secret_prefix: whsec_ }]
+      timestamp: { field: webhook-timestamp }
+      id: { field: webhook-id }
+      signed: "{id}.{timestamp}.{body}"
 limits:
   - { name: small, per: key, requests: 5, window: 1s }
   - { name: wide, per: key, requests: @WIDE@, window: 1s }
@@ -51,6 +85,38 @@ limits:
 routes:
   - { name: orders, paths: ["/orders/{*rest}"], access: api_key, limits: [wide] }
   - { name: limited, paths: [/limited], access: api_key, limits: [small] }
+  - { name: live, paths: ["/live/{*rest}"], access: api_key, limits: [wide], upgrade: [websocket] }
+  - name: grpc
+    paths: ["/grpc/{*rest}"]
+    access: api_key
+    limits: [wide]
+    upstream: { url: "http://127.0.0.1:@GRPC@", protocol: http2, idle_timeout: 3s }
+  - name: deliveries
+    paths: ["/hooks/{provider}/{tenant}"]
+    methods: [POST]
+    access: webhook
+    limits: []
+    webhook: { scheme: "{provider}", tenant: "{tenant}", environment: live }
+  - name: login
+    paths: [/auth/login]
+    methods: [POST]
+    access: public
+    limits: []
+    operation:
+      login:
+        request: { login: "{{login}}", password: "{{password}}" }
+        response: { access: "{{access_token}}", refresh: "{{refresh_token}}" }
+  - name: refresh
+    paths: [/auth/refresh]
+    methods: [POST]
+    access: public
+    limits: []
+    operation:
+      refresh:
+        request: { refresh: "{{refresh_token}}" }
+        response: { access: "{{access_token}}", refresh: "{{refresh_token}}" }
+  - { name: logout, paths: [/auth/logout], methods: [POST], access: token, limits: [], operation: { logout: {} } }
+  - { name: account, paths: ["/account/{*rest}"], access: token, limits: [] }
   - { name: portal, paths: ["/portal/{*rest}"], access: session, limits: [] }
   - name: sign-in
     paths: ["/customers/{customer}/session"]
@@ -58,7 +124,17 @@ routes:
     access: api_key
     limits: []
     operation: { create_session: { customer: "{customer}", lifetime: 5s, response: { token: "{{token}}" } } }
-timeouts: { connect: 2s, request_head: 2s, request_body: 3s, response_head: 2s, response_body: 2s, idle: 10s }
+timeouts:
+  connect: 2s
+  tls_handshake: @HANDSHAKE@s
+  request_head: 4s
+  request_body: 5s
+  response_head: 4s
+  response_body: 5s
+  idle: 10s
+  write: @WRITE@s
+  tunnel: @TUNNEL@s
+minima: { response_rate: 8KiB }
 maxima: { body: 2MiB, connections: 2000 }
 admin: { listen: 127.0.0.1:@ADMIN@ }
 shutdown: { delay: 0s }
@@ -66,281 +142,11 @@ log: { level: warn, access: { enabled: true, output: access.log } }
 """
 
 
-# --- the upstream, a process of its own ---------------------------------------------------------------------------------
-
-async def upstream(port):
-    """Answers with what it was sent; under `/orders/fault/` it breaks in the way that is asked for."""
-    server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=512, reuse_address=True)
-    async with server:
-        await server.serve_forever()
-
-
-async def answer(reader, writer):
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError):
-        while await exchange(reader, writer):
-            pass
-    writer.close()
-
-
-async def exchange(reader, writer):
-    head = await reader.readuntil(b"\r\n\r\n")
-    method, path, _ = head.split(b" ", 2)
-    received = len(await content(reader, head))
-    fault = path.rpartition(b"/fault/")[2].decode() if b"/fault/" in path else ""
-    body = b"x" * 200 if method == b"GET" else str(received).encode()
-    if fault == "close":
-        return False
-    if fault == "garbage":
-        writer.write(b"NONSENSE\r\n\r\n")
-    elif fault == "silent":
-        await asyncio.sleep(30)
-        return False
-    elif fault == "short":
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + body)
-    elif fault == "chunks":
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")
-    elif fault == "500":
-        writer.write(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
-    elif path.endswith(b"/large"):
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(32):
-            writer.write(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
-            await writer.drain()
-        writer.write(b"0\r\n\r\n")
-    else:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-    await writer.drain()
-    return fault in ("", "500")
-
-
-async def content(reader, head):
-    """The content of a message with this head."""
-    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    if length:
-        return await reader.readexactly(int(length[1]))
-    body = b""
-    if re.search(rb"(?i)\r\ntransfer-encoding: *chunked", head):
-        while size := int((await reader.readline()).split(b";")[0], 16):
-            body += (await reader.readexactly(size + 2))[:-2]
-        await reader.readline()
-    return body
-
-
-# --- the traffic --------------------------------------------------------------------------------------------------------
-
-class Run:
-    """What all kinds of traffic share: where to, with what, and what came of it."""
-
-    def __init__(self, folder, ports, keys, only):
-        self.folder, self.ports, self.keys, self.only = folder, ports, keys, only
-        self.counts = collections.Counter()
-        self.wrong = []
-        self.names = []  # Of those answers, as the access log has them.
-        self.outages = []
-        self.on = True
-        self.tls = ssl.create_default_context()
-        self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
-
-    def wants(self, kind):
-        """Whether there is to be such traffic."""
-        return not self.only or kind in self.only
-
-    def excused(self, began):
-        """Whether the upstream was away while a request ran that began then."""
-        return any(began <= end + AFTER_OUTAGE_S for _, end in self.outages[-3:])
-
-    def expect(self, kind, got, right, began, name=b""):
-        """Counts an answer. One that is neither right nor due to an outage is an error that nobody injected."""
-        if got in right:
-            self.counts[f"{kind} {got}"] += 1
-        elif got in (502, 503, 504, "cut") and self.excused(began):
-            self.counts[f"{kind} {got} in an outage"] += 1
-        else:
-            self.wrong.append(f"{kind}: {got} in place of {' or '.join(map(str, right))}")
-            self.names.append(name.decode())
-
-    async def connect(self, tls=False):
-        port = self.ports["tls" if tls else "plain"]
-        return await asyncio.open_connection("127.0.0.1", port, ssl=self.tls if tls else None)
-
-
-async def ask(streams, method, path, fields=(), body=b"", chunked=False):
-    """Sends a request and reads the answer: its status and content, or `cut`; whether the connection is over; its name."""
-    reader, writer = streams
-    lines = [f"{method} {path} HTTP/1.1", "Host: soak.test", *(f"{name}: {value}" for name, value in fields)]
-    if chunked:
-        lines.append("Transfer-Encoding: chunked")
-    elif body:
-        lines.append(f"Content-Length: {len(body)}")
-    try:
-        writer.write("\r\n".join([*lines, "", ""]).encode())
-        if chunked:
-            for at in range(0, len(body), 16384):
-                piece = body[at:at + 16384]
-                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                await writer.drain()
-            writer.write(b"0\r\n\r\n")
-        else:
-            writer.write(body)
-        await writer.drain()
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
-        name = (re.search(rb"(?i)x-request-id: *(\S+)", head) or [b"", b""])[1]
-        body = await asyncio.wait_for(content(reader, head), 15)
-        return int(head.split(b" ")[1]), body, b"connection: close" in head.lower(), name
-    except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, ValueError, ssl.SSLError):
-        return "cut", b"", True, b""
-
-
-async def close(streams):
-    streams[1].close()
-    with contextlib.suppress(OSError, ssl.SSLError, asyncio.TimeoutError):
-        await asyncio.wait_for(streams[1].wait_closed(), 2)
-
-
-async def conversation(run, kind, tls, pause, requests, turns):
-    """One client: opens a connection, sends some of `requests`, leaves, and comes again."""
-    while run.on:
-        began = time.monotonic()
-        try:
-            streams = await run.connect(tls)
-        except (OSError, ssl.SSLError) as error:
-            run.wrong.append(f"{kind}: no connection: {error}")
-            await asyncio.sleep(1)
-            continue
-        for _ in range(turns):
-            began = time.monotonic()
-            request, right = requests()
-            status, body, over, name = await ask(streams, **request)
-            run.expect(kind, status, right, began, name)
-            await asyncio.sleep(random.uniform(0, 2 * pause))
-            if over or not run.on:
-                break
-        await close(streams)
-
-
-def key(name):
-    return ("X-API-Key", name)
-
-
-def kinds(run):
-    """The kinds of traffic: a name, whether over TLS, how many clients, and what each asks for."""
-    good = lambda: key(random.choice(run.keys["good"]))
-    get = lambda path, *fields: {"method": "GET", "path": path, "fields": fields}
-    uploads = lambda: ({"method": "POST", "path": "/orders/upload", "fields": (good(),), "chunked": random.random() < 0.5,
-                        "body": bytes(random.choice((1, 1000, 65536, 700_000)))}, (200,))
-    large = lambda: ({"method": "POST", "path": "/orders/upload", "fields": (good(),), "body": bytes(3 << 20)}, (413, "cut"))
-    refused = lambda: random.choice([
-        (get("/orders/1"), (401,)),
-        (get("/orders/1", key("kg_nobody_" + secrets.token_hex(8))), (401,)),
-        (get("/nowhere", good()), (404,)),
-        (get("/orders/..%2f/x", good()), (400,)),
-        (get("/orders/1", good(), ("Host", "other.test")), (400,)),
-        (get("/orders/1", good(), ("X-Big", "x" * 40_000)), (431,)),
-        ({"method": "POST", "path": "/orders/1", "fields": (good(), ("Content-Length", "5")), "body": b"hello",
-          "chunked": True}, (400,)),
-        (get("/customers/c/session", good()), (405,)),
-        (get("/portal/x", ("X-Session-Token", "nobody")), (401,)),
-    ])
-    faults = lambda: random.choice([
-        (get("/orders/fault/close", good()), (502,)),
-        (get("/orders/fault/garbage", good()), (502,)),
-        (get("/orders/fault/short", good()), ("cut",)),
-        (get("/orders/fault/chunks", good()), ("cut",)),
-        (get("/orders/fault/500", good()), (500,)),
-        (get("/orders/fault/silent", good()), (504,)),
-    ])
-    return [
-        ("HTTP/1.1", False, 8, 0.06, lambda: (get("/orders/1?a=b", good()), (200,)), 200),
-        ("churn", False, 2, 0.05, lambda: (get("/orders/1", good()), (200,)), 1),
-        ("TLS", True, 4, 0.06, lambda: (get("/orders/1", good()), (200,)), 20),
-        ("large answers", True, 1, 0.5, lambda: (get("/orders/large", good()), (200,)), 3),
-        ("uploads", False, 2, 0.2, uploads, 10),
-        ("too large", False, 1, 1.0, large, 1),
-        ("refusals", False, 2, 0.05, refused, 10),
-        ("limits", False, 1, 0.05, lambda: (get("/limited", key(run.keys["limited"])), (200, 429)), 100),
-        ("faults", False, 2, 0.2, faults, 1),
-    ]
-
-
-async def sessions(run):
-    """Customers who sign in, use their session, and let it end."""
-    while run.on:
-        streams = await run.connect()
-        began = time.monotonic()
-        path = f"/customers/c{random.randrange(1000)}/session"
-        status, body, _, name = await ask(streams, "POST", path, [key(run.keys["stored"])])
-        run.expect("sign in", status, (200,), began, name)
-        if status == 200:
-            field = ("X-Session-Token", json.loads(body)["token"])
-            for _ in range(3):
-                began = time.monotonic()
-                status, _, over, name = await ask(streams, "GET", "/portal/home", [field])
-                run.expect("session", status, (200,), began, name)
-                if over:
-                    break
-        await close(streams)
-        await asyncio.sleep(0.15)
-
-
-async def fill(run):
-    """Signs customers in until the store is larger than what SQLite keeps of it in memory. That is bounded, but would
-    otherwise grow with the store during the whole soak, and pass for a leak."""
-    left = [SIGN_INS]
-
-    async def client():
-        streams = await run.connect()
-        while left[0] > 0:
-            left[0] -= 1
-            path = f"/customers/c{left[0] % 1000}/session"
-            status, _, over, name = await ask(streams, "POST", path, [key(run.keys["stored"])])
-            run.expect("sign in", status, (200,), time.monotonic(), name)
-            if over:
-                await close(streams)
-                streams = await run.connect()
-        await close(streams)
-
-    await asyncio.gather(*(client() for _ in range(8)))
-
-
-async def http2(run):
-    """Bursts of HTTP/2, 4 connections with 8 streams each."""
-    url = f"https://127.0.0.1:{run.ports['tls']}/orders/2"
-    command = ["h2load", "-t1", "-c4", "-m8", "-n200", "-H", f"x-api-key: {run.keys['good'][0]}", url]
-    while run.on:
-        began = time.monotonic()
-        h2load = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        said = (await h2load.communicate())[0].decode()
-        number = lambda pattern: int((re.search(pattern, said) or [0, 0])[1])
-        good, failed, unavailable = number(r"(\d+) 2xx"), number(r"(\d+) failed"), number(r"(\d+) 5xx")
-        run.counts["HTTP/2 200"] += good
-        if good != 200:
-            if failed == unavailable and good + unavailable == 200 and run.excused(began):
-                run.counts["HTTP/2 5xx in an outage"] += unavailable
-            else:
-                run.wrong.append(f"HTTP/2: {good} of 200 were good: {' '.join(said.split())[-400:]}")
-        await asyncio.sleep(2)
-
-
-async def rude(run):
-    """Clients that begin and do not go on, or leave in the middle. Nothing is expected but that nothing is left of them."""
-    head = f"POST /orders/1 HTTP/1.1\r\nHost: soak.test\r\nX-API-Key: {run.keys['good'][0]}\r\nContent-Length: 100000\r\n\r\n"
-    starts = [b"", b"GET / HT", head.encode(), head.encode() + bytes(5000), head.replace("POST", "GET").encode()[:60]]
-    while run.on:
-        with contextlib.suppress(OSError, ssl.SSLError, asyncio.TimeoutError):
-            tls = random.random() < 0.3
-            reader, writer = await run.connect(tls)
-            writer.write(random.choice(starts))
-            if random.random() < 0.5:
-                await asyncio.wait_for(reader.read(), random.uniform(0.05, 5))
-            writer.transport.abort()
-            run.counts["rude clients"] += 1
-        await asyncio.sleep(random.uniform(0, 0.3))
-
-
 # --- what happens meanwhile ---------------------------------------------------------------------------------------------
 
 def configure(folder, ports, wide=100000):
-    values = {"WIDE": wide, **{name.upper(): port for name, port in ports.items()}}
+    values = {"WIDE": wide, "HANDSHAKE": clients.HANDSHAKE_S, "WRITE": clients.WRITE_S, "TUNNEL": websocket.TUNNEL_S,
+              **{name.upper(): port for name, port in ports.items()}}
     return re.sub(r"@([A-Z]+)@", lambda found: str(values[found[1]]), CONFIGURATION)
 
 
@@ -383,25 +189,34 @@ async def reloads(run, gateway):
         run.counts["reloads"] += 1
 
 
-async def restarts(run, start_upstream):
-    """The upstream goes away, and comes back, until this is cancelled."""
-    process = start_upstream()
-    try:
-        while True:
-            await asyncio.sleep(random.uniform(8, 16))
-            if not run.on or not run.wants("restarts"):
-                await asyncio.Future()
-            run.outages.append([time.monotonic(), float("inf")])
-            process.kill()
-            process.wait()
-            await asyncio.sleep(OUTAGE_S)
-            process = start_upstream()
-            await reachable(run.ports["upstream"])
-            run.outages[-1][1] = time.monotonic()
-            run.counts["restarts of the upstream"] += 1
-    finally:
-        process.kill()
-        process.wait()
+class Upstream:
+    """The upstream, a process of its own that can be killed and started anew."""
+
+    def __init__(self, ports):
+        self.ports, self.process = (ports["upstream"], ports["grpc"]), None
+
+    async def start(self):
+        self.process = subprocess.Popen([sys.executable, HERE, "--upstream", *map(str, self.ports)])
+        for port in self.ports:
+            await reachable(port)
+
+    def kill(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+async def restarts(run, behind):
+    """The upstream goes away and comes back, and is there when all has been said."""
+    while run.on:
+        await asyncio.sleep(random.uniform(8, 16))
+        run.outages.append([time.monotonic(), float("inf")])
+        behind.kill()
+        await asyncio.sleep(OUTAGE_S)
+        await behind.start()
+        run.outages[-1][1] = time.monotonic()
+        run.counts["restarts of the upstream"] += 1
 
 
 async def reachable(port):
@@ -442,38 +257,82 @@ def memory_mib(pid, what="Pss_Anon"):
     return int(re.search(rf"^{what}:\s+(\d+)", rollup, re.M)[1]) / 1024
 
 
-async def settled(run, pid, start_upstream):
-    """Waits until little was asked for a while, and then nobody is connected. Returns memory and what of it is in huge
-    pages, the median of a few looks, and descriptors."""
+def still_open(ports):
+    """What the gateway counts as open, without the connection that asks."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['admin']}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    sums = {name: sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", metrics, re.M)) for name in OPEN}
+    return {name: int(value) for name, value in sums.items() if value}
+
+
+async def settled(run, pid):
+    """Waits until little was asked for a while, and then nobody is connected; the upstream is there all the time, so that what
+    is left of a connection to it stays to be seen. Returns memory and what of it is in huge pages, the median of a few looks,
+    descriptors, and what the gateway counts as open."""
     replace(run.folder / "keys.yaml", key_file(run.keys, 100))
-    behind = start_upstream()
-    await reachable(run.ports["upstream"])
     until = time.monotonic() + LIGHT_S
     while time.monotonic() < until:
-        streams = await run.connect(random.random() < 0.5)
-        await ask(streams, "GET", "/orders/1", [key(run.keys["good"][0])])
-        await close(streams)
+        connection = await run.connect(random.random() < 0.5)
+        await ask(connection, "GET", "/orders/1", [key(run.keys["good"][0])])
+        await close(connection)
         await asyncio.sleep(0.05)
-    behind.kill()
-    behind.wait()
     await asyncio.sleep(SETTLE_S)
     looks = []
     for _ in range(9):
         looks.append((memory_mib(pid), memory_mib(pid, "AnonHugePages")))
         await asyncio.sleep(0.5)
-    return statistics.median_low(looks), descriptors(pid)
+    return statistics.median_low(looks), descriptors(pid), await asyncio.to_thread(still_open, run.ports)
 
 
-async def traffic(run, seconds, gateway, start_upstream):
+def traffic_of(run, gateway, behind):
+    """All that goes on at once: names of kinds, with how many there are of each."""
+    scenario = lambda kind, one, many, pause: (kind, many, lambda: run.live(kind, pause, one))
+    kinds = [(kind, many, lambda kind=kind, more=more: clients.conversation(run, kind, *more))
+             for kind, tls, many, *rest in clients.conversations(run) for more in [(tls, *rest)]]
+    return [
+        *kinds,
+        *(scenario("WebSocket", one, many, pause) for one, many, pause in websocket.SCENARIOS),
+        ("HTTP/2", 1, lambda: streams.bursts(run)),
+        scenario("streams", streams.side_by_side, 2, 0.3),
+        scenario("taken back", streams.take_back, 2, 0.3),
+        scenario("disappear", streams.disappear, 1, 0.5),
+        scenario("not read", streams.not_read, 2, 0.5),
+        scenario("gRPC", streams.calls, 2, 0.3),
+        scenario("HTTP/1.1 to HTTP/2", streams.pages_of_http2, 1, 0.3),
+        scenario("rests", clients.rest, 8, 0.1),
+        scenario("100-continue", clients.expect, 2, 0.2),
+        scenario("events", clients.events, 4, 0.2),
+        scenario("slow readers", clients.slow, 2, 1.0),
+        scenario("half handshakes", clients.half_way, 3, 0.2),
+        ("rude", 2, lambda: clients.rude(run)),
+        ("sessions", 1, lambda: credentials.sessions(run)),
+        scenario("tokens", credentials.tokens, 2, 0.7),
+        scenario("deliveries", credentials.deliveries, 2, 0.2),
+        ("reloads", 1, lambda: reloads(run, gateway)),
+        ("restarts", 1, lambda: restarts(run, behind)),
+    ]
+
+
+async def lag(run):
+    """How late this program itself is: what the gateway may take for a client that is slow."""
+    while run.on:
+        due = time.monotonic() + 0.1
+        await asyncio.sleep(0.1)
+        run.lag = max(run.lag, time.monotonic() - due)
+
+
+async def later(task):
+    """Begins within two seconds, so that not all come at once."""
+    await asyncio.sleep(random.uniform(0, 2))
+    await task()
+
+
+async def traffic(run, seconds, gateway, behind):
     run.on = True
     stage = time.monotonic()
-    tasks = [conversation(run, kind, tls, pause, requests, turns)
-             for kind, tls, clients, pause, requests, turns in kinds(run) if run.wants(kind) for _ in range(clients)]
-    others = {"sessions": [sessions], "HTTP/2": [http2], "rude": [rude, rude], "reloads": [lambda run: reloads(run, gateway)]}
-    tasks += [task(run) for kind, same in others.items() if run.wants(kind) for task in same]
-    behind = asyncio.create_task(restarts(run, start_upstream))
-    await reachable(run.ports["upstream"])
-    running = [asyncio.create_task(task) for task in tasks]
+    running = [asyncio.create_task(later(task))
+               for kind, many, task in traffic_of(run, gateway, behind) if run.wants(kind) for _ in range(many)]
+    running.append(asyncio.create_task(lag(run)))
     peak, shown = 0, stage + 30
     while time.monotonic() - stage < seconds:
         await asyncio.sleep(1)
@@ -482,17 +341,16 @@ async def traffic(run, seconds, gateway, start_upstream):
         if time.monotonic() >= shown:
             shown += 30
             print(f"    {time.monotonic() - stage:5.0f} s  {now:6.1f} MiB  {sum(descriptors(gateway.pid).values()):4} descriptors  "
-                  f"{sum(run.counts.values()):9,} answers  {run.counts['reloads']:4} reloads  {len(run.wrong)} wrong", flush=True)
-        for task in [*running, behind]:
+                  f"{sum(run.counts.values()):9,} answers  {run.counts['reloads']:4} reloads  {len(run.wrong)} wrong  "
+                  f"{run.lag:.1f} s late", flush=True)
+            run.lag = 0
+        for task in running:
             if task.done() and task.exception():
                 raise task.exception()
         if gateway.poll() is not None:
             raise Failure(f"keygate has ended with {gateway.returncode}")
     run.on = False
-    await asyncio.wait_for(asyncio.gather(*running), 60)
-    behind.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await behind
+    await asyncio.wait_for(asyncio.gather(*running), 120)
     return peak
 
 
@@ -503,62 +361,75 @@ def complaints(folder):
     return [line for line in lines if re.search(r"ERROR|panic", line) and not injected.search(line)]
 
 
-async def soak(options, folder, binary):
-    ports = dict(zip(("plain", "tls", "admin", "upstream"), free_ports(4)))
+def prepare(folder, ports, binary):
+    """Writes what the gateway reads. Returns the secrets of its keys."""
     keys = {"good": ["soak_" + secrets.token_hex(20) for _ in range(50)], "limited": "soak_" + secrets.token_hex(20)}
     (folder / "keygate.yaml").write_text(configure(folder, ports))
     (folder / "keys.yaml").write_text(key_file(keys, 100))
+    (folder / "webhook-secrets.yaml").write_text(credentials.secrets_file())
     for name, text in zip(("key.pem", "cert.pem"), certificate()):
         (folder / name).write_text(text)
-    made = subprocess.run([binary, "keys", "create", "--name", "soak", "--tenant", TENANT, "--json", "--config",
-                           folder / "keygate.yaml"], capture_output=True, text=True, cwd=folder)
-    if made.returncode:
-        raise Failure(made.stderr)
-    keys["stored"] = json.loads(made.stdout)["secret"]
-    run = Run(folder, ports, keys, options.only)
 
+    def keygate(*arguments, said=""):
+        made = subprocess.run([binary, *arguments, "--config", folder / "keygate.yaml"], input=said, capture_output=True,
+                              text=True, cwd=folder)
+        if made.returncode:
+            raise Failure(made.stderr + made.stdout)
+        return made.stdout
+
+    keys["stored"] = json.loads(keygate("keys", "create", "--name", "soak", "--tenant", TENANT, "--json"))["secret"]
+    for user in credentials.USERS:
+        keygate("users", "create", "--login", user, "--password-stdin", said=credentials.PASSWORD + "\n")
+    keygate("check")
+    return keys
+
+
+async def soak(options, folder, binary):
+    ports = dict(zip(("plain", "tls", "admin", "upstream", "grpc"), free_ports(5)))
+    run = Run(folder, ports, prepare(folder, ports, binary), options.only)
     log = open(folder / "log.txt", "w")
-    start_upstream = lambda: subprocess.Popen([sys.executable, HERE, "--upstream", str(ports["upstream"])])
     start = lambda: subprocess.Popen([binary, "run", "--config", folder / "keygate.yaml"], stdout=log, stderr=log, cwd=folder)
-    gateway = start()
+    gateway, behind = start(), Upstream(ports)
     try:
-        if run.wants("sessions"):
-            await reachable(ports["plain"])
-            await fill(run)
+        await reachable(ports["plain"])
+        if run.wants("sessions") or run.wants("tokens"):
+            await credentials.fill(run)
             gateway.terminate()
             gateway.wait(40)
             gateway = start()
-        await reachable(ports["plain"])
+            await reachable(ports["plain"])
+        await behind.start()
         await asyncio.sleep(1)
-        at_start = descriptors(gateway.pid)
-        print(f"{memory_mib(gateway.pid):.1f} MiB at the start", flush=True)
-        print(f"warming up for {WARM_UP_S} s", flush=True)
-        await traffic(run, WARM_UP_S, gateway, start_upstream)
-        warm, warm_descriptors = await settled(run, gateway.pid, start_upstream)
+        looks = [((memory_mib(gateway.pid), 0), descriptors(gateway.pid), {})]
+        print(f"{looks[0][0][0]:.1f} MiB at the start\nwarming up for {options.warm_up} s", flush=True)
+        await traffic(run, options.warm_up, gateway, behind)
+        looks.append(await settled(run, gateway.pid))
         print(f"traffic for {options.seconds} s", flush=True)
-        peak = await traffic(run, options.seconds, gateway, start_upstream)
-        after, after_descriptors = await settled(run, gateway.pid, start_upstream)
+        peak = await traffic(run, options.seconds, gateway, behind)
+        looks.append(await settled(run, gateway.pid))
         gateway.terminate()
         ended = gateway.wait(40)
     finally:
+        behind.kill()
         if gateway.poll() is None:
             gateway.kill()
             gateway.wait()
-    return report(run, folder, (at_start, warm_descriptors, after_descriptors), (warm, peak, after), ended)
+    return report(run, folder, looks, peak, ended)
 
 
-def report(run, folder, descriptors_of, memory, ended):
+def report(run, folder, looks, peak, ended):
     for what, count in sorted(run.counts.items()):
         print(f"{count:9,}  {what}")
-    (at_start, warm_descriptors, after_descriptors), (warm, peak, after) = descriptors_of, memory
+    (_, at_start, _), ((warm, warm_huge), warm_descriptors, _), ((after, after_huge), after_descriptors, left) = looks
     said = complaints(folder)
     shown = lambda kinds: ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    (warm, warm_huge), (after, after_huge) = warm, after
     print(f"\nmemory       {warm:.1f} MiB after warm-up, {peak:.1f} MiB at most, {after:.1f} MiB at the end: {after / warm - 1:+.1%}")
     if warm_huge or after_huge:
         print(f"             of it {warm_huge:.1f} and {after_huge:.1f} MiB in huge pages, which count whole if a byte of them is in use")
     print(f"descriptors  {sum(at_start.values())} at the start, {sum(warm_descriptors.values())} after warm-up, "
           f"{sum(after_descriptors.values())} at the end ({shown(after_descriptors)})")
+    print(f"still open   {shown(left) or 'nothing'}, as the gateway counts it")
+    print(f"answers      {sum(run.counts.values()):,}")
     print(f"errors       {len(run.wrong)} answers that nothing explains, {len(said)} such lines in the log")
     named = [name for name in run.names[:20] if name]
     with open(folder / "access.log") as log:
@@ -570,28 +441,36 @@ def report(run, folder, descriptors_of, memory, ended):
         failures.append(f"memory has grown by more than {GROWTH_MAX:.0%}")
     if sum(after_descriptors.values()) > sum(at_start.values()):
         failures.append(f"descriptors are left open: {shown(at_start)} at the start")
+    if left:
+        failures.append("the gateway counts something as open that is not")
     if run.wrong or said:
         failures.append("there were errors that were not injected")
     if ended != 0:
         failures.append(f"it ended with {ended}")
-    wanted = ("HTTP/1.1 200", "HTTP/2 200", "TLS 200", "uploads 200", "limits 429", "session 200", "refusals 401", "faults 502",
-              "reloads", "restarts of the upstream", "rude clients")
-    failures += [f"there was no `{kind}`" for kind in wanted if not run.counts[kind] and not run.only]
-    return failures
+    return failures + [f"there was no `{kind}`" for kind in WANTED if not run.counts[kind] and not run.only]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=600, help="how long, after the warm-up (%(default)s)")
+    parser.add_argument("--warm-up", type=int, default=WARM_UP_S, metavar="SECONDS", help="how long that is (%(default)s)")
     parser.add_argument("--only", nargs="+", metavar="KIND", help="only these kinds of traffic, to find what leaves something")
     parser.add_argument("--binary", type=pathlib.Path, help="a keygate to run; built from the sources if not given")
-    parser.add_argument("--upstream", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=pathlib.Path, help="where its files are left, with the logs")
+    parser.add_argument("--upstream", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # It warns of what is sent to an end that is gone, which is the point.
     if options.upstream:
-        return asyncio.run(upstream(options.upstream))
+        return asyncio.run(upstream.serve(*options.upstream))
+    known = {kind for kind, _, _ in traffic_of(Run(None, {}, {"good": [""], "limited": ""}, None), None, None)}
+    if unknown := set(options.only or ()) - known:
+        raise Failure(f"there is no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    demand({"h2load": "nghttp2-client", "openssl": "openssl"})
     binary = options.binary.resolve() if options.binary else build()
     with tempfile.TemporaryDirectory(prefix="keygate-soak-") as folder:
-        failures = asyncio.run(soak(options, pathlib.Path(folder), binary))
+        folder = options.folder or pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        failures = asyncio.run(soak(options, folder, binary))
     if failures:
         raise Failure("; ".join(failures))
     print("\nnothing is left, nothing went wrong")

@@ -169,7 +169,8 @@ async fn answer(request: Request<Incoming>, info: Arc<ConnectionInfo>, gate: Arc
             response = response.status(StatusCode::UNAUTHORIZED);
             text("not you".to_owned())
         }
-        "/large" => Large { left: LARGE_BYTES }.boxed_unsync(),
+        "/large" => Large { left: LARGE_BYTES, pause: None }.boxed_unsync(),
+        "/later" => Large { left: LARGE_BYTES, pause: Some(Box::pin(tokio::time::sleep(SHORT))) }.boxed_unsync(),
         "/empty" => Empty::new().map_err(|never| match never {}).boxed_unsync(),
         "/cut" => Cut { failure: None }.boxed_unsync(),
         "/panic" => panic!("as asked"),
@@ -184,17 +185,22 @@ impl TakesOver for TestBody {
     }
 }
 
-/// A body of [`LARGE_BYTES`].
+/// A body of [`LARGE_BYTES`], which may pause before it begins.
 struct Large {
     left: usize,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Body for Large {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         static CHUNK: [u8; 16 * 1024] = [b'x'; 16 * 1024];
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
         if self.left == 0 {
             return Poll::Ready(None);
         }
