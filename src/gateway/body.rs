@@ -327,7 +327,7 @@ impl Forwarded {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
-                polled => polled,
+                polled @ (Poll::Pending | Poll::Ready(None | Some(Ok(_)))) => polled,
             },
         }
     }

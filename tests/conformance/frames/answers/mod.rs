@@ -210,7 +210,6 @@ fn verdict(then: Then, version: u8, answer: &Answer, counts: &mut Counts) -> Res
         Then::Cut => cut || refused,
         Then::Surplus(content) if version == 1 => whole(content),
         Then::Surplus(_) => cut,
-        Then::Either(content) => refused || cut || whole(content),
     };
     if !good {
         return Err(shown(answer));

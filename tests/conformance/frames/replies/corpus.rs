@@ -407,9 +407,11 @@ fn interim() -> Vec<Row> {
     vec![
         row("103", Then::Whole("hello"), move |s| [hints(s), whole(s)].concat()),
         row("100", Then::Whole("hello"), |s| [head(s, &[(":status", "100")]), whole(s)].concat()),
-        row("1000 interim answers", Then::Either("hello"), move |s| [hints(s).repeat(1000), whole(s)].concat()),
+        row("1000 interim answers", Then::Whole("hello"), move |s| [hints(s).repeat(1000), whole(s)].concat()),
+        row("5000 interim answers", Then::Refused, move |s| [hints(s).repeat(5000), whole(s)].concat()),
         row("101", Then::Refused, |s| [head(s, &[(":status", "101")]), end(s, MARK)].concat()),
-        row("101, then 200", Then::Either("hello"), |s| [head(s, &[(":status", "101")]), whole(s)].concat()),
+        // RFC 9113, section 8.6, knows no 101; h2 passes over it as over any interim answer.
+        row("101, then 200", Then::Whole("hello"), |s| [head(s, &[(":status", "101")]), whole(s)].concat()),
         row("103 that ends the stream", Then::Refused, |s| last(s, &[(":status", "103")])),
         row("103, then content", Then::Refused, move |s| [hints(s), end(s, MARK)].concat()).late(),
         row("103, then a reset", Then::Refused, move |s| [hints(s), reset(s, 2)].concat()),
