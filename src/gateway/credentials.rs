@@ -179,12 +179,13 @@ impl Offer {
 
     /// Takes all values of a field.
     fn take(&mut self, fields: &mut HeaderMap, name: &HeaderName, bytes_max: usize) {
-        let mut lines = 0;
+        let (mut lines, mut are_empty) = (0, true);
         for value in fields.get_all(name) {
             lines += 1;
+            are_empty &= value.is_empty();
             self.add(value, 0, bytes_max);
         }
-        if lines > 1 {
+        if lines > 1 && !are_empty {
             self.doubt();
         }
         if lines > 0 {

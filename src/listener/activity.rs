@@ -37,10 +37,14 @@ pub(super) struct Activity {
     frames: AtomicU64,
     /// When the last request ended, or the connection began. Monotonic nanoseconds.
     idle_since: AtomicU64,
-    /// Bytes of a head were read, and it is not complete.
+    /// Bytes were read, and no request is in flight that they belong to: of a head, or of content behind an early answer.
     head_bytes: AtomicBool,
     /// The bytes that were read last end in the middle of a head.
     pub(super) in_head: AtomicBool,
+    /// Heads that were read to their end.
+    pub(super) heads: AtomicU64,
+    /// A request has ended, and what of its response waits to be written has not been flushed since.
+    unflushed: AtomicBool,
     /// hyper has asked for more than a whole request, and nothing of another was there.
     pub(super) waits_for_head: AtomicBool,
     /// The last request announced a body.
@@ -86,6 +90,8 @@ impl Activity {
             idle_since: AtomicU64::new(opened),
             head_bytes: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
+            heads: AtomicU64::new(0),
+            unflushed: AtomicBool::new(false),
             waits_for_head: AtomicBool::new(false),
             last_had_body: AtomicBool::new(false),
             last_was_http10: AtomicBool::new(false),
@@ -214,10 +220,10 @@ impl Activity {
     }
 
     /// Keeps back what hyper says by itself of a head that it has refused. Says whether these bytes are that, and surely
-    /// not the rest of a response: a part of a head has come since the last one, and nothing of it waits.
+    /// not the rest of a response: a part of a head has come, and all responses have been flushed.
     pub(super) fn keeps_back(&self, bytes: &[u8]) -> bool {
-        let answers_a_head = !self.is_busy() && self.has_head_bytes() && !self.write_blocked.load(Relaxed);
-        let kept_back = answers_a_head && is_bare_refusal(bytes);
+        let all_is_written = !self.write_blocked.load(Relaxed) && !self.unflushed.load(Relaxed);
+        let kept_back = !self.is_busy() && self.has_head_bytes() && all_is_written && is_bare_refusal(bytes);
         if kept_back {
             self.speechless.store(true, Relaxed);
         }
@@ -254,7 +260,10 @@ impl Activity {
 
     pub(super) fn add_flush(&self, result: &Poll<io::Result<()>>) {
         match result {
-            Poll::Ready(Ok(())) => self.write_blocked.store(false, Relaxed),
+            Poll::Ready(Ok(())) => {
+                self.write_blocked.store(false, Relaxed);
+                self.unflushed.store(false, Relaxed);
+            }
             Poll::Ready(Err(_)) => self.ended.store(true, Relaxed),
             Poll::Pending => self.write_blocked.store(true, Relaxed),
         }
@@ -334,8 +343,11 @@ impl Drop for InFlight {
             self.activity.tunnels.fetch_sub(1, Relaxed);
         }
         if self.activity.in_flight.fetch_sub(1, Relaxed) == 1 {
-            // A head may have begun while the request was in flight.
-            self.activity.head_bytes.store(self.activity.in_head.load(Relaxed), Relaxed);
+            // A head may have come while the request was in flight, or a part of one.
+            let activity = &self.activity;
+            let waits = activity.in_head.load(Relaxed) || activity.heads.load(Relaxed) > activity.requests();
+            activity.head_bytes.store(waits, Relaxed);
+            activity.unflushed.store(true, Relaxed);
             self.activity.idle_since.store(monotonic_ns(), Relaxed);
         }
     }

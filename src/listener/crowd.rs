@@ -1,6 +1,6 @@
 //! How many connections and how many requests each client has, so that no client alone can take all that there are.
 //!
-//! There is an entry for each address that has a connection, and for no other: as many entries as connections at most.
+//! There is an entry for each address that has a connection or a request in flight, and for no other.
 //! Nothing has to be evicted, so nobody can have somebody else's count forgotten. The map is touched when a connection
 //! begins and when it ends, never by a request: a request counts itself where its connection has found the place.
 //!

@@ -100,9 +100,14 @@ impl Framing {
         self.place == Place::RequestLine && self.kept_bytes == 0
     }
 
+    /// Whether a request is to come, and at most a part of an empty line before it is there.
+    pub(super) fn is_before_head(&self) -> bool {
+        self.place == Place::RequestLine && matches!(self.kept[..self.kept_bytes], [] | [b'\r'])
+    }
+
     /// Whether a part of a head is there, and its end is not.
     pub(super) fn is_in_head(&self) -> bool {
-        self.place == Place::Field || (self.place == Place::RequestLine && self.kept_bytes > 0)
+        matches!(self.place, Place::RequestLine | Place::Field) && !self.is_before_head()
     }
 
     /// What is to be read from now on, if not what comes.
@@ -254,10 +259,15 @@ const TO_COLON: usize = 18;
 /// Whether bytes that begin with a request line are one head, with neither of the two names: what nearly every request
 /// is, seen without going from line to line. A head in which a line only looks like it is left to those who do.
 ///
-/// No name fits into the last bytes, and no other head.
+/// No name fits into the last bytes.
 fn is_one_plain_head(bytes: &[u8]) -> bool {
     let Some(places) = bytes.len().checked_sub(TO_COLON).filter(|places| *places >= TOGETHER) else { return false };
     if !bytes.ends_with(b"\r\n\r\n") || matches!(bytes[0], b'\r' | b'\n') {
+        return false;
+    }
+    // But the end of a head does, with one behind it that is too short to be good.
+    let last = &bytes[places..bytes.len() - 3];
+    if last.windows(2).any(|pair| pair[0] == b'\n' && matches!(pair[1], b'\r' | b'\n')) {
         return false;
     }
     let mut at = 0;
@@ -458,6 +468,11 @@ mod tests {
                 if doubt.is_none() {
                     check(&format!("{head}GET / HTTP/1.1\r\n\r\n"), 2, doubt);
                     check(&format!("{head}\r\n"), 1, doubt);
+                    let bare = lines.trim_end();
+                    for short in ["A / HTTP/1.1", "bad", "x"] {
+                        check(&format!("{head}{short}\r\n\r\n"), 2, doubt);
+                        check(&format!("{request_line}{bare}\n\n{short}\r\n\r\n"), 2, doubt);
+                    }
                     let length = "POST / HTTP/1.1\r\nContent-Length:4\r\n\r\n\r\n\r\n";
                     check(&format!("{length}{head}"), 2, doubt);
                 }

@@ -127,7 +127,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                 0 => {}
                 bytes => {
                     // RFC 9112, section 2.2: empty lines in front of a request are no part of it.
-                    let is_empty = self.framing.is_between_requests()
+                    let is_empty = self.framing.is_before_head()
                         && buffer.filled()[before..].iter().all(|byte| b"\r\n".contains(byte));
                     self.activity.add_read(bytes, is_empty);
                     self.activity.waits_for_head.store(false, Relaxed);
@@ -141,6 +141,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
                     }
                     let looked = self.look(buffer, before);
                     self.activity.in_head.store(self.framing.is_in_head(), Relaxed);
+                    self.activity.heads.store(self.framing.request(), Relaxed);
                     return Poll::Ready(looked);
                 }
             },

@@ -180,6 +180,37 @@ fn responses_without_content_keep_their_fields_and_their_connections() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// hyper's own answer to a bad head is kept back and replaced by ours. Content is never taken for it.
+#[test]
+fn content_that_reads_like_a_refusal_arrives_whatever_comes_behind_its_request() {
+    const CONTENT: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
+    let alice = key("alice");
+    let upstream = Upstream::answering(|_, stream| {
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", CONTENT.len()).as_bytes());
+        std::thread::sleep(Duration::from_millis(200));
+        let _ = stream.write_all(CONTENT.as_bytes());
+        Then::Keep
+    });
+    let gate = gate(&upstream).key(&alice).start();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\n\r\n", alice.secret);
+    for (behind, last) in [("", 200), ("GE", 200), ("G E T / HTTP/1.1\r\n\r\n", 400), ("bad", 400)] {
+        let mut client = gate.client();
+        client.write([&request, behind].concat().as_bytes());
+        let response = client.response("GET");
+        assert_eq!((response.status, response.text().as_str()), (200, CONTENT), "{behind:?}");
+        // The rest of the next one: what is behind is the beginning of it, or of no request.
+        let rest = request.strip_prefix(behind).unwrap_or("\r\n\r\n");
+        client.write(if behind.ends_with('\n') { b"" } else { rest.as_bytes() });
+        let response = client.response("GET");
+        assert_eq!(response.status, last, "{behind:?}");
+        if last == 200 {
+            assert_eq!(response.text(), CONTENT, "{behind:?}");
+        } else {
+            assert_eq!(response.code(), "head_malformed", "{behind:?}");
+        }
+    }
+}
+
 /// Somebody could read `010` as eight.
 #[test]
 fn a_length_arrives_without_zeros_in_front() {

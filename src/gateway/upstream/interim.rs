@@ -20,11 +20,6 @@ const HEADS_MAX: i64 = 1024;
 /// Heads that each request entitles it to: that of the answer, trailers, and interim ones.
 const HEADS_PER_REQUEST: i64 = 32;
 
-/// More came before an answer than is read.
-#[derive(Debug, thiserror::Error)]
-#[error("interim responses without end")]
-pub(super) struct TooMany;
-
 /// What has been read of an HTTP/1.1 connection since a request was sent, in bytes; the largest number while none waits for
 /// its answer.
 #[derive(Clone, Debug)]
@@ -41,10 +36,17 @@ impl Awaited {
         self.0.store(0, Relaxed);
     }
 
-    /// The head of its answer is there.
-    pub(super) fn over(&self) {
+    /// The head of its answer is there, or will never be. Says whether too much came instead.
+    pub(super) fn over(&self) -> bool {
+        let bytes = self.0.load(Relaxed);
         self.0.store(usize::MAX, Relaxed);
+        is_too_much(bytes)
     }
+}
+
+/// Says so of the bytes of an answer that was awaited.
+const fn is_too_much(bytes: usize) -> bool {
+    bytes >= BYTES_MAX && bytes < usize::MAX
 }
 
 /// Heads that an HTTP/2 connection may still send.
@@ -57,9 +59,16 @@ impl Heads {
         Self(Arc::new(AtomicI64::new(HEADS_MAX)))
     }
 
-    /// A request is sent.
+    /// A request is sent. Whoever has sent too many once is not trusted again.
     pub(super) fn earn(&self) {
-        self.0.store(self.0.load(Relaxed).saturating_add(HEADS_PER_REQUEST).min(HEADS_MAX), Relaxed);
+        if let left @ 0.. = self.0.load(Relaxed) {
+            self.0.store(left.saturating_add(HEADS_PER_REQUEST).min(HEADS_MAX), Relaxed);
+        }
+    }
+
+    /// Whether it has sent more.
+    pub(super) fn are_spent(&self) -> bool {
+        self.0.load(Relaxed) < 0
     }
 }
 
@@ -79,13 +88,13 @@ impl Bound {
     ///
     /// # Errors
     ///
-    /// [`TooMany`], in an error of its kind.
+    /// If not. The connection cannot be used any more.
     pub(super) fn check(&self) -> io::Result<()> {
-        let holds = match self {
-            Self::Http1(Awaited(bytes)) => bytes.load(Relaxed) == usize::MAX || bytes.load(Relaxed) < BYTES_MAX,
-            Self::Http2(_, Heads(left)) => left.load(Relaxed) >= 0,
+        let is_too_much = match self {
+            Self::Http1(Awaited(bytes)) => is_too_much(bytes.load(Relaxed)),
+            Self::Http2(_, heads) => heads.are_spent(),
         };
-        if holds { Ok(()) } else { Err(io::Error::other(TooMany)) }
+        if is_too_much { Err(io::Error::other("interim responses without end")) } else { Ok(()) }
     }
 
     /// Counts what was read.
@@ -104,12 +113,6 @@ impl Bound {
             }
         }
     }
-}
-
-/// Whether a connection was broken off here.
-pub(super) fn is_too_many(error: &(dyn std::error::Error + 'static)) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    io.and_then(io::Error::get_ref).is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooMany>)
 }
 
 #[cfg(test)]
@@ -132,11 +135,12 @@ mod tests {
                 bound.check().unwrap();
                 bound.read(&piece);
             }
-            assert!(is_too_many(&bound.check().unwrap_err()));
-            awaited.over();
+            bound.check().unwrap_err();
+            assert!(awaited.over());
             bound.check().unwrap();
+            awaited.begin();
+            assert!(!awaited.over());
         }
-        assert!(!is_too_many(&io::Error::other("something else")));
     }
 
     #[test]
@@ -156,6 +160,8 @@ mod tests {
             bound.check().unwrap();
         }
         bound.read(&frame(HEADERS, 0, 1));
-        assert!(is_too_many(&bound.check().unwrap_err()));
+        heads.earn();
+        bound.check().unwrap_err();
+        assert!(heads.are_spent());
     }
 }

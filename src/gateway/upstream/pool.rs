@@ -107,6 +107,8 @@ pub enum Lease {
 #[derive(Debug)]
 pub struct StreamLease {
     pub(super) sender: http2::SendRequest<RequestBody>,
+    /// What comes before the answer to what is sent.
+    pub(super) heads: Heads,
     streams: Arc<AtomicUsize>,
     idle_since_ns: Arc<AtomicU64>,
 }
@@ -241,6 +243,7 @@ impl Shared {
         self.heads.earn();
         StreamLease {
             sender: self.sender.clone(),
+            heads: self.heads.clone(),
             streams: Arc::clone(&self.streams),
             idle_since_ns: Arc::clone(&self.idle_since_ns),
         }

@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::Upstream;
-use super::interim::is_too_many;
 use super::pool::{Checkout, Lease};
 use super::stream::Connection;
 use crate::gateway::body::RequestBody;
@@ -161,7 +160,7 @@ impl Upstream {
         loop {
             let Checkout { mut lease, reused } = self.checkout(worker, stale >= STALE_MAX).await?;
             let again = if reused { Again::keep(&request, &mut lease) } else { None };
-            let Failed { error, unsent } = match try_send(&mut lease, request).await {
+            let Failed { error, unsent, flooded } = match try_send(&mut lease, request).await {
                 Ok(response) => {
                     if let Some(again) = again {
                         again.give_up(&mut lease);
@@ -173,6 +172,7 @@ impl Upstream {
             stale += 1;
             request = match (unsent, again) {
                 (Some(unsent), _) if reused && stale <= STALE_MAX => unsent,
+                _ if flooded => return Err(UpstreamError::Malformed(error)),
                 (_, Some(again)) if died_before_answering(&error) && stale <= STALE_MAX => again.into_request(),
                 _ => return Err(classify(error)),
             };
@@ -184,34 +184,29 @@ impl Upstream {
 struct Failed {
     error: hyper::Error,
     unsent: Option<Request<RequestBody>>,
+    /// Interim responses came without end in place of an answer.
+    flooded: bool,
 }
 
 async fn try_send(lease: &mut Lease, request: Request<RequestBody>) -> Result<Response<Incoming>, Failed> {
-    let result = match lease {
+    let (result, flooded) = match lease {
         Lease::Alone { connection, .. } => {
             connection.awaited.begin();
             let result = connection.sender.try_send_request(request).await;
-            connection.awaited.over();
-            result
+            (result, connection.awaited.over())
         }
-        Lease::Stream(stream) => stream.sender.try_send_request(request).await,
+        Lease::Stream(stream) => (stream.sender.try_send_request(request).await, stream.heads.are_spent()),
     };
     result.map_err(|mut failed| {
         let unsent = failed.take_message();
-        Failed { error: failed.into_error(), unsent }
+        Failed { error: failed.into_error(), unsent, flooded }
     })
 }
 
 /// Says whether the connection ended without a byte of response, as a connection does that the upstream closed while
 /// it waited.
 fn died_before_answering(error: &hyper::Error) -> bool {
-    !has_interim_flood(error)
-        && (error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_io(error))
-}
-
-/// Says whether interim responses came without end.
-fn has_interim_flood(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(is_too_many)
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_io(error)
 }
 
 fn is_io(error: &hyper::Error) -> bool {
@@ -222,7 +217,7 @@ fn is_io(error: &hyper::Error) -> bool {
 fn classify(error: hyper::Error) -> UpstreamError {
     if error.is_user() || error.is_body_write_aborted() {
         UpstreamError::Content(error)
-    } else if error.is_parse() || has_interim_flood(&error) {
+    } else if error.is_parse() {
         UpstreamError::Malformed(error)
     } else {
         UpstreamError::Reset(error)

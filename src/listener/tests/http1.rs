@@ -111,7 +111,10 @@ async fn empty_lines_behind_a_response_begin_no_head() {
     let mut client = server.connect().await;
     send(&mut client, "/").await;
     receive(&mut client).await;
-    client.write_all(b"\r\n\r\n").await.unwrap();
+    for byte in b"\r\n\r\n" {
+        client.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     closes_after(MEDIUM, &mut client).await;
     let heard = Arc::clone(&server.heard);
     server.ends().await;

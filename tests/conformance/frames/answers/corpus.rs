@@ -12,6 +12,8 @@ pub(crate) enum Then {
     Refused,
     /// 502, or an answer that can be seen to have been broken off.
     Cut,
+    /// 502 with this code.
+    RefusedAs(&'static str),
     /// This content over HTTP/1.1, of which all that was announced has come before the mistake; over HTTP/2, whose end is
     /// still to come, an answer that can be seen to have been broken off.
     Surplus(&'static str),
@@ -551,7 +553,7 @@ fn interim() -> Vec<Row> {
         kept("an interim answer in two parts", "HTTP/1.1 100 Continue\r\n", Then::Whole("hello"))
             .then_late(&format!("\r\n{last}")),
         kept("1000 interim answers", format!("{}{last}", hints.repeat(1_000)), Then::Whole("hello")),
-        kept("10000 interim answers", format!("{}{last}", hints.repeat(10_000)), Then::Refused),
+        kept("10000 interim answers", format!("{}{last}", hints.repeat(10_000)), Then::RefusedAs("upstream_malformed")),
         kept(
             "an interim answer with content",
             format!("HTTP/1.1 100 Continue\r\ncontent-length: 8\r\n\r\nsmuggled{last}"),

@@ -207,6 +207,7 @@ fn verdict(then: Then, version: u8, answer: &Answer, counts: &mut Counts) -> Res
     let good = match then {
         Then::Whole(content) => whole(content),
         Then::Refused => refused,
+        Then::RefusedAs(code) => refused && answer.text().contains(&format!("\"{code}\"")),
         Then::Cut => cut || refused,
         Then::Surplus(content) if version == 1 => whole(content),
         Then::Surplus(_) => cut,

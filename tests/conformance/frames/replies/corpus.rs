@@ -408,7 +408,9 @@ fn interim() -> Vec<Row> {
         row("103", Then::Whole("hello"), move |s| [hints(s), whole(s)].concat()),
         row("100", Then::Whole("hello"), |s| [head(s, &[(":status", "100")]), whole(s)].concat()),
         row("1000 interim answers", Then::Whole("hello"), move |s| [hints(s).repeat(1000), whole(s)].concat()),
-        row("5000 interim answers", Then::Refused, move |s| [hints(s).repeat(5000), whole(s)].concat()),
+        row("5000 interim answers", Then::RefusedAs("upstream_malformed"), move |s| {
+            [hints(s).repeat(5000), whole(s)].concat()
+        }),
         row("101", Then::Refused, |s| [head(s, &[(":status", "101")]), end(s, MARK)].concat()),
         // RFC 9113, section 8.6, knows no 101; h2 passes over it as over any interim answer.
         row("101, then 200", Then::Whole("hello"), |s| [head(s, &[(":status", "101")]), whole(s)].concat()),
