@@ -57,10 +57,6 @@ fn two_different_keys_in_one_request_are_refused_and_the_same_twice_is_one() {
     assert_eq!((both.status, both.code().as_str()), (400, "credentials_conflict"));
     let twice = gate.get("/", &[alice.field(), ("X-API-Key", &bob.secret)]);
     assert_eq!(twice.status, 400);
-    for again in [alice.secret.as_str(), ""] {
-        let doubled = gate.get("/", &[alice.field(), ("X-API-Key", again)]);
-        assert_eq!((doubled.status, doubled.code().as_str()), (400, "credentials_conflict"), "{again:?}");
-    }
     let same = gate.get("/", &[alice.field(), ("Authorization", &bearer(&alice))]);
     assert_eq!(same.status, 200);
     for fields in [vec![("Api-Token", bob.secret.as_str())], vec![("authorization", bearer(&bob).as_str())]] {
