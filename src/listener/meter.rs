@@ -48,7 +48,7 @@ const CRUMB_BYTES: usize = 256;
 /// How many of these are read at once without a pause, in which whoever asked for the content can take it.
 const CRUMBS_AT_ONCE: u32 = 64;
 
-/// The pause for each of them: no more than a hundred thousand are read in a second.
+/// The pause for each of them: where they come by themselves, no more than a hundred thousand are read in a second.
 const PAUSE_FOR_CRUMB: Duration = Duration::from_micros(10);
 
 /// What is left of a connection's allowance. Several tasks of one thread use it, so no ordering is asked for.

@@ -14,8 +14,8 @@ use crate::frames::{Frames, HEADERS};
 /// are less.
 const BYTES_MAX: usize = 256 * 1024;
 
-/// Heads that an HTTP/2 connection may send without having been asked for anything, at most.
-const HEADS_MAX: i64 = 1024;
+/// Heads that an HTTP/2 connection may send beside those of answers and their trailers, at most.
+const HEADS_BESIDE_MAX: i64 = 1024;
 
 /// Heads that each request entitles it to: that of the answer, trailers, and interim ones.
 const HEADS_PER_REQUEST: i64 = 32;
@@ -51,24 +51,30 @@ const fn is_too_much(bytes: usize) -> bool {
 
 /// Heads that an HTTP/2 connection may still send.
 #[derive(Clone, Debug)]
-pub(super) struct Heads(Arc<AtomicI64>);
+pub(super) struct Heads {
+    left: Arc<AtomicI64>,
+    /// So many that all its streams can be answered at once, with trailers.
+    max: i64,
+}
 
 impl Heads {
-    /// Of a connection that has sent nothing yet.
-    pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(HEADS_MAX)))
+    /// Of a connection that has sent nothing yet, and will have at most so many requests at once.
+    pub(super) fn of_streams(streams_max: usize) -> Self {
+        let owed = i64::try_from(streams_max).unwrap_or(i64::MAX).saturating_mul(2);
+        let max = HEADS_BESIDE_MAX.saturating_add(owed);
+        Self { left: Arc::new(AtomicI64::new(max)), max }
     }
 
     /// A request is sent. Whoever has sent too many once is not trusted again.
     pub(super) fn earn(&self) {
-        if let left @ 0.. = self.0.load(Relaxed) {
-            self.0.store(left.saturating_add(HEADS_PER_REQUEST).min(HEADS_MAX), Relaxed);
+        if let left @ 0.. = self.left.load(Relaxed) {
+            self.left.store(left.saturating_add(HEADS_PER_REQUEST).min(self.max), Relaxed);
         }
     }
 
     /// Whether it has sent more.
     pub(super) fn are_spent(&self) -> bool {
-        self.0.load(Relaxed) < 0
+        self.left.load(Relaxed) < 0
     }
 }
 
@@ -104,7 +110,7 @@ impl Bound {
                 usize::MAX => {}
                 before => counted.store(before + bytes.len(), Relaxed),
             },
-            Self::Http2(frames, Heads(left)) => {
+            Self::Http2(frames, Heads { left, .. }) => {
                 while let Some(frame) = frames.next(&mut bytes) {
                     if frame.kind == HEADERS {
                         left.store(left.load(Relaxed).saturating_sub(1), Relaxed);
@@ -145,9 +151,9 @@ mod tests {
 
     #[test]
     fn each_request_pays_for_heads_and_nothing_else_takes_any() {
-        let heads = Heads::new();
+        let heads = Heads::of_streams(1);
         let mut bound = Bound::http2(heads.clone());
-        for _ in 0..5 * HEADS_MAX {
+        for _ in 0..5 * HEADS_BESIDE_MAX {
             heads.earn();
             for kind in [4, HEADERS, 0, 6, HEADERS, 8] {
                 bound.read(&frame(kind, 0, 20));
@@ -155,7 +161,7 @@ mod tests {
             bound.check().unwrap();
         }
         heads.earn();
-        for _ in 0..HEADS_MAX {
+        for _ in 0..HEADS_BESIDE_MAX + 2 {
             bound.read(&frame(HEADERS, 0, 1));
             bound.check().unwrap();
         }
@@ -163,5 +169,18 @@ mod tests {
         heads.earn();
         bound.check().unwrap_err();
         assert!(heads.are_spent());
+    }
+
+    #[test]
+    fn all_streams_of_a_connection_are_answered_at_once_with_trailers() {
+        for streams in [1, 100, 8_191] {
+            let heads = Heads::of_streams(streams);
+            let mut bound = Bound::http2(heads.clone());
+            for _ in 0..3 {
+                (0..streams).for_each(|_| heads.earn());
+                (0..2 * streams).for_each(|_| bound.read(&frame(HEADERS, 0, 1)));
+                bound.check().unwrap();
+            }
+        }
     }
 }

@@ -319,7 +319,7 @@ impl Upstream {
 
     async fn open_http2(&self, worker: usize) -> Result<Shared, UpstreamError> {
         let counted = self.count_connection(worker)?;
-        let heads = Heads::new();
+        let heads = Heads::of_streams(self.settings.streams_max);
         let opening = async {
             let stream = self.connector.connect().await.map_err(UpstreamError::Connect)?;
             let mut builder = http2::Builder::new(TokioExecutor::new());
