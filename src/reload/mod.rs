@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
@@ -147,12 +147,13 @@ impl Default for Watcher {
     }
 }
 
-/// What tells a directory from another one of the same name: device and inode.
-type Identity = (u64, u64);
+/// What tells a directory from another one of the same name: device, inode, and when it was made where the file system
+/// tells that: the inode of a directory that was removed is given to the next one.
+type Identity = (u64, u64, Option<SystemTime>);
 
 /// The directory that a path leads to; none if there is none.
 fn identity(path: &Path) -> Option<Identity> {
-    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
 /// The directory whose events tell of `path`.
@@ -221,10 +222,13 @@ mod tests {
         let mut watcher = Watcher::new();
         watcher.follow(vec![file.clone()]);
         watcher.changed().await;
-        for round in 0..3 {
+        for round in 0..6 {
             fs::remove_dir_all(&here).unwrap();
-            watcher.changed().await;
-            watcher.follow(vec![file.clone()]);
+            // Every other time it is back before anybody has looked, with the inode that it had.
+            if round % 2 == 0 {
+                watcher.changed().await;
+                watcher.follow(vec![file.clone()]);
+            }
             fs::create_dir(&here).unwrap();
             fs::write(&file, format!("back {round}")).unwrap();
             watcher.changed().await;

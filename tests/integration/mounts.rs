@@ -76,6 +76,8 @@ struct World {
     upstream: Upstream,
     /// Good in every round.
     always: TestKey,
+    /// Whether that key is in the other file each time, which only a swap of both at once bears.
+    moves: bool,
     /// Each good in one round.
     keys: Vec<TestKey>,
     certificates: Vec<[String; 2]>,
@@ -93,18 +95,22 @@ impl World {
         Self {
             upstream: Upstream::hello(),
             always: key("always"),
+            moves: true,
             keys: (0..ROUNDS).map(|round| key(&format!("round-{round}"))).collect(),
             certificates: (0..ROUNDS).map(certificate).collect(),
         }
     }
 
-    /// The good files of a round. What is always good is in the other file each time.
+    /// The good files of a round.
     fn files(&self, part: Part, round: usize) -> Files {
         match part {
             Part::Keys => {
                 let (always, own) = (self.always.clone(), self.keys[round].clone());
-                let (one, other) =
-                    if round.is_multiple_of(2) { (vec![always, own], vec![]) } else { (vec![own], vec![always]) };
+                let (one, other) = if self.moves && round.is_multiple_of(2) {
+                    (vec![always, own], vec![])
+                } else {
+                    (vec![own], vec![always])
+                };
                 vec![("one.yaml", key_file(&one)), ("other.yaml", key_file(&other))]
             }
             Part::Certificates => {
@@ -299,15 +305,20 @@ fn every_way_to_write_a_file_is_taken_or_refused() {
     let ways: [(&str, Way<'_>); 3] =
         [("written in place", &in_place), ("renamed over it", &renamed), ("with a backup", &with_backup)];
 
-    let world = World::new();
+    let world = World { moves: false, ..World::new() };
     let (gate, mounts) = mounted(&world);
     for (part, mount) in [Part::Keys, Part::Certificates, Part::Configuration].into_iter().zip(&mounts) {
         // From now on it is a plain folder.
         fs::remove_dir_all(&mount.path).unwrap();
         fs::create_dir(&mount.path).unwrap();
+        // Between two files a busy machine may pause for longer than keygate waits: each must be good by itself. So
+        // what is always good comes first, and is not written again.
         let write = |way: Way<'_>, files: &Files| {
-            for (name, content) in files {
-                way(&mount.path.join(name), content);
+            for (name, content) in files.iter().rev() {
+                let file = mount.path.join(name);
+                if fs::read_to_string(&file).ok().as_ref() != Some(content) {
+                    way(&file, content);
+                }
             }
         };
         write(&renamed, &world.files(part, 1));
