@@ -195,13 +195,14 @@ impl State {
         let now = Moment::now();
         let buckets = self.limits.sweep(now);
         let tokens = self.policy.load().tokens.clone();
+        let verified = tokens.as_ref().map_or(0, |tokens| tokens.sweep(now));
         match tokens.map(|tokens| tokens.tend(now)) {
             Some(Err(problem)) => self.reloads.signing_keys.failed("signing keys", &problem),
             Some(Ok(())) | None => self.reloads.signing_keys.nothing_new(),
         }
         let deliveries = self.trust().sweep(now);
         let logins = self.vault.as_ref().map_or(0, |vault| vault.directory.sweep(now));
-        tracing::debug!(buckets, deliveries, logins, "kept house");
+        tracing::debug!(buckets, verified, deliveries, logins, "kept house");
     }
 
     /// As [`State::current`].

@@ -72,6 +72,21 @@ impl Cache {
         shard.insert(token, Known { verified, over_s });
     }
 
+    /// Forgets tokens that have expired; says how many.
+    pub(super) fn sweep(&self, now_s: u64) -> usize {
+        let mut swept = 0;
+        for shard in &self.0 {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = shard.len();
+            shard.retain(|_, known| now_s < known.over_s);
+            swept += before - shard.len();
+            if shard.capacity() > 4 * shard.len() {
+                shard.shrink_to_fit();
+            }
+        }
+        swept
+    }
+
     /// The part of a token: by its last byte, for the map within goes by the first ones.
     fn shard(&self, token: &Digest) -> MutexGuard<'_, Shard> {
         let index = usize::from(token.bytes()[Digest::BYTES - 1]) % SHARDS;
@@ -105,6 +120,16 @@ mod tests {
         assert_eq!(cache.get(&token, 104), Some(Ok(verified())));
         assert_eq!(cache.get(&token, 105), Some(Err(TokenError::Expired)));
         assert!(cache.get(&token, 105).is_none() && cache.len() == 0);
+    }
+
+    #[test]
+    fn a_sweep_forgets_what_has_expired() {
+        let cache = Cache::new();
+        for number in 0..1_000_u32 {
+            cache.put(Digest::of(&number.to_be_bytes()), verified(), 100 + u64::from(number % 2), 50);
+        }
+        assert_eq!((cache.sweep(99), cache.sweep(100), cache.len()), (0, 500, 500));
+        assert_eq!((cache.sweep(101), cache.len()), (500, 0));
     }
 
     #[test]

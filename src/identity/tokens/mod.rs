@@ -334,6 +334,11 @@ impl Tokens {
         tended.problem.map_or(Ok(()), Err)
     }
 
+    /// Forgets the tokens that were verified and have expired; says how many. To be called every half minute or so.
+    pub fn sweep(&self, now: Moment) -> usize {
+        self.in_force.load().cache.sweep(now.unix_seconds())
+    }
+
     /// Puts the keys of a JWK Set in force, if they are others than before.
     fn take_keys(&self, issuer: &Foreign, index: usize, document: &[u8]) -> Result<(), NotASet> {
         let current = self.in_force.load_full();
