@@ -97,6 +97,16 @@ impl<K: Clone + Eq + Hash, V, S> DashMap<K, V, S> {
         self.parts.iter().map(|part| part.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 
+    pub fn capacity(&self) -> usize {
+        self.parts.iter().map(|part| part.read().unwrap_or_else(PoisonError::into_inner).capacity()).sum()
+    }
+
+    pub fn shrink_to_fit(&self) {
+        for part in &self.parts {
+            part.write().unwrap_or_else(PoisonError::into_inner).shrink_to_fit();
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -8,7 +8,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, unused_imports, reason = "only a part of each source is used here")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a broken promise ends it")]
 
-use keygate::{address, moment, secret};
+use keygate::{address, capacity, moment, secret};
 
 mod locks;
 

@@ -32,6 +32,7 @@ pub mod app;
 pub mod cli;
 
 pub mod address;
+pub mod capacity;
 pub mod coalescing;
 pub mod document;
 pub mod frames;

@@ -29,6 +29,7 @@ const FLOORS: &[&[&str]] = &[
         "secret",
         "json",
         "locks",
+        "capacity",
         "priority",
         "address",
         "coalescing",

@@ -16,6 +16,7 @@ use dashmap::DashMap;
 use http::HeaderValue;
 
 use super::user::{NotAField, User};
+use crate::capacity::is_excessive;
 use crate::moment::Moment;
 use crate::secret::{Digest, DigestState};
 
@@ -191,8 +192,15 @@ impl Directory {
             swept += usize::from(over);
             !over
         };
+        let (logins, sessions) = (self.logins.len(), self.sessions.len());
         self.logins.retain(|_, login| keep(login.is_over(now)));
         self.sessions.retain(|_, session| keep(session.is_over(now)));
+        if is_excessive(self.logins.capacity(), logins) {
+            self.logins.shrink_to_fit();
+        }
+        if is_excessive(self.sessions.capacity(), sessions) {
+            self.sessions.shrink_to_fit();
+        }
         swept
     }
 
@@ -277,6 +285,18 @@ mod tests {
             directory.session(&Digest::of(s1.as_bytes())).is_some(),
             directory.session(&Digest::of(s2.as_bytes())).is_some(),
         ]
+    }
+
+    #[test]
+    fn the_room_of_many_sessions_is_given_back_at_the_second_sweep() {
+        let directory = Directory::new();
+        let many = (0..10_000).map(|number| session(&number.to_string(), 100)).chain([session("stays", 1_000)]);
+        let logins = (0..10_000).map(|number| login(&number.to_string(), 100)).collect();
+        directory.change(Update { sessions: many.collect(), logins, ..Update::default() });
+        assert_eq!(directory.sweep(at(100)), 20_000);
+        assert_eq!(directory.sweep(at(130)), 0);
+        assert!(directory.sessions.capacity() < 100 && directory.logins.capacity() == 0);
+        assert!(directory.session(&Digest::of(b"stays")).is_some());
     }
 
     const NAMES: [&str; 6] = ["u1", "u2", "l1", "l2", "s1", "s2"];

@@ -20,6 +20,7 @@ use super::database::{Delta, KeyUsage};
 use super::key::{Key, Origin};
 use super::set::{ByDigest, ById, Clash, KeySet, Same};
 use super::standing::Standing;
+use crate::capacity::is_excessive;
 use crate::locks::{DashMap, Entry, Mutex, MutexGuard, PoisonError};
 use crate::moment::Moment;
 use crate::secret::{Digest, DigestState};
@@ -273,6 +274,9 @@ impl KeyStore {
         if difference.changed + difference.removed > 0 {
             let current = |key: &Arc<Key>| by_id.get(key.id_bytes()).is_some_and(|ById(now)| Arc::ptr_eq(now, key));
             self.by_digest.retain(|ByDigest(key), ()| current(key));
+            if is_excessive(self.by_digest.capacity(), by_id.len()) {
+                self.by_digest.shrink_to_fit();
+            }
         }
         difference
     }
@@ -433,6 +437,20 @@ mod tests {
         assert!(store.find(&digest("c")).is_none());
         assert_eq!(store.apply(KeySet::new()), difference(0, 0, 3));
         assert!(store.is_empty());
+    }
+
+    #[test]
+    fn the_room_of_keys_that_are_gone_is_given_back() {
+        let store = KeyStore::new();
+        let mut many = set([("1", "a", "x")]);
+        for number in 0..10_000 {
+            let entry = Entry::new(&format!("many-{number}"), digest(&number.to_string()));
+            many.insert(Key::new(entry).unwrap()).unwrap();
+        }
+        store.apply(many);
+        assert_eq!(store.apply(set([("1", "a", "x")])), difference(0, 0, 10_000));
+        assert!(store.by_digest.capacity() < 100, "{}", store.by_digest.capacity());
+        assert!(store.find(&digest("a")).is_some());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::hash::RandomState;
 
 use super::bucket::Bucket;
 use super::{Algorithm, Allowance, Exceeded, Quota, Subject};
+use crate::capacity::is_excessive;
 use crate::locks::{AtomicU64, AtomicUsize, DashMap, Entry, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::moment::Moment;
 
@@ -133,13 +134,16 @@ impl Limit {
         let now_ns = now.monotonic_ns;
         // Before anything is dropped: whoever misses a bucket must be able to see that this may be why.
         self.swept_at_ns.fetch_max(now_ns, Ordering::Relaxed);
-        let mut swept = 0;
+        let (before, mut swept) = (self.buckets(), 0);
         self.buckets.retain(|_, bucket| {
             let whole = bucket.get_mut().unwrap_or_else(PoisonError::into_inner).is_whole(now_ns);
             swept += usize::from(whole);
             !whole
         });
         self.reserved.fetch_sub(swept, Ordering::Relaxed);
+        if is_excessive(self.buckets.capacity(), before) {
+            self.buckets.shrink_to_fit();
+        }
         swept
     }
 
@@ -483,6 +487,24 @@ mod tests {
             assert_eq!(limit.sweep(seconds_later(60)), at_60, "{algorithm}");
             assert_eq!(limit.buckets(), 3 - at_59 - at_60, "{algorithm}");
             assert_eq!(limit.sweep(start()), 0, "{algorithm}: a clock that steps back sweeps nothing");
+        }
+    }
+
+    #[test]
+    fn the_room_of_a_flood_is_given_back_and_that_of_every_minute_is_not() {
+        for algorithm in BOTH {
+            let (limit, allowed) = (Limit::new("all", algorithm, 100_000), allowance(algorithm, 1, 60));
+            for round in 0..3 {
+                for number in 0..20_000 {
+                    limit.take(someone(number), &allowed, 1, seconds_later(60 * round)).expect("room");
+                }
+                assert_eq!(limit.sweep(seconds_later(60 * round + 60)), 20_000, "{algorithm}");
+                assert!(limit.buckets.capacity() >= 20_000, "{algorithm}: {}", limit.buckets.capacity());
+            }
+            limit.take(someone(1), &allowed, 1, seconds_later(180)).expect("room");
+            assert_eq!(limit.sweep(seconds_later(180)), 0, "{algorithm}");
+            assert!(limit.buckets.capacity() < 100, "{algorithm}: {}", limit.buckets.capacity());
+            assert_eq!(limit.peek(someone(1), &allowed, seconds_later(180)).remaining, 0, "{algorithm}");
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use super::error::SignatureError;
+use crate::capacity::is_excessive;
 use crate::moment::Moment;
 use crate::secret::{Digest, DigestState};
 
@@ -85,7 +86,17 @@ impl Replays {
     /// Forgets what is due at `now`; says how much that was. Happens by itself where a delivery comes: this is for the
     /// memory of those who sent once and never again.
     pub fn sweep(&self, now: Moment) -> usize {
-        self.shards.iter().map(|shard| self.forget_due(&mut lock(shard), now)).sum()
+        self.shards.iter().map(|shard| self.sweep_shard(&mut lock(shard), now)).sum()
+    }
+
+    fn sweep_shard(&self, shard: &mut Shard, now: Moment) -> usize {
+        let before = shard.owners.len();
+        let forgotten = self.forget_due(shard, now);
+        if is_excessive(shard.owners.capacity(), before) {
+            shard.owners.shrink_to_fit();
+            shard.kept.shrink_to_fit();
+        }
+        forgotten
     }
 
     /// Remembers a delivery of `owner` that must not come again within twice the tolerance.
@@ -243,6 +254,18 @@ mod tests {
         assert_eq!((replays.len(), replays.sweep(START.plus(REMEMBERED))), (1, 0));
         assert_eq!(replays.sweep(START.plus(REMEMBERED * 2)), 1);
         assert!(replays.is_empty() && replays.owners.is_empty());
+    }
+
+    #[test]
+    fn the_room_of_many_deliveries_is_given_back_at_the_second_sweep() {
+        let replays = Arc::new(Replays::new());
+        fill(&replays, b'a', 20_000, START);
+        let room = || -> usize {
+            replays.shards.iter().map(lock).map(|shard| shard.owners.capacity() + shard.kept.capacity()).sum()
+        };
+        assert_eq!(replays.sweep(START.plus(REMEMBERED)), 20_000);
+        assert!(room() >= 40_000);
+        assert_eq!((replays.sweep(START.plus(REMEMBERED)), room()), (0, 0));
     }
 
     #[test]

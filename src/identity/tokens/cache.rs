@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Verified;
 use super::error::TokenError;
+use crate::capacity::is_excessive;
 use crate::secret::{Digest, DigestState};
 
 /// Tokens that are remembered at once.
@@ -80,7 +81,7 @@ impl Cache {
             let before = shard.len();
             shard.retain(|_, known| now_s < known.over_s);
             swept += before - shard.len();
-            if shard.capacity() > 4 * shard.len() {
+            if is_excessive(shard.capacity(), before) {
                 shard.shrink_to_fit();
             }
         }
