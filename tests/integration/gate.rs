@@ -16,6 +16,9 @@ use crate::key::TestKey;
 /// How long anything may take that should take no time. Generous: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// All metrics that there are.
+const METRICS: &str = include_str!("../../docs/metrics.md");
+
 /// A configuration to be run.
 pub(crate) struct Setup {
     directory: TempDir,
@@ -214,6 +217,9 @@ impl Gate {
     /// The value of a metric's only line that bears all of `labels`; 0 if there is none.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        // A series that is not there yet is 0, a name that no metric has is a mistake.
+        let family = name.strip_suffix("_count").unwrap_or(name);
+        assert!(METRICS.contains(&format!("| `{family}` |")), "docs/metrics.md has no {family}");
         let page = self.admin("/metrics").text();
         page.lines()
             .filter(|line| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']))
