@@ -168,11 +168,11 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Node, Problems> {
         Ok(node) => Ok(node),
         Err(error) => {
             let problem = if let Some(message) = builder.refused.take() {
-                Problem::new(name, place_of(&error), "", &message)
+                Problem::new(name, Place::of(&error, text), "", &message)
             } else if let Some(place) = second_document(text) {
                 Problem::new(name, place, "", "a second document begins here; a file holds only one")
             } else {
-                Problem::new(name, place_of(&error), "", &explanation(&error, text))
+                Problem::new(name, Place::of(&error, text), "", &explanation(&error, text))
             };
             Err(problem.into())
         }
@@ -188,12 +188,8 @@ fn second_document(text: &str) -> Option<Place> {
     // Asks for something that no document is, so that the answer is an error with a place.
     match second.deserialize_any(NoDocument) {
         Ok(never) => match never {},
-        Err(error) => Some(place_of(&error)),
+        Err(error) => Some(Place::of(&error, text)),
     }
-}
-
-fn place_of(error: &serde_yaml::Error) -> Place {
-    error.location().map_or(Place::START, |at| Place { line: at.line(), column: at.column() })
 }
 
 enum Never {}
@@ -216,7 +212,7 @@ fn explanation(error: &serde_yaml::Error, text: &str) -> String {
     }
     let (what, context) = words.split_once(", ").unwrap_or((&words, ""));
     let what = what.split(" at line ").next().unwrap_or(what);
-    let line = text.lines().nth(place_of(error).line - 1).unwrap_or_default();
+    let line = text.lines().nth(Place::of(error, text).line - 1).unwrap_or_default();
     if context.contains("flow") && line.contains("${") {
         return format!("is not YAML: {what}; between `{{` and `}}` or `[` and `]`, text with a variable needs quotes");
     }

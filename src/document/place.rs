@@ -31,6 +31,13 @@ impl Place {
         Self { line, column }
     }
 
+    /// The place of an error of the parser in `text`.
+    pub(super) fn of(error: &serde_yaml::Error, text: &str) -> Self {
+        let Some(at) = error.location() else { return Self::START };
+        let counted = Self { line: at.line(), column: at.column() };
+        Lines::of(text).map_or(counted, |lines| lines.place(counted))
+    }
+
     /// Reads the place at the end of an error's words. The error itself has it as numbers, but behind a type which the
     /// walk cannot name. A test holds this to what the parser writes.
     fn from_words(words: &str) -> Self {
@@ -41,6 +48,40 @@ impl Place {
             Some((Ok(line), Ok(column))) => Self { line, column },
             Some(_) | None => Self::START,
         }
+    }
+}
+
+/// Where the parser's lines begin, as everybody else counts lines: it ends one at a bare carriage return, too, and at
+/// three characters of Unicode (YAML 1.1, section 4.2).
+struct Lines(Vec<Place>);
+
+impl Lines {
+    /// Characters other than the line feed that end a line for the parser. A carriage return does unless a line feed follows.
+    const BREAKS: [char; 4] = ['\r', '\u{85}', '\u{2028}', '\u{2029}'];
+
+    /// Nothing if both count the same in `text`.
+    fn of(text: &str) -> Option<Self> {
+        let breaks = |at: usize, character: char| character != '\r' || !text[at + 1..].starts_with('\n');
+        if !text.match_indices(Self::BREAKS).any(|(at, found)| found.chars().all(|found| breaks(at, found))) {
+            return None;
+        }
+        let mut here = Place::START;
+        let mut starts = vec![here];
+        for (at, character) in text.char_indices() {
+            here.column += 1;
+            if character == '\n' {
+                here = Place { line: here.line + 1, column: 1 };
+                starts.push(here);
+            } else if Self::BREAKS.contains(&character) && breaks(at, character) {
+                starts.push(here);
+            }
+        }
+        Some(Self(starts))
+    }
+
+    fn place(&self, counted: Place) -> Place {
+        let Some(start) = self.0.get(counted.line.saturating_sub(1)).or(self.0.last()) else { return counted };
+        Place { line: start.line, column: start.column + counted.column.saturating_sub(1) }
     }
 }
 
@@ -65,7 +106,24 @@ impl Places {
     /// Walks through `text`, whose tree is `root`.
     pub(super) fn collect(text: &str, root: &Node) -> Self {
         let walked = Walk(root).deserialize(serde_yaml::Deserializer::from_str(text));
-        walked.unwrap_or(Self::Scalar(Place::START))
+        let mut places = walked.unwrap_or(Self::Scalar(Place::START));
+        if let Some(lines) = Lines::of(text) {
+            places.count_by(&lines);
+        }
+        places
+    }
+
+    fn count_by(&mut self, lines: &Lines) {
+        match self {
+            Self::Scalar(place) => *place = lines.place(*place),
+            Self::List(items) => items.iter_mut().for_each(|item| item.count_by(lines)),
+            Self::Map(fields) => {
+                for (name, value) in fields {
+                    *name = lines.place(*name);
+                    value.count_by(lines);
+                }
+            }
+        }
     }
 
     /// Where the value at `path` is, or the nearest one around it that exists.

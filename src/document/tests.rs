@@ -147,6 +147,25 @@ enum Kind {
     Sized { bytes: size::ByteSize },
 }
 
+/// The parser ends lines where no editor does.
+#[test]
+fn lines_are_counted_as_editors_count_them() {
+    let at = |text: &str, field: &str| {
+        let problem = parse(text).problem(&Path::root().field(field), "m");
+        (problem.line, problem.column)
+    };
+    for text in ["a: 1\nb: 2\n", "a: 1\r\nb: 2\r\n", "a: \"\r\r\u{2028}\r\"\nb: 2\n", "#\u{85}\u{85}#\ra: 1\nb: 2\n"] {
+        assert_eq!(at(text, "b"), (2, 4), "{text:?}");
+    }
+    assert_eq!(at("a: 1\rb: 2\r", "b"), (1, 9));
+    assert_eq!(at("a: \"\r\" # \r\nc: 1\nb: 2", "b"), (3, 4));
+    assert!(
+        refused("a: \"\r\r\r\"\nb: [1\nc: }\n").starts_with("a.yaml:3:"),
+        "{}",
+        refused("a: \"\r\r\r\"\nb: [1\nc: }\n")
+    );
+}
+
 #[test]
 fn decoding_finds_the_place_and_hides_the_value() {
     let shape: Shape =
