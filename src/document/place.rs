@@ -51,18 +51,19 @@ impl Place {
     }
 }
 
-/// Where the parser's lines begin, as everybody else counts lines: it ends one at a bare carriage return, too, and at
-/// three characters of Unicode (YAML 1.1, section 4.2).
+/// Where the parser's lines begin, counted by line feeds as editors and `grep -n` do: the parser ends a line also at a bare
+/// carriage return and at three characters of Unicode (YAML 1.1, section 5.4).
 struct Lines(Vec<Place>);
 
 impl Lines {
-    /// Characters other than the line feed that end a line for the parser. A carriage return does unless a line feed follows.
-    const BREAKS: [char; 4] = ['\r', '\u{85}', '\u{2028}', '\u{2029}'];
-
     /// Nothing if both count the same in `text`.
     fn of(text: &str) -> Option<Self> {
-        let breaks = |at: usize, character: char| character != '\r' || !text[at + 1..].starts_with('\n');
-        if !text.match_indices(Self::BREAKS).any(|(at, found)| found.chars().all(|found| breaks(at, found))) {
+        let ends_line = |at: usize, character: char| match character {
+            '\r' => !text[at + 1..].starts_with('\n'),
+            '\u{85}' | '\u{2028}' | '\u{2029}' => true,
+            _ => false,
+        };
+        if !text.char_indices().any(|(at, character)| ends_line(at, character)) {
             return None;
         }
         let mut here = Place::START;
@@ -72,7 +73,7 @@ impl Lines {
             if character == '\n' {
                 here = Place { line: here.line + 1, column: 1 };
                 starts.push(here);
-            } else if Self::BREAKS.contains(&character) && breaks(at, character) {
+            } else if ends_line(at, character) {
                 starts.push(here);
             }
         }

@@ -147,7 +147,7 @@ enum Kind {
     Sized { bytes: size::ByteSize },
 }
 
-/// The parser ends lines where no editor does.
+/// The parser ends lines where `grep -n` does not.
 #[test]
 fn lines_are_counted_as_editors_count_them() {
     let at = |text: &str, field: &str| {

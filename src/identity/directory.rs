@@ -187,21 +187,7 @@ impl Directory {
     /// Takes out logins and sessions that are over; says how many it were. Walks over all of them, a part at a time.
     pub fn sweep(&self, now: Moment) -> usize {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut swept = 0;
-        let mut keep = |over: bool| {
-            swept += usize::from(over);
-            !over
-        };
-        let (logins, sessions) = (self.logins.len(), self.sessions.len());
-        self.logins.retain(|_, login| keep(login.is_over(now)));
-        self.sessions.retain(|_, session| keep(session.is_over(now)));
-        if is_excessive(self.logins.capacity(), logins) {
-            self.logins.shrink_to_fit();
-        }
-        if is_excessive(self.sessions.capacity(), sessions) {
-            self.sessions.shrink_to_fit();
-        }
-        swept
+        sweep(&self.logins, |login| login.is_over(now)) + sweep(&self.sessions, |session| session.is_over(now))
     }
 
     /// How many there are. What is over and not yet swept is counted, too.
@@ -225,6 +211,20 @@ impl fmt::Debug for Directory {
 
 fn map<K: Eq + Hash, V, S: BuildHasher + Clone + Default>() -> DashMap<K, V, S> {
     DashMap::with_capacity_and_hasher_and_shard_amount(0, S::default(), SHARDS)
+}
+
+/// Takes out what is over, and says how much that was. Nobody else may write meanwhile.
+fn sweep<K, V, S>(map: &DashMap<K, Arc<V>, S>, is_over: impl Fn(&V) -> bool) -> usize
+where
+    K: Eq + Hash,
+    S: BuildHasher + Clone,
+{
+    let before = map.len();
+    map.retain(|_, value| !is_over(value));
+    if is_excessive(map.capacity(), before) {
+        map.shrink_to_fit();
+    }
+    before - map.len()
 }
 
 /// Puts in first, then takes out.

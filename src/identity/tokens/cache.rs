@@ -131,6 +131,8 @@ mod tests {
         }
         assert_eq!((cache.sweep(99), cache.sweep(100), cache.len()), (0, 500, 500));
         assert_eq!((cache.sweep(101), cache.len()), (500, 0));
+        assert_eq!(cache.sweep(101), 0);
+        assert!(cache.0.iter().all(|shard| shard.lock().unwrap().capacity() == 0), "their room is given back");
     }
 
     #[test]
